@@ -1,0 +1,56 @@
+# Libraries found by pkg-config, and where things go. Everything here can be set on make's command
+# line: `make HAVE_LIBEDIT=0`, `make PREFIX=/usr`.
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+AR ?= ar
+PKG_CONFIG ?= pkg-config
+CLANG ?= clang
+CLANG_FORMAT ?= $(firstword $(shell command -v clang-format-14 clang-format) clang-format)
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+
+have = $(shell $(PKG_CONFIG) --exists $(1) 2>/dev/null && echo 1 || echo 0)
+cflags = $(shell $(PKG_CONFIG) --cflags $(1) 2>/dev/null)
+libs = $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null)
+
+# Required.
+ifeq ($(call have,jansson),0)
+ifneq ($(MAKECMDGOALS),clean)
+$(error jansson not found by $(PKG_CONFIG): install libjansson-dev (and pkg-config))
+endif
+endif
+
+# Optional. HAVE_X is 0 or 1 and reaches the sources as BRISK_HAVE_X. With 0, files whose names end
+# in the suffix are left out of the build.
+#             name       pkg-config name  Debian package        file suffix
+OPTIONAL := PCRE2:libpcre2-8:libpcre2-dev:_pcre2.c \
+            XXHASH:libxxhash:libxxhash-dev:_xxhash.c \
+            LIBEDIT:libedit:libedit-dev:_libedit.c \
+            CURL:libcurl:libcurl4-openssl-dev:_curl.c \
+            ARCHIVE:libarchive:libarchive-dev:_archive.c \
+            LIBEVENT:libevent:libevent-dev:_libevent.c
+part = $(word $(2),$(subst :, ,$(1)))
+define optional_library
+HAVE_$(call part,$(1),1) ?= $(call have,$(call part,$(1),2))
+ifneq ($$(HAVE_$(call part,$(1),1)),1)
+MISSING += $(call part,$(1),3)
+DROPPED += %$(call part,$(1),4)
+endif
+CONFIG_DEFS += -DBRISK_HAVE_$(call part,$(1),1)=$$(HAVE_$(call part,$(1),1))
+endef
+$(foreach lib,$(OPTIONAL),$(eval $(call optional_library,$(lib))))
+with = $(if $(filter 1,$(HAVE_$(1))),$(2))
+
+# What the library links, and what the program links beside it.
+LIB_PKGS := jansson $(call with,PCRE2,libpcre2-8) $(call with,XXHASH,libxxhash)
+CLI_PKGS := $(call with,LIBEDIT,libedit) $(call with,CURL,libcurl) \
+            $(call with,ARCHIVE,libarchive) $(call with,LIBEVENT,libevent)
+CONFIG_CFLAGS := $(call cflags,$(LIB_PKGS) $(CLI_PKGS))
+LIB_LIBS := $(call libs,$(LIB_PKGS)) -pthread -lm
+CLI_LIBS := $(if $(strip $(CLI_PKGS)),$(call libs,$(CLI_PKGS)))
+TEST_LIBS := $(or $(call libs,cmocka),-lcmocka)

@@ -1,0 +1,85 @@
+/* brisk_tools.h: measuring a model, and where models are kept. Conventions as in brisk.h. */
+#ifndef BRISK_TOOLS_H
+#define BRISK_TOOLS_H
+
+#include "brisk.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Places and the machine ----------------------------------------------------------------- */
+
+/* The folder of fetched models: $BRISK_CACHE, $XDG_CACHE_HOME/brisk or ~/.cache/brisk, made when
+ * missing. INVALID (cap too small), NOT_FOUND (no home folder), IO. */
+brisk_status brisk_cache_dir(char *path, size_t cap, brisk_error *err);
+
+/* The processor's own name, "" when unknown. Written into name[cap], which is returned. */
+const char *brisk_cpu_name(char *name, size_t cap);
+
+/* ---- Speed ---------------------------------------------------------------------------------- */
+
+/* As llama-bench: random tokens, no sampling, memory emptied before each repetition. */
+typedef struct brisk_bench_test {
+    int n_prompt;    /* tokens processed together; 0: none */
+    int n_gen;       /* then tokens decoded one at a time; 0: none */
+    int n_depth;     /* tokens in memory beforehand, not timed */
+    int batch_size;  /* tokens per pass, 1..8192; 0: 512 */
+    int repetitions; /* 1..1000 */
+    bool warm_up;    /* one more run beforehand, not counted */
+    const volatile bool *cancel; /* polled between passes; may be NULL */
+} brisk_bench_test;
+
+/* 512 prompt tokens, 5 repetitions, warm-up. */
+void brisk_bench_default(brisk_bench_test *test);
+
+/* samples_ns[repetitions] gets the duration of each run. INVALID, LIMIT (more tokens than the
+ * model's context), CANCELLED, NOMEM. */
+brisk_status brisk_bench(brisk_model *model, const brisk_bench_test *test, uint64_t *samples_ns,
+                         brisk_error *err);
+
+/* ---- Quality -------------------------------------------------------------------------------- */
+
+typedef struct brisk_eval_options {
+    int context;                  /* tokens per window of a text; 0: 512 */
+    brisk_model *reference;       /* compare with this model's predictions; NULL: none */
+    const char *reference_logits; /* or with the rows of this .npy file (float32 or float64,
+                                     [rows, n_vocab]); NULL: none */
+    const char *save_logits;      /* write the rows as float32 to this .npy file; NULL: none */
+    /* After each window or sequence; may be NULL. */
+    void (*progress)(size_t done, size_t total, double ppl_so_far, void *user);
+    void *user;
+    const volatile bool *cancel; /* polled between passes; may be NULL */
+} brisk_eval_options;
+
+void brisk_eval_options_default(brisk_eval_options *options);
+
+typedef struct brisk_eval_result {
+    size_t tokens;    /* predictions scored */
+    double nll;       /* mean of -log p(token), in nats */
+    double ppl;       /* exp(nll) */
+    double ppl_error; /* its standard error */
+    size_t compared;  /* predictions compared with the reference; 0: there was none */
+    double ref_ppl;   /* the reference's perplexity */
+    double kl_mean, kl_error, kl_median, kl_p99, kl_max; /* KL(reference || model), in nats */
+    double top_agreement; /* share of predictions, 0..1, whose best token is the same */
+} brisk_eval_result;
+
+/* Perplexity with llama-perplexity's windows: the text is cut into windows of `context` tokens, each
+ * computed by itself (its first token replaced by the begin token where the model wants one), the
+ * second half of each is scored, a rest is left out. Rows are those scored.
+ * INVALID (text shorter than a window, vocabularies differ), NOT_FOUND, IO, FORMAT, CANCELLED. */
+brisk_status brisk_eval_text(brisk_model *model, const char *text, size_t len,
+                             const brisk_eval_options *options, brisk_eval_result *result,
+                             brisk_error *err);
+
+/* The same for sequences of given tokens, each computed by itself: lengths[n_sequences], the tokens
+ * of all one after another. Every token gives a row; all but the last of a sequence are scored. */
+brisk_status brisk_eval_tokens(brisk_model *model, const brisk_token *tokens, const size_t *lengths,
+                               size_t n_sequences, const brisk_eval_options *options,
+                               brisk_eval_result *result, brisk_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,138 @@
+#include "api/api.h"
+#include "base/mem.h"
+
+BK_API void brisk_model_options_default(brisk_model_options *options) {
+    *options = (brisk_model_options){0};
+}
+
+BK_API brisk_status brisk_model_open(const char *path, const brisk_model_options *options,
+                                     brisk_model **model, brisk_error *err) {
+    if (!model) return bk_api_null("model", err);
+    *model = NULL;
+    if (!path) return bk_api_null("path", err);
+    bk_model_options o = {0};
+    if (options) {
+        o = (bk_model_options){.threads = options->threads,
+                               .cpu_level = options->cpu_level,
+                               .vocab_only = options->vocab_only,
+                               .progress = options->progress,
+                               .progress_user = options->progress_user};
+    }
+    bk_error e;
+    bk_model *m = NULL;
+    bk_status st = bk_model_load(path, &o, &m, &e);
+    *model = (brisk_model *)m;
+    return bk_api_result(st, &e, err);
+}
+
+BK_API void brisk_model_close(brisk_model **model) {
+    if (!model || !*model) return;
+    bk_model *m = bk_api_model(*model);
+    *model = NULL;
+    bk_model_unref(&m);
+}
+
+BK_API void brisk_model_get_info(const brisk_model *model, brisk_model_info *info) {
+    const bk_config *c = bk_model_config(bk_api_cmodel(model));
+    const bk_model_meta *m = bk_model_get_meta(bk_api_cmodel(model));
+    *info = (brisk_model_info){.architecture = m->architecture,
+                               .name = m->name,
+                               .quantization = m->quantization,
+                               .cpu_level = bk_cpu_level_name(m->cpu_level),
+                               .threads = m->threads,
+                               .n_layers = c->n_layers,
+                               .n_embd = c->n_embd,
+                               .n_heads = c->n_heads,
+                               .n_kv_heads = c->n_kv_heads,
+                               .head_size = c->head_size,
+                               .n_ff = c->n_ff,
+                               .n_vocab = c->n_vocab,
+                               .context_length = c->context_length,
+                               .n_params = m->n_params,
+                               .file_bytes = m->file_bytes,
+                               .tensor_bytes = m->tensor_bytes,
+                               .resident_bytes = m->resident_bytes,
+                               .token_bytes = m->token_bytes};
+    info->has_chat_template = bk_model_template(bk_api_cmodel(model), NULL) != NULL;
+}
+
+/* ---- Tokens ------------------------------------------------------------------------------------- */
+
+static const bk_tokenizer *tokenizer(const brisk_model *model) {
+    return bk_model_tokenizer(bk_api_cmodel(model));
+}
+
+BK_API brisk_status brisk_tokenize(const brisk_model *model, const char *text, size_t len,
+                                   bool add_bos, bool parse_special, brisk_token *tokens, size_t cap,
+                                   size_t *n, brisk_error *err) {
+    if (!model) return bk_api_null("model", err);
+    if (!text && len > 0) return bk_api_null("text", err);
+    if (!n || (!tokens && cap > 0)) return bk_api_null(n ? "tokens" : "n", err);
+    const bk_tokenizer *t = tokenizer(model);
+    bk_ids ids = {0};
+    bk_error e;
+    bk_status st = BK_OK;
+    if (add_bos && bk_tokenizer_add_bos(t) && bk_tokenizer_bos(t) >= 0 &&
+        !bk_ids_push(&ids, bk_tokenizer_bos(t))) {
+        st = bk_fail(&e, BK_ERR_NOMEM, "no memory for token ids");
+    }
+    if (!st && len > 0) st = bk_tokenizer_encode(t, (bk_str){text, len}, parse_special, &ids, &e);
+    *n = st ? 0 : ids.len;
+    if (!st && ids.len > 0 && cap > 0) {
+        memcpy(tokens, ids.data, bk_min_size(ids.len, cap) * sizeof *tokens);
+    }
+    if (!st && ids.len > cap) {
+        st = bk_fail(&e, BK_ERR_LIMIT, "the text has %zu tokens, there is room for %zu", ids.len, cap);
+    }
+    bk_ids_free(&ids);
+    return bk_api_result(st, &e, err);
+}
+
+BK_API const char *brisk_token_bytes(const brisk_model *model, brisk_token token, size_t *len,
+                                     bool *special) {
+    const bk_tokenizer *t = tokenizer(model);
+    bk_str s = bk_tokenizer_bytes(t, token);
+    if (len) *len = s.len;
+    if (special) *special = s.data && bk_tokenizer_type(t, token) == BK_TOKEN_CONTROL;
+    return s.data;
+}
+
+BK_API brisk_token brisk_token_bos(const brisk_model *model) {
+    return bk_tokenizer_bos(tokenizer(model));
+}
+
+BK_API brisk_token brisk_token_eos(const brisk_model *model) {
+    return bk_tokenizer_eos(tokenizer(model));
+}
+
+BK_API bool brisk_token_is_end(const brisk_model *model, brisk_token token) {
+    return bk_tokenizer_is_end(tokenizer(model), token);
+}
+
+/* ---- Chat template ------------------------------------------------------------------------------ */
+
+BK_API brisk_status brisk_chat_render(const brisk_model *model, const brisk_chat_message *messages,
+                                      size_t n_messages, bool add_generation_prompt, char **text,
+                                      brisk_error *err) {
+    if (!text) return bk_api_null("text", err);
+    *text = NULL;
+    if (!model) return bk_api_null("model", err);
+    if (!messages && n_messages > 0) return bk_api_null("messages", err);
+    bk_rendered r = {0};
+    bk_error e;
+    bk_chat_message *m = bk_api_messages(messages, n_messages);
+    bk_status st = m ? bk_chat_render(bk_api_cmodel(model), m, n_messages, add_generation_prompt, &r,
+                                      &e)
+                     : bk_fail(&e, BK_ERR_NOMEM, "no memory for the messages");
+    bk_free(m);
+    if (!st && !bk_buf_reserve(&r.text, 1)) st = bk_fail(&e, BK_ERR_NOMEM, "no memory for the text");
+    if (!st) {
+        r.text.data[r.text.len] = '\0';
+        *text = r.text.data;
+        r.text = (bk_buf){0};
+    }
+    bk_rendered_free(&r);
+    return bk_api_result(st, &e, err);
+}
+
+BK_API void brisk_free(void *memory) { bk_free(memory); }

@@ -1,0 +1,92 @@
+#include "brisk_tools.h"
+
+#include "api/api.h"
+#include "measure/bench.h"
+#include "measure/eval.h"
+#include "sys/cpu.h"
+#include "sys/file.h"
+
+BK_API brisk_status brisk_cache_dir(char *path, size_t cap, brisk_error *err) {
+    if (!path) return bk_api_null("path", err);
+    bk_error e;
+    return bk_api_result(bk_cache_dir(path, cap, &e), &e, err);
+}
+
+BK_API const char *brisk_cpu_name(char *name, size_t cap) { return bk_cpu_model_name(name, cap); }
+
+BK_API void brisk_bench_default(brisk_bench_test *test) {
+    *test = (brisk_bench_test){.n_prompt = 512, .repetitions = 5, .warm_up = true};
+}
+
+BK_API brisk_status brisk_bench(brisk_model *model, const brisk_bench_test *test,
+                                uint64_t *samples_ns, brisk_error *err) {
+    if (!model) return bk_api_null("model", err);
+    if (!test || !samples_ns) return bk_api_null(test ? "samples_ns" : "test", err);
+    bk_bench_test t = {.n_prompt = test->n_prompt,
+                       .n_gen = test->n_gen,
+                       .n_depth = test->n_depth,
+                       .batch = test->batch_size ? test->batch_size : 512,
+                       .repetitions = test->repetitions,
+                       .warm_up = test->warm_up,
+                       .cancel = test->cancel};
+    bk_error e;
+    return bk_api_result(bk_bench(bk_api_model(model), &t, samples_ns, &e), &e, err);
+}
+
+BK_API void brisk_eval_options_default(brisk_eval_options *options) {
+    *options = (brisk_eval_options){0};
+}
+
+static bk_eval_options convert(const brisk_eval_options *o) {
+    if (!o) return (bk_eval_options){0};
+    return (bk_eval_options){.context = o->context,
+                             .reference = bk_api_model(o->reference),
+                             .reference_logits = o->reference_logits,
+                             .save_logits = o->save_logits,
+                             .progress = o->progress,
+                             .user = o->user,
+                             .cancel = o->cancel};
+}
+
+static void result(const bk_summary *s, brisk_eval_result *out) {
+    *out = (brisk_eval_result){.tokens = s->tokens,
+                               .nll = s->nll,
+                               .ppl = s->ppl,
+                               .ppl_error = s->ppl_error,
+                               .compared = s->compared,
+                               .ref_ppl = s->ref_ppl,
+                               .kl_mean = s->kl_mean,
+                               .kl_error = s->kl_error,
+                               .kl_median = s->kl_median,
+                               .kl_p99 = s->kl_p99,
+                               .kl_max = s->kl_max,
+                               .top_agreement = s->top_agreement};
+}
+
+BK_API brisk_status brisk_eval_text(brisk_model *model, const char *text, size_t len,
+                                    const brisk_eval_options *options, brisk_eval_result *out,
+                                    brisk_error *err) {
+    if (!model) return bk_api_null("model", err);
+    if (!text || !out) return bk_api_null(text ? "result" : "text", err);
+    bk_eval_options o = convert(options);
+    bk_summary s = {0};
+    bk_error e;
+    bk_status st = bk_eval_text(bk_api_model(model), (bk_str){text, len}, &o, &s, &e);
+    result(&s, out);
+    return bk_api_result(st, &e, err);
+}
+
+BK_API brisk_status brisk_eval_tokens(brisk_model *model, const brisk_token *tokens,
+                                      const size_t *lengths, size_t n_sequences,
+                                      const brisk_eval_options *options, brisk_eval_result *out,
+                                      brisk_error *err) {
+    if (!model) return bk_api_null("model", err);
+    if (!tokens || !lengths) return bk_api_null(tokens ? "lengths" : "tokens", err);
+    if (!out) return bk_api_null("result", err);
+    bk_eval_options o = convert(options);
+    bk_summary s = {0};
+    bk_error e;
+    bk_status st = bk_eval_tokens(bk_api_model(model), tokens, lengths, n_sequences, &o, &s, &e);
+    result(&s, out);
+    return bk_api_result(st, &e, err);
+}

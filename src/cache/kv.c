@@ -1,0 +1,378 @@
+#include "cache/kv.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "device/device.h"
+
+/* A page carries its own count in front of the table that names it: pages are device memory. */
+typedef struct page {
+    void *memory;
+    _Atomic int refs;
+} page;
+
+struct bk_kv_pool {
+    bk_device *device;
+    bk_kv_shape shape;
+    size_t page_bytes[2], limit_bytes;
+    _Atomic size_t bytes;
+    _Atomic int refs;
+};
+
+/* Page tables of one group: memory[i] is what the device sees, pages[i] who counts. */
+typedef struct table {
+    page **pages;
+    void **memory;
+    size_t n, cap, dropped; /* pages [0, dropped) have left the window */
+} table;
+
+struct bk_kv {
+    bk_kv_pool *pool;
+    size_t len;
+    table tables[2];
+    void *state;
+};
+
+/* ---- Pool ----------------------------------------------------------------------------------------- */
+
+bk_status bk_kv_pool_create(const struct bk_device *device, const bk_kv_shape *shape,
+                            size_t limit_bytes, bk_kv_pool **out, bk_error *err) {
+    *out = NULL;
+    if (shape->n_groups < 1 || shape->n_groups > 2 || shape->n_kv_heads < 1 ||
+        shape->head_size < 1 || shape->max_tokens < 1)
+        return bk_fail(err, BK_ERR_INVALID, "a KV pool of %d groups, %d heads of %d",
+                       shape->n_groups, shape->n_kv_heads, shape->head_size);
+    bk_kv_pool *p = bk_alloc_zero(1, sizeof *p);
+    if (!p) return bk_fail(err, BK_ERR_NOMEM, "no memory for a KV pool");
+    p->device = (bk_device *)(uintptr_t)device; /* its operations take it non-const */
+    p->shape = *shape;
+    p->limit_bytes = limit_bytes;
+    atomic_init(&p->refs, 1);
+    for (int g = 0; g < shape->n_groups; g++)
+        p->page_bytes[g] = (size_t)shape->group[g].n_layers *
+                           bk_page_layer_bytes(shape->n_kv_heads, shape->head_size);
+    *out = p;
+    return BK_OK;
+}
+
+bk_kv_pool *bk_kv_pool_ref(bk_kv_pool *pool) {
+    atomic_fetch_add(&pool->refs, 1);
+    return pool;
+}
+
+void bk_kv_pool_unref(bk_kv_pool **pool) {
+    if (*pool && atomic_fetch_sub(&(*pool)->refs, 1) == 1) bk_free(*pool);
+    *pool = NULL;
+}
+
+size_t bk_kv_pool_bytes(const bk_kv_pool *pool) { return atomic_load(&pool->bytes); }
+
+static page *page_create(bk_kv_pool *pool, int group, bk_error *err) {
+    size_t bytes = pool->page_bytes[group];
+    size_t held = atomic_fetch_add(&pool->bytes, bytes) + bytes;
+    bool fits = !pool->limit_bytes || held <= pool->limit_bytes;
+    page *p = fits ? bk_alloc_zero(1, sizeof *p) : NULL;
+    if (p) p->memory = pool->device->ops->page_alloc(pool->device, bytes);
+    if (!p || !p->memory) {
+        bk_free(p);
+        atomic_fetch_sub(&pool->bytes, bytes);
+        if (!fits)
+            bk_fail(err, BK_ERR_LIMIT, "KV memory: %zu bytes wanted, the limit is %zu", held,
+                    pool->limit_bytes);
+        else
+            bk_fail(err, BK_ERR_NOMEM, "no memory for a KV page of %zu bytes", bytes);
+        return NULL;
+    }
+    atomic_init(&p->refs, 1);
+    return p;
+}
+
+static void page_unref(bk_kv_pool *pool, int group, page *p) {
+    if (!p || atomic_fetch_sub(&p->refs, 1) != 1) return;
+    pool->device->ops->page_free(pool->device, p->memory);
+    atomic_fetch_sub(&pool->bytes, pool->page_bytes[group]);
+    bk_free(p);
+}
+
+/* ---- Tables --------------------------------------------------------------------------------------- */
+
+static bool table_reserve(table *t, size_t n) {
+    if (n <= t->cap) return true;
+    size_t cap = bk_max_size(n, 2 * t->cap);
+    page **pages = bk_realloc(t->pages, cap, sizeof *pages);
+    if (pages) t->pages = pages;
+    void **memory = pages ? bk_realloc(t->memory, cap, sizeof *memory) : NULL;
+    if (!memory) return false;
+    t->memory = memory;
+    t->cap = cap;
+    return true;
+}
+
+static void table_set(table *t, size_t i, page *p) {
+    t->pages[i] = p;
+    t->memory[i] = p ? p->memory : NULL;
+}
+
+static void table_cut(bk_kv *kv, int group, size_t n) {
+    table *t = &kv->tables[group];
+    for (size_t i = n; i < t->n; i++) page_unref(kv->pool, group, t->pages[i]);
+    t->n = bk_min_size(t->n, n);
+    t->dropped = bk_min_size(t->dropped, t->n);
+}
+
+/* Gives back pages that no future position can see. */
+static void drop_left(bk_kv *kv, int group) {
+    table *t = &kv->tables[group];
+    size_t window = (size_t)kv->pool->shape.group[group].window;
+    if (!window || kv->len + 1 < window) return;
+    /* The next position, len, sees from len - window + 1 on. */
+    size_t keep = (kv->len + 1 - window) / BK_PAGE_TOKENS;
+    for (; t->dropped < keep && t->dropped < t->n; t->dropped++) {
+        page_unref(kv->pool, group, t->pages[t->dropped]);
+        table_set(t, t->dropped, NULL);
+    }
+}
+
+/* ---- Sequences ------------------------------------------------------------------------------------- */
+
+bk_status bk_kv_create(bk_kv_pool *pool, bk_kv **out, bk_error *err) {
+    bk_kv *kv = bk_alloc_zero(1, sizeof *kv);
+    *out = NULL;
+    if (kv && pool->shape.state_bytes) kv->state = bk_alloc_zero(1, pool->shape.state_bytes);
+    if (!kv || (pool->shape.state_bytes && !kv->state)) {
+        bk_free(kv);
+        return bk_fail(err, BK_ERR_NOMEM, "no memory for a sequence");
+    }
+    kv->pool = bk_kv_pool_ref(pool);
+    *out = kv;
+    return BK_OK;
+}
+
+void bk_kv_destroy(bk_kv **out) {
+    bk_kv *kv = *out;
+    if (!kv) return;
+    *out = NULL;
+    for (int g = 0; g < kv->pool->shape.n_groups; g++) {
+        table_cut(kv, g, 0);
+        bk_free(kv->tables[g].pages);
+        bk_free(kv->tables[g].memory);
+    }
+    bk_free(kv->state);
+    bk_kv_pool_unref(&kv->pool);
+    bk_free(kv);
+}
+
+size_t bk_kv_len(const bk_kv *kv) { return kv->len; }
+
+size_t bk_kv_bytes(const bk_kv *kv) {
+    size_t sum = 0;
+    for (int g = 0; g < kv->pool->shape.n_groups; g++)
+        sum += (kv->tables[g].n - kv->tables[g].dropped) * kv->pool->page_bytes[g];
+    return sum;
+}
+
+/* The first page to be written may be shared: it is replaced by a copy. */
+static bk_status make_private(bk_kv *kv, int group, size_t i, bk_error *err) {
+    table *t = &kv->tables[group];
+    if (i >= t->n || !t->pages[i] || atomic_load(&t->pages[i]->refs) == 1) return BK_OK;
+    page *copy = page_create(kv->pool, group, err);
+    if (!copy) return BK_ERR_NOMEM;
+    bk_device *d = kv->pool->device;
+    d->ops->page_copy(d, copy->memory, t->pages[i]->memory, kv->pool->page_bytes[group]);
+    page_unref(kv->pool, group, t->pages[i]);
+    table_set(t, i, copy);
+    return BK_OK;
+}
+
+static bk_status reserve_group(bk_kv *kv, int group, size_t n, bk_error *err) {
+    table *t = &kv->tables[group];
+    size_t pages = bk_div_up(kv->len + n, BK_PAGE_TOKENS), before = t->n;
+    if (!table_reserve(t, pages)) return bk_fail(err, BK_ERR_NOMEM, "no memory for a page table");
+    bk_status status = make_private(kv, group, kv->len / BK_PAGE_TOKENS, err);
+    while (status == BK_OK && t->n < pages) {
+        page *p = page_create(kv->pool, group, err);
+        if (!p) {
+            status = BK_ERR_NOMEM;
+            break;
+        }
+        table_set(t, t->n++, p);
+    }
+    if (status != BK_OK) table_cut(kv, group, before);
+    return status != BK_OK && err ? err->code : status;
+}
+
+bk_status bk_kv_reserve(bk_kv *kv, size_t n, bk_error *err) {
+    size_t max = kv->pool->shape.max_tokens;
+    if (n > max - bk_min_size(kv->len, max))
+        return bk_fail(err, BK_ERR_LIMIT, "%zu tokens and %zu more do not fit the context of %zu",
+                       kv->len, n, max);
+    if (n == 0) return BK_OK;
+    for (int g = 0; g < kv->pool->shape.n_groups; g++) {
+        bk_status status = reserve_group(kv, g, n, err);
+        if (status != BK_OK) return status;
+    }
+    return BK_OK;
+}
+
+void bk_kv_commit(bk_kv *kv, size_t n) {
+    kv->len += n;
+    for (int g = 0; g < kv->pool->shape.n_groups; g++) drop_left(kv, g);
+}
+
+bk_status bk_kv_truncate(bk_kv *kv, size_t n, bk_error *err) {
+    if (n > kv->len)
+        return bk_fail(err, BK_ERR_INVALID, "cannot keep %zu of %zu tokens", n, kv->len);
+    if (n < kv->len && kv->state)
+        return bk_fail(err, BK_ERR_LIMIT, "a recurrent state cannot be cut back to %zu tokens", n);
+    for (int g = 0; g < kv->pool->shape.n_groups; g++) {
+        size_t window = (size_t)kv->pool->shape.group[g].window;
+        size_t first = window && n + 1 > window ? (n + 1 - window) / BK_PAGE_TOKENS : 0;
+        if (n > 0 && kv->tables[g].dropped > first)
+            return bk_fail(err, BK_ERR_LIMIT,
+                           "the window has moved past what the first %zu tokens need", n);
+    }
+    kv->len = n;
+    for (int g = 0; g < kv->pool->shape.n_groups; g++)
+        table_cut(kv, g, bk_div_up(n, BK_PAGE_TOKENS));
+    return BK_OK;
+}
+
+bk_status bk_kv_fork(const bk_kv *kv, bk_kv **out, bk_error *err) {
+    bk_status status = bk_kv_create(kv->pool, out, err);
+    if (status != BK_OK) return status;
+    for (int g = 0; g < kv->pool->shape.n_groups; g++) {
+        const table *from = &kv->tables[g];
+        table *to = &(*out)->tables[g];
+        if (!table_reserve(to, from->n)) {
+            bk_kv_destroy(out);
+            return bk_fail(err, BK_ERR_NOMEM, "no memory for a page table");
+        }
+        for (size_t i = 0; i < from->n; i++) {
+            if (from->pages[i]) atomic_fetch_add(&from->pages[i]->refs, 1);
+            table_set(to, i, from->pages[i]);
+        }
+        to->n = from->n;
+        to->dropped = from->dropped;
+    }
+    if (kv->state) memcpy((*out)->state, kv->state, kv->pool->shape.state_bytes);
+    (*out)->len = kv->len;
+    return BK_OK;
+}
+
+void *const *bk_kv_table(const bk_kv *kv, int group, size_t *n) {
+    if (n) *n = kv->tables[group].n;
+    return kv->tables[group].memory;
+}
+
+void *bk_kv_state(const bk_kv *kv) { return kv->state; }
+
+/* ---- Export and import ------------------------------------------------------------------------------ */
+
+/* What precedes the pages: enough to refuse data of another shape. */
+typedef struct export_header {
+    uint32_t magic, n_groups, n_kv_heads, head_size, page_tokens, reserved;
+    uint32_t n_layers[2];
+    uint64_t begin, end, state_bytes;
+} export_header;
+
+enum { EXPORT_MAGIC = 0x766B6B62 /* "bkkv" */ };
+
+static export_header header_of(const bk_kv *kv, size_t begin, size_t end) {
+    const bk_kv_shape *s = &kv->pool->shape;
+    export_header h = {.magic = EXPORT_MAGIC,
+                       .n_groups = (uint32_t)s->n_groups,
+                       .n_kv_heads = (uint32_t)s->n_kv_heads,
+                       .head_size = (uint32_t)s->head_size,
+                       .page_tokens = BK_PAGE_TOKENS,
+                       .begin = begin,
+                       .end = end,
+                       .state_bytes = s->state_bytes};
+    for (int g = 0; g < s->n_groups; g++) h.n_layers[g] = (uint32_t)s->group[g].n_layers;
+    return h;
+}
+
+bk_status bk_kv_export(const bk_kv *kv, size_t begin, size_t end, bk_buf *out, bk_error *err) {
+    if (begin > end || end > kv->len || begin % BK_PAGE_TOKENS)
+        return bk_fail(err, BK_ERR_INVALID, "export of [%zu, %zu) of %zu tokens", begin, end,
+                       kv->len);
+    export_header h = header_of(kv, begin, end);
+    bk_device *d = kv->pool->device;
+    bk_buf_append(out, &h, sizeof h);
+    for (int g = 0; g < kv->pool->shape.n_groups; g++) {
+        size_t bytes = kv->pool->page_bytes[g];
+        for (size_t i = begin / BK_PAGE_TOKENS; i < bk_div_up(end, BK_PAGE_TOKENS); i++) {
+            void *memory = kv->tables[g].memory[i];
+            uint8_t present = memory != NULL;
+            bk_buf_append(out, &present, 1);
+            if (!present || !bk_buf_reserve(out, bytes)) continue;
+            d->ops->page_read(d, memory, 0, out->data + out->len, bytes);
+            out->len += bytes;
+        }
+    }
+    if (kv->state) bk_buf_append(out, kv->state, kv->pool->shape.state_bytes);
+    return out->failed ? bk_fail(err, BK_ERR_NOMEM, "the exported positions do not fit the buffer")
+                       : BK_OK;
+}
+
+/* One page out of the data; *data and *len move on. */
+static bk_status import_page(bk_kv *kv, int group, size_t i, const uint8_t **data, size_t *len,
+                             bk_error *err) {
+    size_t bytes = kv->pool->page_bytes[group];
+    bk_device *d = kv->pool->device;
+    if (*len < 1) return bk_fail(err, BK_ERR_FORMAT, "exported positions end early");
+    bool present = **data != 0;
+    *data += 1, *len -= 1;
+    if (!present) {
+        table *t = &kv->tables[group];
+        if (!kv->pool->shape.group[group].window || i != t->dropped)
+            return bk_fail(err, BK_ERR_FORMAT, "exported positions lack page %zu", i);
+        page_unref(kv->pool, group, t->pages[i]);
+        table_set(t, i, NULL);
+        t->dropped = i + 1;
+        return BK_OK;
+    }
+    if (*len < bytes) return bk_fail(err, BK_ERR_FORMAT, "exported positions end early");
+    d->ops->page_write(d, kv->tables[group].memory[i], 0, *data, bytes);
+    *data += bytes, *len -= bytes;
+    return BK_OK;
+}
+
+static bk_status import_pages(bk_kv *kv, const export_header *h, const uint8_t *data, size_t len,
+                              bk_error *err) {
+    size_t first = h->begin / BK_PAGE_TOKENS, end = bk_div_up(h->end, BK_PAGE_TOKENS);
+    for (int g = 0; g < kv->pool->shape.n_groups; g++) {
+        for (size_t i = first; i < end; i++) {
+            bk_status status = import_page(kv, g, i, &data, &len, err);
+            if (status != BK_OK) return status;
+        }
+    }
+    if (len != h->state_bytes)
+        return bk_fail(err, BK_ERR_FORMAT, "exported positions: %zu bytes left over", len);
+    if (kv->state) memcpy(kv->state, data, len);
+    return BK_OK;
+}
+
+bk_status bk_kv_import(bk_kv *kv, const void *data, size_t len, bk_error *err) {
+    export_header h, want;
+    if (len < sizeof h) return bk_fail(err, BK_ERR_FORMAT, "exported positions: only %zu bytes", len);
+    memcpy(&h, data, sizeof h);
+    want = header_of(kv, h.begin, h.end);
+    if (memcmp(&h, &want, sizeof h) != 0)
+        return bk_fail(err, BK_ERR_FORMAT, "exported positions come from another model");
+    if (h.begin != kv->len || h.begin % BK_PAGE_TOKENS || h.end < h.begin ||
+        h.end > kv->pool->shape.max_tokens)
+        return bk_fail(err, BK_ERR_FORMAT,
+                       "exported positions [%llu, %llu) do not continue a sequence of %zu",
+                       (unsigned long long)h.begin, (unsigned long long)h.end, kv->len);
+    bk_status status = bk_kv_reserve(kv, h.end - h.begin, err);
+    if (status == BK_OK)
+        status = import_pages(kv, &h, (const uint8_t *)data + sizeof h, len - sizeof h, err);
+    if (status != BK_OK) {
+        for (int g = 0; g < kv->pool->shape.n_groups; g++)
+            table_cut(kv, g, bk_div_up(kv->len, BK_PAGE_TOKENS));
+        return status;
+    }
+    kv->len = h.end;
+    return BK_OK;
+}

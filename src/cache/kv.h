@@ -1,0 +1,70 @@
+/* What a sequence remembers: keys and values of attention, in reference-counted pages.
+ *
+ * A page holds BK_PAGE_TOKENS consecutive positions of every layer of one layer group (layers that
+ * keep the same window). Pages are shared between sequences by fork; the first write to a shared
+ * page copies it. Sliding-window groups give pages back as they leave the window. Page contents are
+ * reached only through the device that allocated them (device/device.h); this file counts.
+ *
+ * One thread at a time per pool and its sequences. */
+#ifndef BRISK_CACHE_KV_H
+#define BRISK_CACHE_KV_H
+
+#include "base/buf.h"
+#include "base/error.h"
+
+enum { BK_PAGE_TOKENS = 64 }; /* a multiple of the 16-position key tile */
+
+struct bk_device;
+typedef struct bk_kv_pool bk_kv_pool;
+typedef struct bk_kv bk_kv;
+
+/* Layers that share a window. */
+typedef struct bk_kv_group {
+    int n_layers;
+    int window; /* positions a layer of this group sees; 0: all */
+} bk_kv_group;
+
+typedef struct bk_kv_shape {
+    int n_groups; /* 1..2 */
+    bk_kv_group group[2];
+    int n_kv_heads, head_size;
+    size_t max_tokens;    /* of one sequence */
+    size_t state_bytes;   /* recurrent state per sequence, beside the pages; 0: none */
+} bk_kv_shape;
+
+/* `device` outlives the pool; limit_bytes 0: none. */
+bk_status bk_kv_pool_create(const struct bk_device *device, const bk_kv_shape *shape,
+                            size_t limit_bytes, bk_kv_pool **out, bk_error *err);
+bk_kv_pool *bk_kv_pool_ref(bk_kv_pool *pool);
+void bk_kv_pool_unref(bk_kv_pool **pool);
+size_t bk_kv_pool_bytes(const bk_kv_pool *pool); /* held by live pages */
+
+bk_status bk_kv_create(bk_kv_pool *pool, bk_kv **out, bk_error *err);
+void bk_kv_destroy(bk_kv **kv);
+size_t bk_kv_len(const bk_kv *kv);
+size_t bk_kv_bytes(const bk_kv *kv); /* of its pages, shared ones counted whole */
+
+/* Makes room for n more positions and makes the pages to be written private. After success
+ * bk_kv_commit(n) counts them in; without it nothing has changed for readers. LIMIT, NOMEM. */
+bk_status bk_kv_reserve(bk_kv *kv, size_t n, bk_error *err);
+void bk_kv_commit(bk_kv *kv, size_t n);
+
+/* Keeps the first n positions. INVALID when n is above the length, LIMIT when a window has already
+ * dropped positions that n needs (start again from 0 or from a snapshot). */
+bk_status bk_kv_truncate(bk_kv *kv, size_t n, bk_error *err);
+
+/* A copy that shares all pages. */
+bk_status bk_kv_fork(const bk_kv *kv, bk_kv **out, bk_error *err);
+
+/* The pages of a group: table[i] holds positions [i*BK_PAGE_TOKENS, ...), NULL when dropped. The
+ * table is valid until the sequence changes. */
+void *const *bk_kv_table(const bk_kv *kv, int group, size_t *n);
+/* Recurrent state, state_bytes long; NULL when the shape has none. */
+void *bk_kv_state(const bk_kv *kv);
+
+/* Serialised positions [begin, end), begin a multiple of the page: for snapshots, disk, other ranks.
+ * import appends to a sequence whose length is `begin`; the data is checked against the shape. */
+bk_status bk_kv_export(const bk_kv *kv, size_t begin, size_t end, bk_buf *out, bk_error *err);
+bk_status bk_kv_import(bk_kv *kv, const void *data, size_t len, bk_error *err);
+
+#endif

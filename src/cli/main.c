@@ -1,0 +1,98 @@
+/* brisk: the program. Each verb is a file cmd_VERB.c. */
+#include <locale.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const struct verb {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *about;
+} verbs[] = {
+    {"run", cmd_run, "answer a prompt, complete text, or chat"},
+    {"bench", cmd_bench, "measure prompt and decode speed"},
+    {"eval", cmd_eval, "perplexity; distance from a reference model"},
+    {"info", cmd_info, "what is in a model file"},
+    {"pull", cmd_pull, "fetch a model"},
+};
+
+int cli_fail(const char *fmt, ...) {
+    char text[1024], safe[1536];
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    bk_str_printable(safe, sizeof safe, text, bk_min_size(n < 0 ? 0 : (size_t)n, sizeof text - 1));
+    fflush(stdout);
+    fprintf(stderr, "brisk: %s\n", safe);
+    return EXIT_ERROR;
+}
+
+bool cli_options(const opt_table *t, int argc, char **argv, int *status) {
+    char err[640];
+    opt_result r = opt_parse(t, argc, argv, err, sizeof err);
+    if (r == OPT_OK) return true;
+    *status = 0;
+    if (r == OPT_ERROR) {
+        *status = cli_fail("%s", err);
+        return false;
+    }
+    bk_buf text = {0};
+    opt_print_help(t, &text);
+    fwrite(text.data, 1, text.len, stdout);
+    bk_buf_free(&text);
+    if (!cli_finish_output(stdout)) *status = EXIT_ERROR;
+    return false;
+}
+
+static void print_usage(FILE *to) {
+    fprintf(to, "brisk %s: runs language models on your processor, fast\n\n", brisk_version());
+    fprintf(to, "usage: brisk VERB [options]\n\n");
+    for (size_t i = 0; i < BK_ARRAY_LEN(verbs); i++) {
+        fprintf(to, "  %-8s %s\n", verbs[i].name, verbs[i].about);
+    }
+    fprintf(to, "\nbrisk VERB --help tells more; brisk --version names the version.\n");
+}
+
+static int unknown_verb(const char *name) {
+    const char *near = NULL;
+    size_t best = strlen(name) / 3 + 2;
+    for (size_t i = 0; i < BK_ARRAY_LEN(verbs); i++) {
+        size_t d = opt_distance(name, verbs[i].name);
+        if (d < best) {
+            best = d;
+            near = verbs[i].name;
+        }
+    }
+    if (near) return cli_fail("unknown verb '%.80s'; did you mean %s?", name, near);
+    return cli_fail("unknown verb '%.80s' (brisk --help lists them)", name);
+}
+
+int main(int argc, char **argv) {
+    setlocale(LC_CTYPE, ""); /* line editing needs to know the terminal's characters */
+    if (argc < 2) {
+        print_usage(stderr);
+        return EXIT_ERROR;
+    }
+    const char *name = argv[1];
+    for (size_t i = 0; i < BK_ARRAY_LEN(verbs); i++) {
+        if (strcmp(name, verbs[i].name) == 0) return verbs[i].run(argc - 1, argv + 1);
+    }
+    if (strcmp(name, "help") == 0 && argc > 2) {
+        char *help[] = {argv[2], (char[]){"--help"}, NULL};
+        for (size_t i = 0; i < BK_ARRAY_LEN(verbs); i++) {
+            if (strcmp(argv[2], verbs[i].name) == 0) return verbs[i].run(2, help);
+        }
+        return unknown_verb(argv[2]);
+    }
+    if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
+        printf("brisk %s\n", brisk_version());
+        return cli_finish_output(stdout) ? 0 : EXIT_ERROR;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        print_usage(stdout);
+        return cli_finish_output(stdout) ? 0 : EXIT_ERROR;
+    }
+    return unknown_verb(name);
+}

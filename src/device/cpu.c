@@ -1,0 +1,270 @@
+#include "device/cpu.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+const bk_quant *bk_weight_type(const bk_weight *w) { return w->packed.type; }
+size_t bk_weight_bytes(const bk_weight *w) { return bk_packed_bytes(&w->packed); }
+
+size_t bk_page_head_bytes(int head_size) {
+    return 2 * (size_t)BK_ATTN_CHUNK * (size_t)head_size * sizeof(uint16_t);
+}
+
+size_t bk_page_layer_bytes(int n_kv_heads, int head_size) {
+    return (size_t)n_kv_heads * bk_page_head_bytes(head_size);
+}
+
+/* ---- Weights ------------------------------------------------------------------------------------ */
+
+static bk_status weight_create(bk_device *d, const bk_quant *type, size_t n_rows, size_t k,
+                               bk_weight **out, bk_error *err) {
+    bk_cpu_device *cpu = (bk_cpu_device *)d;
+    bk_packed p;
+    if (!bk_packed_init(&p, type, n_rows, k))
+        return bk_fail(err, BK_ERR_UNSUPPORTED, "no packing of %zu x %zu %s weights", n_rows, k,
+                       type->name);
+    bk_weight *w = bk_alloc_zero(1, sizeof *w);
+    p.data = w ? bk_slabs_alloc(&cpu->weights, bk_packed_bytes(&p)) : NULL;
+    if (!p.data) {
+        bk_free(w);
+        return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu bytes of weights",
+                       bk_packed_bytes(&p));
+    }
+    w->packed = p;
+    *out = w;
+    return BK_OK;
+}
+
+/* The packed bytes go with the device. */
+static void weight_destroy(bk_device *d, bk_weight *w) {
+    (void)d;
+    bk_free(w);
+}
+
+typedef struct load_job {
+    bk_cpu_device *d;
+    const bk_weight_source *sources;
+    size_t n;
+} load_job;
+
+enum { LOAD_GROUPS = 16 };
+
+static void load_region(void *arg, int thread) {
+    load_job *job = arg;
+    (void)thread;
+    size_t chunk = bk_pool_next(job->d->pool), base = 0;
+    for (size_t i = 0; i < job->n; i++) {
+        const bk_packed *p = &job->sources[i].weight->packed;
+        size_t chunks = bk_div_up(p->n_groups, LOAD_GROUPS);
+        for (; chunk < base + chunks; chunk = bk_pool_next(job->d->pool)) {
+            size_t first = (chunk - base) * LOAD_GROUPS;
+            bk_pack_groups(p, job->sources[i].rows, first,
+                           bk_min_size(LOAD_GROUPS, p->n_groups - first));
+        }
+        base += chunks;
+    }
+}
+
+static void weights_load(bk_device *d, const bk_weight_source *sources, size_t n) {
+    bk_cpu_device *cpu = (bk_cpu_device *)d;
+    load_job job = {cpu, sources, n};
+    bk_pool_run(cpu->pool, load_region, &job);
+}
+
+/* ---- Operands and pages -------------------------------------------------------------------------- */
+
+static bk_status operand_create(bk_device *d, size_t rows, size_t k, bk_operand *out,
+                                bk_error *err) {
+    (void)d;
+    size_t ld = bk_round_up(k, 16), pitch = bk_act_row_bytes(k), row = ld * sizeof(float) + pitch;
+    size_t bytes;
+    *out = (bk_operand){0};
+    void *memory = bk_mul_size(rows, row, &bytes) ? bk_alloc_aligned(bytes) : NULL;
+    if (!memory) return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu rows of %zu", rows, k);
+    memset(memory, 0, bytes);
+    *out = (bk_operand){.x = memory,
+                        .ld = ld,
+                        .k = k,
+                        .acts = (char *)memory + rows * ld * sizeof(float),
+                        .pitch = pitch,
+                        .memory = memory};
+    return BK_OK;
+}
+
+static void operand_destroy(bk_device *d, bk_operand *o) {
+    (void)d;
+    bk_free(o->memory);
+    *o = (bk_operand){0};
+}
+
+static void *page_alloc(bk_device *d, size_t bytes) {
+    (void)d;
+    void *page = bk_alloc_aligned(bytes);
+    /* Unwritten positions are read (and masked) by whole-tile kernels: defined, finite. */
+    if (page) memset(page, 0, bytes);
+    return page;
+}
+
+static void page_free(bk_device *d, void *page) {
+    (void)d;
+    bk_free(page);
+}
+
+static void page_copy(bk_device *d, void *dst, const void *src, size_t bytes) {
+    (void)d;
+    memcpy(dst, src, bytes);
+}
+
+static void page_read(bk_device *d, const void *page, size_t offset, void *out, size_t bytes) {
+    (void)d;
+    memcpy(out, (const char *)page + offset, bytes);
+}
+
+static void page_write(bk_device *d, void *page, size_t offset, const void *src, size_t bytes) {
+    (void)d;
+    memcpy((char *)page + offset, src, bytes);
+}
+
+/* ---- Row-wise commands ---------------------------------------------------------------------------- */
+
+static void *act_row(const bk_operand *o, size_t row) { return (char *)o->acts + row * o->pitch; }
+
+static void embed(bk_cpu_device *d, const bk_cmd *c) {
+    for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;)
+        bk_packed_row(&c->embed.table->packed, (size_t)c->embed.tokens[r],
+                      c->embed.x + r * c->embed.ldx);
+}
+
+static void norm(bk_cpu_device *d, const bk_cmd *c) {
+    const bk_operand *y = &c->norm.y;
+    for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;) {
+        size_t from = c->norm.index ? (size_t)c->norm.index[r] : r;
+        d->kernels->rms_norm(c->norm.x + from * c->norm.ldx, c->norm.weight, y->k, c->norm.eps,
+                             y->x + r * y->ld);
+        if (c->norm.quantize) d->kernels->quantize(y->x + r * y->ld, y->k, act_row(y, r));
+    }
+}
+
+static void prepare(bk_cpu_device *d, const bk_cmd *c) {
+    const bk_operand *y = &c->prepare.y;
+    for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;)
+        d->kernels->quantize(y->x + r * y->ld, y->k, act_row(y, r));
+}
+
+static void gate(bk_cpu_device *d, const bk_cmd *c) {
+    const bk_operand *y = &c->gate.y;
+    for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;) {
+        d->kernels->silu_mul(c->gate.gate + r * c->gate.ld, c->gate.up + r * c->gate.ld, y->k,
+                             y->x + r * y->ld);
+        if (c->gate.quantize) d->kernels->quantize(y->x + r * y->ld, y->k, act_row(y, r));
+    }
+}
+
+/* ---- Running -------------------------------------------------------------------------------------- */
+
+typedef struct run_job {
+    bk_cpu_device *d;
+    const bk_cmd *cmds;
+    size_t n;
+} run_job;
+
+static void run_cmd(bk_cpu_device *d, const bk_cmd *c, void *scratch) {
+    switch (c->op) {
+    case BK_OP_EMBED: embed(d, c); break;
+    case BK_OP_NORM: norm(d, c); break;
+    case BK_OP_PREPARE: prepare(d, c); break;
+    case BK_OP_MATMUL: bk_cpu_matmul(d, c, scratch); break;
+    case BK_OP_ROPE_STORE: bk_cpu_rope_store(d, c); break;
+    case BK_OP_ATTENTION: bk_cpu_attention(d, c, scratch); break;
+    case BK_OP_GATE: gate(d, c); break;
+    }
+}
+
+static void run_region(void *arg, int thread) {
+    run_job *job = arg;
+    for (size_t i = 0; i < job->n; i++) {
+        run_cmd(job->d, &job->cmds[i], job->d->scratch[thread]);
+        if (i + 1 < job->n) bk_pool_barrier(job->d->pool);
+    }
+}
+
+/* Scratch grows to what the largest command so far needed and stays: after a warm-up pass nothing
+ * is allocated. */
+static bk_status reserve_scratch(bk_cpu_device *d, const bk_cmd *cmds, size_t n, bk_error *err) {
+    size_t need = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (cmds[i].op == BK_OP_MATMUL) need = bk_max_size(need, bk_cpu_matmul_scratch(&cmds[i]));
+        if (cmds[i].op == BK_OP_ATTENTION)
+            need = bk_max_size(need, bk_cpu_attention_scratch(&cmds[i]));
+    }
+    if (need <= d->scratch_bytes) return BK_OK;
+    d->scratch_bytes = 0;
+    for (int t = 0; t < d->base.threads; t++) {
+        bk_free(d->scratch[t]);
+        d->scratch[t] = bk_alloc_aligned(need);
+        if (!d->scratch[t])
+            return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu bytes of scratch", need);
+    }
+    d->scratch_bytes = need;
+    return BK_OK;
+}
+
+static bk_status run(bk_device *device, const bk_cmd *cmds, size_t n, bk_error *err) {
+    bk_cpu_device *d = (bk_cpu_device *)device;
+    pthread_mutex_lock(&d->lock);
+    bk_status status = reserve_scratch(d, cmds, n, err);
+    if (status == BK_OK) {
+        run_job job = {d, cmds, n};
+        bk_pool_run(d->pool, run_region, &job);
+    }
+    pthread_mutex_unlock(&d->lock);
+    return status;
+}
+
+static void destroy(bk_device *device) {
+    bk_cpu_device *d = (bk_cpu_device *)device;
+    if (d->scratch)
+        for (int t = 0; t < d->base.threads; t++) bk_free(d->scratch[t]);
+    bk_free(d->scratch);
+    bk_pool_destroy(&d->pool);
+    bk_slabs_free(&d->weights);
+    pthread_mutex_destroy(&d->lock);
+    bk_free(d);
+}
+
+static const struct bk_device_ops cpu_ops = {
+    .name = "cpu",
+    .destroy = destroy,
+    .weight_create = weight_create,
+    .weight_destroy = weight_destroy,
+    .weights_load = weights_load,
+    .operand_create = operand_create,
+    .operand_destroy = operand_destroy,
+    .page_alloc = page_alloc,
+    .page_free = page_free,
+    .page_copy = page_copy,
+    .page_read = page_read,
+    .page_write = page_write,
+    .run = run,
+};
+
+bk_status bk_device_cpu_create(bk_cpu_level level, int threads, bk_device **out, bk_error *err) {
+    *out = NULL;
+    bk_cpu_device *d = bk_alloc_zero(1, sizeof *d);
+    if (!d) return bk_fail(err, BK_ERR_NOMEM, "no memory for a device");
+    pthread_mutex_init(&d->lock, NULL);
+    d->kernels = bk_kernels_select(level);
+    d->base = (bk_device){&cpu_ops, d->kernels->level, threads};
+    bk_status status = bk_pool_create(threads, &d->pool, err);
+    if (status == BK_OK) {
+        d->scratch = bk_alloc_zero((size_t)threads, sizeof *d->scratch);
+        if (!d->scratch) status = bk_fail(err, BK_ERR_NOMEM, "no memory for a device");
+    }
+    if (status != BK_OK) {
+        destroy(&d->base);
+        return status;
+    }
+    *out = &d->base;
+    return BK_OK;
+}

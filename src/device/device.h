@@ -1,0 +1,179 @@
+/* A device computes: it owns weights and pages in its own form and runs lists of commands.
+ *
+ * A model's forward pass is a flat list of bk_cmd, recorded by model/ without knowing what runs
+ * it. The CPU device (cpu.c) runs a list in one parallel region with a barrier after each command;
+ * a GPU device would enqueue it. Buffers named here are host-visible float rows. */
+#ifndef BRISK_DEVICE_DEVICE_H
+#define BRISK_DEVICE_DEVICE_H
+
+#include "base/error.h"
+#include "quant/quant.h"
+#include "sys/cpu.h"
+
+typedef struct bk_device bk_device;
+
+/* A matrix [n_rows][k] in the device's form; y = W x. Immutable after loading. */
+typedef struct bk_weight bk_weight;
+
+/* Rows prepared as input of matrix products: floats, and their quantised form where a product with
+ * integer weights reads them. Memory from operand_create. */
+typedef struct bk_operand {
+    float *x;     /* [rows][ld] */
+    size_t ld, k; /* k values a row */
+    void *acts;   /* device form */
+    size_t pitch; /* bytes from row to row of acts */
+    void *memory;
+} bk_operand;
+
+/* Where the keys and values of attention lie inside a page: page + layer_bytes * layer +
+ * head_bytes * kv_head: keys first, then values, each BK_ATTN_CHUNK * head_size f16. */
+typedef struct bk_attn_shape {
+    int n_heads, n_kv_heads, head_size, rope_dims;
+    float scale;  /* of the scores */
+    int window;   /* positions seen, 0: all */
+    bool neox;    /* rotate halves (i, i + dims/2) instead of neighbours (2i, 2i + 1) */
+} bk_attn_shape;
+
+/* One row of a pass. */
+typedef struct bk_row {
+    uint32_t pos;       /* position in its sequence */
+    uint32_t seq;       /* which bk_seq_view */
+    uint32_t seq_first; /* index of the first row of this sequence in the pass */
+    uint32_t seq_rows;  /* rows of this sequence in the pass, consecutive */
+} bk_row;
+
+/* Pages of one sequence, per layer group (cache/kv.h). */
+typedef struct bk_seq_view {
+    void *const *pages[2];
+} bk_seq_view;
+
+typedef enum bk_op {
+    BK_OP_EMBED,
+    BK_OP_NORM,
+    BK_OP_PREPARE,
+    BK_OP_MATMUL,
+    BK_OP_ROPE_STORE,
+    BK_OP_ATTENTION,
+    BK_OP_GATE
+} bk_op;
+
+enum { BK_MAX_PRODUCTS = 3 };
+
+typedef struct bk_cmd {
+    bk_op op;
+    size_t rows;
+    union {
+        /* x[row] = table[tokens[row]] */
+        struct {
+            const int32_t *tokens;
+            const bk_weight *table;
+            float *x;
+            size_t ldx;
+        } embed;
+        /* y[row] = rms_norm(x[index ? index[row] : row]) * weight, quantised when asked */
+        struct {
+            const float *x;
+            size_t ldx;
+            const int32_t *index;
+            const float *weight;
+            float eps;
+            bk_operand y;
+            bool quantize;
+        } norm;
+        /* Quantises the floats already in y. */
+        struct {
+            bk_operand y;
+        } prepare;
+        /* out[i][row] (+)= w[i] * x[row], n products over the same input */
+        struct {
+            bk_operand x;
+            int n;
+            const bk_weight *w[BK_MAX_PRODUCTS];
+            float *out[BK_MAX_PRODUCTS];
+            size_t ldo[BK_MAX_PRODUCTS];
+            bool add;
+        } matmul;
+        /* Rotates q and k in place by the row's angles and stores k and v into the pages. */
+        struct {
+            float *q, *k, *v; /* [rows][ldq], [rows][ldkv] */
+            size_t ldq, ldkv;
+            const float *angles; /* [rows][rope_dims / 2][2]: cos, sin */
+            const bk_row *row;
+            const bk_seq_view *seqs;
+            const bk_attn_shape *shape;
+            int group, layer; /* of the pages */
+        } rope;
+        /* out[row] = attention of q[row] over its sequence, positions <= its own */
+        struct {
+            const float *q;
+            size_t ldq;
+            bk_operand out;
+            const bk_row *row;
+            const bk_seq_view *seqs;
+            const bk_attn_shape *shape;
+            int group, layer;
+        } attention;
+        /* y = silu(gate) * up, quantised when asked */
+        struct {
+            const float *gate, *up;
+            size_t ld;
+            bk_operand y;
+            bool quantize;
+        } gate;
+    };
+} bk_cmd;
+
+typedef struct bk_weight_source {
+    const uint8_t *rows; /* as in the file */
+    bk_weight *weight;
+} bk_weight_source;
+
+struct bk_device_ops {
+    const char *name;
+    void (*destroy)(bk_device *d);
+
+    /* UNSUPPORTED when the device has no kernel for the type, NOMEM. */
+    bk_status (*weight_create)(bk_device *d, const bk_quant *type, size_t n_rows, size_t k,
+                               bk_weight **out, bk_error *err);
+    void (*weight_destroy)(bk_device *d, bk_weight *w);
+    /* Brings rows from the file into the device's form, all threads together. */
+    void (*weights_load)(bk_device *d, const bk_weight_source *sources, size_t n);
+
+    bk_status (*operand_create)(bk_device *d, size_t rows, size_t k, bk_operand *out,
+                                bk_error *err);
+    void (*operand_destroy)(bk_device *d, bk_operand *o);
+
+    /* Zeroed memory; NULL when short. */
+    void *(*page_alloc)(bk_device *d, size_t bytes);
+    void (*page_free)(bk_device *d, void *page);
+    void (*page_copy)(bk_device *d, void *dst, const void *src, size_t bytes);
+    void (*page_read)(bk_device *d, const void *page, size_t offset, void *out, size_t bytes);
+    void (*page_write)(bk_device *d, void *page, size_t offset, const void *src, size_t bytes);
+
+    /* Runs the commands in order; returns when all are done. NOMEM when scratch cannot be had. */
+    bk_status (*run)(bk_device *d, const bk_cmd *cmds, size_t n, bk_error *err);
+};
+
+struct bk_device {
+    const struct bk_device_ops *ops;
+    bk_cpu_level level;
+    int threads;
+};
+
+/* Properties of a weight that the model needs. */
+const bk_quant *bk_weight_type(const bk_weight *w);
+size_t bk_weight_bytes(const bk_weight *w);
+
+/* The CPU device: kernels of `level` or the best below, a pool of `threads`. */
+bk_status bk_device_cpu_create(bk_cpu_level level, int threads, bk_device **out, bk_error *err);
+
+static inline void bk_device_destroy(bk_device **d) {
+    if (*d) (*d)->ops->destroy(*d);
+    *d = NULL;
+}
+
+/* Bytes of keys and values of one KV head in a page, and of all heads of one layer. */
+size_t bk_page_head_bytes(int head_size);
+size_t bk_page_layer_bytes(int n_kv_heads, int head_size);
+
+#endif

@@ -1,0 +1,262 @@
+#include "engine/sample.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+
+/* A token that may be chosen. */
+typedef struct cand {
+    int32_t id;
+    float logit;
+    double weight; /* exp(logit - largest logit), where a step needs it */
+} cand;
+
+enum { RADIX_BITS = 11, RADIX_BINS = 1 << RADIX_BITS, TOP_K_SLACK = 2048 };
+
+struct bk_sampler {
+    bk_sampling p;
+    size_t n_vocab;
+    bk_rng rng;
+    cand *cands; /* [n_vocab] */
+    double bins[RADIX_BINS];
+
+    /* Penalties only: how often each token stands in the window, and the window. */
+    uint32_t *counts; /* [n_vocab] */
+    float *adjusted;  /* [n_vocab]: the logits with penalties */
+    int32_t *window;  /* ring of penalty_last_n tokens; NULL when all count */
+    size_t window_len, window_cap;
+};
+
+static bk_status check_range(const char *name, double v, double lo, double hi, bk_error *err) {
+    if (v >= lo && v <= hi) return BK_OK;
+    return bk_fail(err, BK_ERR_INVALID, "%s is %g, it must be from %g to %g", name, v, lo, hi);
+}
+
+bk_status bk_sampling_check(const bk_sampling *p, bk_error *err) {
+    bk_status st = check_range("temperature", p->temperature, 0, 100, err);
+    if (!st) st = check_range("top_k", p->top_k, 0, INT32_MAX, err);
+    if (!st) st = check_range("top_p", p->top_p, 0, 1, err);
+    if (!st) st = check_range("min_p", p->min_p, 0, 1, err);
+    if (!st) st = check_range("repeat_penalty", p->repeat_penalty, 1e-3, 100, err);
+    if (!st) st = check_range("presence_penalty", p->presence_penalty, -100, 100, err);
+    if (!st) st = check_range("frequency_penalty", p->frequency_penalty, -100, 100, err);
+    if (!st) st = check_range("penalty_last_n", p->penalty_last_n, -1, INT32_MAX, err);
+    return st;
+}
+
+static bool penalties_on(const bk_sampling *p) {
+    return p->penalty_last_n != 0 && (p->repeat_penalty != 1.0f || p->presence_penalty != 0.0f ||
+                                      p->frequency_penalty != 0.0f);
+}
+
+/* Whether memory was to be had. */
+static bool reserve(bk_sampler *s) {
+    s->cands = bk_alloc(s->n_vocab, sizeof *s->cands);
+    if (!s->cands) return false;
+    if (!penalties_on(&s->p)) return true;
+    s->counts = bk_alloc_zero(s->n_vocab, sizeof *s->counts);
+    s->adjusted = bk_alloc(s->n_vocab, sizeof *s->adjusted);
+    if (!s->counts || !s->adjusted) return false;
+    if (s->p.penalty_last_n < 0) return true;
+    s->window_cap = (size_t)s->p.penalty_last_n;
+    s->window = bk_alloc(s->window_cap, sizeof *s->window);
+    return s->window != NULL;
+}
+
+bk_status bk_sampler_create(const bk_sampling *p, size_t n_vocab, bk_sampler **out, bk_error *err) {
+    *out = NULL;
+    bk_status st = bk_sampling_check(p, err);
+    if (st) return st;
+    if (n_vocab == 0) return bk_fail(err, BK_ERR_INVALID, "the vocabulary is empty");
+    bk_sampler *s = bk_alloc_zero(1, sizeof *s);
+    if (!s) return bk_fail(err, BK_ERR_NOMEM, "no memory for the sampler");
+    s->p = *p;
+    s->n_vocab = n_vocab;
+    bk_rng_seed(&s->rng, p->seed, 1);
+    if (!reserve(s)) {
+        bk_sampler_destroy(&s);
+        return bk_fail(err, BK_ERR_NOMEM, "no memory to sample from %zu tokens", n_vocab);
+    }
+    *out = s;
+    return BK_OK;
+}
+
+void bk_sampler_destroy(bk_sampler **sp) {
+    bk_sampler *s = *sp;
+    *sp = NULL;
+    if (!s) return;
+    bk_free(s->cands);
+    bk_free(s->counts);
+    bk_free(s->adjusted);
+    bk_free(s->window);
+    bk_free(s);
+}
+
+void bk_sampler_accept(bk_sampler *s, int32_t token) {
+    if (!s->counts || token < 0 || (size_t)token >= s->n_vocab) return;
+    s->counts[token]++;
+    if (!s->window) return;
+    int32_t *slot = &s->window[s->window_len++ % s->window_cap];
+    if (s->window_len > s->window_cap) s->counts[*slot]--;
+    *slot = token;
+}
+
+/* The logits after penalties. A repeated token's logit is divided (or, when negative, multiplied)
+ * by the repeat penalty (Keskar et al. 2019, CTRL); presence and frequency are subtracted. */
+static const float *penalise(bk_sampler *s, const float *logits) {
+    if (!s->counts) return logits;
+    const bk_sampling *p = &s->p;
+    for (size_t i = 0; i < s->n_vocab; i++) {
+        float l = logits[i];
+        if (s->counts[i] > 0) {
+            l = l > 0 ? l / p->repeat_penalty : l * p->repeat_penalty;
+            l -= p->presence_penalty + p->frequency_penalty * (float)s->counts[i];
+        }
+        s->adjusted[i] = l;
+    }
+    return s->adjusted;
+}
+
+/* The first of the largest, passing over NaN; -1 when there is none above -infinity. */
+static int32_t argmax(const float *logits, size_t n) {
+    float best = -INFINITY;
+    int32_t at = -1;
+    for (size_t i = 0; i < n; i++) {
+        if (logits[i] > best) {
+            best = logits[i];
+            at = (int32_t)i;
+        }
+    }
+    return at;
+}
+
+/* An integer that orders as the floats do (no NaN). */
+static uint32_t sort_key(float f) {
+    f += 0.0f; /* -0 and 0 tie */
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    return u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+
+static double amount(const cand *c, bool by_weight) { return by_weight ? c->weight : 1.0; }
+
+/* The key at which the amounts of the candidates, from the largest logit down, first add up to
+ * target > 0. Found digit by digit with a histogram: linear, whatever the values. *above gets the
+ * amount of the keys above it. */
+static uint32_t boundary_key(bk_sampler *s, size_t n, double target, bool by_weight,
+                             double *above) {
+    const cand *c = s->cands;
+    static const struct digit {
+        unsigned shift;
+        uint32_t mask;
+    } digits[] = {{21, 0x7FF}, {10, 0x7FF}, {0, 0x3FF}};
+    uint32_t prefix = 0, known = 0; /* digits of the key found so far */
+    *above = 0;
+    for (size_t d = 0; d < BK_ARRAY_LEN(digits); d++) {
+        memset(s->bins, 0, sizeof s->bins);
+        for (size_t i = 0; i < n; i++) {
+            uint32_t key = sort_key(c[i].logit);
+            if ((key & known) != prefix) continue;
+            s->bins[key >> digits[d].shift & digits[d].mask] += amount(&c[i], by_weight);
+        }
+        uint32_t bin = digits[d].mask, lowest = bin;
+        for (;; bin--) {
+            if (s->bins[bin] > 0) lowest = bin;
+            if (bin == 0 || *above + s->bins[bin] >= target) break;
+            *above += s->bins[bin];
+        }
+        if (s->bins[bin] <= 0) { /* rounding kept the sum below target: all the way down */
+            *above -= s->bins[lowest];
+            bin = lowest;
+        }
+        prefix |= bin << digits[d].shift;
+        known |= digits[d].mask << digits[d].shift;
+    }
+    return prefix;
+}
+
+/* Keeps, in their order, the candidates with the largest logits whose amounts (weights, or 1 each)
+ * first add up to target > 0; of equal logits the earlier. Returns how many, at least 1 of n > 0. */
+static size_t keep_largest(bk_sampler *s, size_t n, double target, bool by_weight) {
+    double above;
+    uint32_t boundary = boundary_key(s, n, target, by_weight, &above);
+    cand *c = s->cands;
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t key = sort_key(c[i].logit);
+        if (key < boundary || (key == boundary && above >= target)) continue;
+        if (key == boundary) above += amount(&c[i], by_weight);
+        c[kept++] = c[i];
+    }
+    return kept;
+}
+
+/* Candidates in order of id: the top_k best, or all that are finite when top_k is off. */
+static size_t gather(bk_sampler *s, const float *logits) {
+    size_t k = s->p.top_k > 0 ? (size_t)s->p.top_k : s->n_vocab;
+    size_t room = k < s->n_vocab / 2 ? bk_min_size(s->n_vocab, 2 * k + TOP_K_SLACK) : s->n_vocab;
+    float floor = -INFINITY;
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_vocab; i++) {
+        if (!(logits[i] > floor)) continue; /* NaN too */
+        if (n == room) { /* the k best so far: nothing up to the least of them matters any more */
+            n = keep_largest(s, n, (double)k, false);
+            floor = s->cands[0].logit;
+            for (size_t j = 1; j < n; j++) floor = fminf(floor, s->cands[j].logit);
+            if (!(logits[i] > floor)) continue;
+        }
+        s->cands[n++] = (cand){.id = (int32_t)i, .logit = logits[i]};
+    }
+    return n > k ? keep_largest(s, n, (double)k, false) : n;
+}
+
+static size_t keep_top_p(bk_sampler *s, size_t n, float max) {
+    double total = 0;
+    for (size_t i = 0; i < n; i++) {
+        s->cands[i].weight = exp((double)s->cands[i].logit - (double)max);
+        total += s->cands[i].weight;
+    }
+    /* Above 0, so that top_p 0 keeps the best one. */
+    return keep_largest(s, n, fmax(total * (double)s->p.top_p, 1e-300), true);
+}
+
+static size_t keep_min_p(bk_sampler *s, size_t n, float max) {
+    double floor = (double)max + log((double)s->p.min_p);
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if ((double)s->cands[i].logit >= floor) s->cands[kept++] = s->cands[i];
+    }
+    return kept;
+}
+
+/* One of n > 0 candidates, by the probabilities of the softmax at this temperature. */
+static int32_t draw(bk_sampler *s, size_t n, float max) {
+    double total = 0, inverse = 1.0 / (double)s->p.temperature;
+    for (size_t i = 0; i < n; i++) {
+        s->cands[i].weight = exp(((double)s->cands[i].logit - (double)max) * inverse);
+        total += s->cands[i].weight;
+    }
+    double u = bk_rng_unit(&s->rng) * total;
+    size_t last = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (s->cands[i].weight <= 0) continue;
+        last = i;
+        if (u < s->cands[i].weight) break;
+        u -= s->cands[i].weight;
+    }
+    return s->cands[last].id;
+}
+
+int32_t bk_sampler_pick(bk_sampler *s, const float *logits) {
+    logits = penalise(s, logits);
+    int32_t best = argmax(logits, s->n_vocab);
+    if (best < 0) return -1;
+    float max = logits[best];
+    if (s->p.temperature <= 0 || s->p.top_k == 1 || isinf(max)) return best;
+    size_t n = gather(s, logits);
+    if (s->p.top_p < 1) n = keep_top_p(s, n, max);
+    if (s->p.min_p > 0) n = keep_min_p(s, n, max);
+    return draw(s, n, max);
+}

@@ -1,0 +1,36 @@
+/* From logits to a token: penalties, top-k, top-p, min-p, temperature, in this order (the order and
+ * the meaning of the names are llama.cpp's). The vocabulary is never sorted: selection is linear.
+ * The same logits, history and seed give the same token; ties go to the lower id. */
+#ifndef BRISK_ENGINE_SAMPLE_H
+#define BRISK_ENGINE_SAMPLE_H
+
+#include "base/error.h"
+
+typedef struct bk_sampling {
+    float temperature;       /* 0: greedy; up to 100 */
+    int top_k;               /* 0: off */
+    float top_p;             /* 0..1; 1: off */
+    float min_p;             /* 0..1; 0: off */
+    float repeat_penalty;    /* above 0, up to 100; 1: off */
+    float presence_penalty;  /* -100..100; 0: off */
+    float frequency_penalty; /* -100..100; 0: off */
+    int penalty_last_n;      /* tokens that penalties look back; -1: all, 0: none */
+    uint64_t seed;
+} bk_sampling;
+
+typedef struct bk_sampler bk_sampler;
+
+/* INVALID names the field, what was found and what is possible. */
+bk_status bk_sampling_check(const bk_sampling *p, bk_error *err);
+
+/* Reserves all that sampling over n_vocab tokens needs. INVALID, NOMEM. */
+bk_status bk_sampler_create(const bk_sampling *p, size_t n_vocab, bk_sampler **out, bk_error *err);
+void bk_sampler_destroy(bk_sampler **s);
+
+/* A token (0 <= id < n_vocab) of the sequence, prompt included, for the penalties to look back on. */
+void bk_sampler_accept(bk_sampler *s, int32_t token);
+
+/* The next token, or -1 when no logit is a number. */
+int32_t bk_sampler_pick(bk_sampler *s, const float *logits);
+
+#endif

@@ -1,0 +1,112 @@
+/* The table of compute kernels, one per CPU level.
+ *
+ * Kernels are pure: no allocation, no threads, no globals, any thread may call them. ref.c fills the
+ * table with portable C, which is also the definition: every level gives the same bits as ref,
+ * because each output element is computed by the same sequence of IEEE operations (integer dots are
+ * exact, every float step is one rounding, fused where written fma). Only NaN payloads may differ.
+ *
+ * Matrix product, output row r and column c, in this order:
+ *   acc = 0
+ *   for each block b: acc = fma(a[c][b], m[r][b], acc)                         formats with offset
+ *   for each block b, each scale h of it (1 or 2):
+ *       acc = fma((float)(dot of q's, exact in int32, minus zero) * s[c][b], d[r][b][h], acc)
+ *   for each exact channel e: acc = fma(value[c][e], w[r][at[c][e]], acc)
+ * where w is fma(d, (float)(q - zero), m). Float weights: acc = fma(x[k], w[r][k], acc), k ascending.
+ *
+ * Vector sums over a row go by 16 lanes: lane i adds elements i, i + 16, ... in order; lanes then
+ * fold 16 -> 8 -> 4 -> 2 -> 1 by adding the upper half. */
+#ifndef BRISK_KERNEL_KERNEL_H
+#define BRISK_KERNEL_KERNEL_H
+
+#include "kernel/act.h"
+#include "kernel/packed.h"
+#include "sys/cpu.h"
+
+/* Keys of one chunk; partial results of chunks are merged in order of position. Equals the
+ * page of the KV cache. */
+enum { BK_ATTN_CHUNK = 64, BK_ATTN_MAX_QUERIES = 8, BK_MAX_HEAD = 256 };
+
+/* Columns that the direct kernels take; more go through panels. */
+enum { BK_DIRECT_COLS = 4, BK_TILE_COLS = 6, BK_PANEL_GROUPS = 2 };
+
+/* A pair of row groups expanded to bytes, for many columns. */
+typedef struct bk_panel {
+    uint8_t *q; /* [2 groups][nb][8 lines][64] unsigned; for float types float[2][k][16] */
+    float *d;   /* [2 groups][nb * 32/sub][16] */
+    float *m;   /* [2 groups][nb][16] */
+} bk_panel;
+
+static inline size_t bk_panel_bytes(size_t k) {
+    size_t nb = bk_div_up(k, 32);
+    return BK_PANEL_GROUPS * (bk_round_up(k, 32) * 64 + nb * 3 * 64);
+}
+
+/* Lays the views over 64-byte aligned memory of bk_panel_bytes(k). */
+static inline bk_panel bk_panel_view(void *mem, size_t k) {
+    size_t nb = bk_div_up(k, 32);
+    bk_panel p;
+    p.q = mem;
+    p.d = (float *)(void *)(p.q + BK_PANEL_GROUPS * bk_round_up(k, 32) * 64);
+    p.m = p.d + BK_PANEL_GROUPS * nb * 2 * 16;
+    return p;
+}
+
+typedef struct bk_kernels {
+    bk_cpu_level level;
+
+    /* ---- Matrix product. Outputs: out[c * ldo + r], r = 16 * group...; rows past n_rows are not
+     * written. add: out += instead of out =. Float types take x (float rows) instead of acts; the
+     * row pitch is in bytes for acts and in floats for x. ---- */
+
+    /* Straight from the packed groups [first, first + n), cols = 1..BK_DIRECT_COLS. */
+    void (*direct)(const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch,
+                   size_t cols, float *out, size_t ldo, bool add);
+    /* One or two groups (n) to bytes, then any number of columns. */
+    void (*expand)(const bk_packed *w, size_t first, size_t n, const bk_panel *panel);
+    void (*tiles)(const bk_packed *w, size_t first, size_t n, const bk_panel *panel,
+                  const void *acts, size_t pitch, size_t cols, float *out, size_t ldo, bool add);
+
+    /* x[k] -> one activation row (act.h). Exact channels: largest |x|, the lower index on ties. */
+    void (*quantize)(const float *x, size_t k, void *act);
+
+    /* ---- Rows ---- */
+
+    /* y = x * (1 / sqrt(mean(x^2) + eps)) * w; y may be x. */
+    void (*rms_norm)(const float *x, const float *w, size_t n, float eps, float *y);
+    /* y = gate / (1 + exp(-gate)) * up; y may be gate. */
+    void (*silu_mul)(const float *gate, const float *up, size_t n, float *y);
+
+    /* ---- Attention over one chunk of keys of one KV head ----
+     * q: n_q query rows of head_size floats (pitch ldq), already scaled. keys: f16 tiles
+     * [chunk/16][head_size][16]; values: f16 [chunk][head_size]. Query i sees the positions
+     * [lo[i], hi[i]) of the chunk, 0 <= lo <= hi <= chunk (an empty range gives max -inf, sum 0,
+     * zeros). Writes, per query, max, sum and head_size floats of the unnormalised average:
+     *   s[k] = fma chain over head_size, ascending;   max = max s;   p = exp(s - max)
+     *   sum by 16 lanes;   o[d] = fma(p[k], v[k][d], o[d]), k ascending. */
+    void (*attn_chunk)(const float *q, size_t ldq, size_t n_q, const uint16_t *keys,
+                       const uint16_t *values, size_t head_size, const int *lo, const int *hi,
+                       float *max, float *sum, float *o, size_t ldo);
+    /* (max, sum, o) <- merged with the later chunk's (max2, sum2, o2):
+     *   M = max(max, max2); f = exp(max - M); g = exp(max2 - M);
+     *   sum = fma(sum2, g, sum * f); o[d] = fma(o2[d], g, o[d] * f). A chunk with sum2 == 0 is
+     * skipped. */
+    void (*attn_merge)(float *max, float *sum, float *o, float max2, float sum2, const float *o2,
+                       size_t head_size);
+
+    /* k and v of one position of one KV head into slot `pos` of a chunk, rounded to f16
+     * (nearest even, clamped to +-65504). */
+    void (*kv_store)(const float *k, const float *v, size_t head_size, size_t pos, uint16_t *keys,
+                     uint16_t *values);
+} bk_kernels;
+
+/* The table of the highest level that is not above `level` and that this build and CPU have. */
+const bk_kernels *bk_kernels_select(bk_cpu_level level);
+
+/* Fill functions, each overriding what the level below has set. */
+void bk_kernels_init_ref(bk_kernels *k);
+void bk_kernels_init_avx2(bk_kernels *k);
+void bk_kernels_init_avxvnni(bk_kernels *k);      /* VEX encoding */
+void bk_kernels_init_avx512vnni256(bk_kernels *k); /* the same kernels, EVEX encoding */
+void bk_kernels_init_avx512(bk_kernels *k);
+
+#endif

@@ -1,0 +1,540 @@
+/* Matrix product with AVX512-VNNI: one vpdpbusd multiplies a line (16 rows x 4 k) by one broadcast
+ * dword of activations. The format is a compile-time constant of every body (always-inline
+ * templates), so each ends up as straight code. Order of operations: kernel.h. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernel/parts.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+
+/* How far ahead the weight stream is asked for, in bytes. */
+enum { PREFETCH = 12288 };
+
+INLINE __m512i load(const uint8_t *p) { return _mm512_loadu_si512(p); }
+
+INLINE __m512 load_f16(const uint8_t *array, size_t i) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(array + i * 32)));
+}
+
+INLINE __m512 load_u8(const uint8_t *array, size_t i) {
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(array + i * 16))));
+}
+
+INLINE __m512 load_i8(const uint8_t *array, size_t i) {
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(array + i * 16))));
+}
+
+INLINE int32_t dword(const int8_t *p) {
+    int32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+
+/* ---- What a format is: its lines, its scales ---------------------------------------------------- */
+
+typedef struct fmt {
+    bk_type type;
+    bk_layout layout;
+    int zero, zero_shift, sub;
+    bool has_min;
+    size_t lines; /* per 32 k */
+} fmt;
+
+INLINE fmt fmt_of(bk_type type) {
+    switch (type) {
+    case BK_TYPE_Q4_0: return (fmt){type, BK_LAYOUT_N4, 8, 3, 32, false, 4};
+    case BK_TYPE_Q4_1: return (fmt){type, BK_LAYOUT_N4, 0, 0, 32, true, 4};
+    case BK_TYPE_Q5_0: return (fmt){type, BK_LAYOUT_N5, 16, 4, 32, false, 5};
+    case BK_TYPE_Q4_K: return (fmt){type, BK_LAYOUT_N4, 0, 0, 32, true, 4};
+    case BK_TYPE_Q6_K: return (fmt){type, BK_LAYOUT_N6, 32, 5, 16, false, 6};
+    default: return (fmt){type, BK_LAYOUT_B8, 128, 7, 32, false, 8};
+    }
+}
+
+/* The 8 byte lines of a block. */
+INLINE void byte_lines(fmt f, const uint8_t *p, __m512i q[8]) {
+    const __m512i low = _mm512_set1_epi8(15);
+    if (f.layout == BK_LAYOUT_B8) {
+        UNROLL for (int j = 0; j < 8; j++) q[j] = load(p + 64 * j);
+        return;
+    }
+    UNROLL for (int j = 0; j < 4; j++) {
+        __m512i x = load(p + 64 * j);
+        q[j] = _mm512_and_si512(x, low);
+        q[j + 4] = _mm512_and_si512(_mm512_srli_epi16(x, 4), low);
+    }
+    if (f.layout == BK_LAYOUT_N5) {
+        const __m512i bit = _mm512_set1_epi8(16);
+        __m512i h = load(p + 256);
+        UNROLL for (int j = 0; j < 8; j++) {
+            __m512i x = j < 4 ? _mm512_slli_epi16(h, (unsigned)(4 - j))
+                              : _mm512_srli_epi16(h, (unsigned)(j - 4));
+            q[j] = _mm512_or_si512(q[j], _mm512_and_si512(x, bit));
+        }
+    }
+    if (f.layout == BK_LAYOUT_N6) {
+        const __m512i pair = _mm512_set1_epi8(48);
+        UNROLL for (int j = 0; j < 8; j++) {
+            __m512i h = load(p + 256 + 64 * (j / 4));
+            int s = j % 4 * 2;
+            __m512i x = s < 4 ? _mm512_slli_epi16(h, (unsigned)(4 - s))
+                              : _mm512_srli_epi16(h, (unsigned)(s - 4));
+            q[j] = _mm512_or_si512(q[j], _mm512_and_si512(x, pair));
+        }
+    }
+}
+
+/* The arrays at the head of a group (packed.h), nb = k / 32. */
+INLINE __m512 block_d(fmt f, const uint8_t *g, size_t nb, size_t b, int half) {
+    switch (f.type) {
+    case BK_TYPE_Q4_1: return load_f16(g + nb * 32, b);
+    case BK_TYPE_Q4_K:
+        return _mm512_mul_ps(load_f16(g + nb / 8 * 32, b / 8),
+                             load_u8(g + nb / 8 * 64 + nb * 16, b));
+    case BK_TYPE_Q6_K:
+        return _mm512_mul_ps(load_f16(g, b / 8), load_i8(g + nb / 8 * 32, 2 * b + (size_t)half));
+    default: return load_f16(g, b);
+    }
+}
+
+INLINE __m512 block_m(fmt f, const uint8_t *g, size_t nb, size_t b) {
+    if (f.type == BK_TYPE_Q4_1) return load_f16(g, b);
+    __m512 m = _mm512_mul_ps(load_f16(g, b / 8), load_u8(g + nb / 8 * 64, b));
+    return _mm512_sub_ps(_mm512_set1_ps(-0.0f), m);
+}
+
+/* d * (q - zero) + m */
+INLINE __m512 weight(__m512i q, int zero, __m512 d, __m512 m) {
+    return _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(_mm512_sub_epi32(q, _mm512_set1_epi32(zero))), m);
+}
+
+/* (x >> shift) & mask in every dword */
+INLINE __m512i field(__m512i x, size_t shift, int mask) {
+    return _mm512_and_si512(_mm512_srl_epi32(x, _mm_cvtsi32_si128((int)shift)),
+                            _mm512_set1_epi32(mask));
+}
+
+/* q of channel `at` (0..31) of a packed block, for the 16 rows. */
+INLINE __m512i channel(fmt f, const uint8_t *p, size_t at) {
+    size_t j = at / 4, byte = at % 4 * 8;
+    if (f.layout == BK_LAYOUT_B8) return field(load(p + 64 * j), byte, 255);
+    __m512i q = field(load(p + 64 * (j % 4)), byte + j / 4 * 4, 15);
+    if (f.layout == BK_LAYOUT_N5)
+        q = _mm512_or_si512(q, _mm512_slli_epi32(field(load(p + 256), byte + j, 1), 4));
+    if (f.layout == BK_LAYOUT_N6) {
+        __m512i h = field(load(p + 256 + 64 * (j / 4)), byte + j % 4 * 2, 3);
+        q = _mm512_or_si512(q, _mm512_slli_epi32(h, 4));
+    }
+    return q;
+}
+
+INLINE void store(float *o, __m512 y, __mmask16 rows, bool add) {
+    if (add) y = _mm512_add_ps(_mm512_maskz_loadu_ps(rows, o), y);
+    _mm512_mask_storeu_ps(o, rows, y);
+}
+
+INLINE __mmask16 row_mask(const bk_packed *w, size_t group) {
+    size_t left = w->n_rows - group * BK_GROUP_ROWS;
+    return left >= 16 ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1);
+}
+
+INLINE bk_act act_at(const void *acts, size_t pitch, size_t c, size_t k) {
+    return bk_act_view((char *)(uintptr_t)acts + c * pitch, k); /* read only here */
+}
+
+/* ---- Direct: few columns, each line unpacked once ------------------------------------------------ */
+
+INLINE __m512 zero_start(fmt f, int32_t nsum) {
+    if (f.zero == 0) return _mm512_castsi512_ps(_mm512_setzero_si512());
+    return _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_set1_epi32(nsum), (unsigned)f.zero_shift));
+}
+
+/* acc += dots of one block with one column. */
+INLINE __m512 block_dot(fmt f, const __m512i q[8], const bk_act *x, size_t b, __m512 d0, __m512 d1,
+                        __m512 acc) {
+    const int8_t *a = x->q + 32 * b;
+    __m512i lo, hi;
+    if (f.sub == 16) {
+        lo = _mm512_castps_si512(zero_start(f, x->nsum0[b]));
+        hi = _mm512_castps_si512(zero_start(f, x->nsum[b] - x->nsum0[b]));
+    } else {
+        lo = _mm512_castps_si512(zero_start(f, x->nsum[b]));
+        hi = _mm512_setzero_si512();
+    }
+    UNROLL for (int j = 0; j < 4; j++) {
+        lo = _mm512_dpbusd_epi32(lo, q[j], _mm512_set1_epi32(dword(a + 4 * j)));
+        hi = _mm512_dpbusd_epi32(hi, q[j + 4], _mm512_set1_epi32(dword(a + 16 + 4 * j)));
+    }
+    __m512 s = _mm512_set1_ps(x->s[b]);
+    if (f.sub == 32)
+        return _mm512_fmadd_ps(
+            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(lo, hi)), s), d0, acc);
+    acc = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(lo), s), d0, acc);
+    return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(hi), s), d1, acc);
+}
+
+/* The exact channels of one column, straight from the packed block. */
+INLINE __m512 direct_exact(fmt f, const uint8_t *g, const uint8_t *lines, size_t nb,
+                           const bk_act *x, __m512 acc) {
+    for (int e = 0; e < BK_ACT_EXACT; e++) {
+        size_t k = (size_t)x->at[e], b = k / 32, at = k % 32;
+        __m512 d = block_d(f, g, nb, b, at >= 16);
+        __m512 m = f.has_min ? block_m(f, g, nb, b) : _mm512_setzero_ps();
+        __m512 w = weight(channel(f, lines + b * f.lines * 64, at), f.zero, d, m);
+        acc = _mm512_fmadd_ps(_mm512_set1_ps(x->value[e]), w, acc);
+    }
+    return acc;
+}
+
+INLINE void direct_group(fmt f, const bk_packed *w, size_t group, const bk_act *x, size_t cols,
+                         __m512 *acc) {
+    size_t nb = w->k / 32;
+    const uint8_t *g = w->data + group * w->group_bytes, *lines = g + w->scale_bytes;
+    UNROLL for (size_t c = 0; c < cols; c++) acc[c] = _mm512_setzero_ps();
+    if (f.has_min) {
+        for (size_t b = 0; b < nb; b++) {
+            __m512 m = block_m(f, g, nb, b);
+            UNROLL for (size_t c = 0; c < cols; c++)
+                acc[c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c].a[b]), m, acc[c]);
+        }
+    }
+    for (size_t b = 0; b < nb; b++) {
+        const uint8_t *p = lines + b * f.lines * 64;
+        __m512i q[8];
+        /* A block's share of the group, scales included, so that every line is asked for. Byte
+         * lines need little work each: there the hardware prefetcher alone is faster. */
+        if (f.layout != BK_LAYOUT_B8) {
+            const char *ahead = (const char *)g + b * (f.lines + 1) * 64 + PREFETCH;
+            UNROLL for (size_t j = 0; j < f.lines + 1; j++)
+                _mm_prefetch(ahead + 64 * j, _MM_HINT_T0);
+        }
+        byte_lines(f, p, q);
+        __m512 d0 = block_d(f, g, nb, b, 0), d1 = f.sub == 16 ? block_d(f, g, nb, b, 1) : d0;
+        UNROLL for (size_t c = 0; c < cols; c++) acc[c] = block_dot(f, q, &x[c], b, d0, d1, acc[c]);
+    }
+    UNROLL for (size_t c = 0; c < cols; c++) acc[c] = direct_exact(f, g, lines, nb, &x[c], acc[c]);
+}
+
+INLINE void direct_cols(fmt f, const bk_packed *w, size_t first, size_t n, const void *acts,
+                        size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
+    bk_act x[BK_DIRECT_COLS];
+    UNROLL for (size_t c = 0; c < cols; c++) x[c] = act_at(acts, pitch, c, w->k);
+    for (size_t i = first; i < first + n; i++) {
+        __m512 acc[BK_DIRECT_COLS];
+        direct_group(f, w, i, x, cols, acc);
+        UNROLL for (size_t c = 0; c < cols; c++)
+            store(out + c * ldo + i * BK_GROUP_ROWS, acc[c], row_mask(w, i), add);
+    }
+}
+
+#define DIRECT(name, T)                                                                           \
+    static void name(const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch,  \
+                     size_t cols, float *out, size_t ldo, bool add) {                             \
+        const fmt f = fmt_of(T);                                                                  \
+        switch (cols) {                                                                           \
+        case 1: direct_cols(f, w, first, n, acts, pitch, 1, out, ldo, add); break;                \
+        case 2: direct_cols(f, w, first, n, acts, pitch, 2, out, ldo, add); break;                \
+        case 3: direct_cols(f, w, first, n, acts, pitch, 3, out, ldo, add); break;                \
+        default: direct_cols(f, w, first, n, acts, pitch, 4, out, ldo, add); break;               \
+        }                                                                                         \
+    }
+DIRECT(direct_q4_0, BK_TYPE_Q4_0)
+DIRECT(direct_q4_1, BK_TYPE_Q4_1)
+DIRECT(direct_q5_0, BK_TYPE_Q5_0)
+DIRECT(direct_q8_0, BK_TYPE_Q8_0)
+DIRECT(direct_q4_k, BK_TYPE_Q4_K)
+DIRECT(direct_q6_k, BK_TYPE_Q6_K)
+
+/* ---- Float weights ------------------------------------------------------------------------------- */
+
+INLINE __m512 float_line(bk_type type, const uint8_t *g, size_t k) {
+    if (type == BK_TYPE_F32) return _mm512_loadu_ps((const float *)(const void *)g + k * 16);
+    if (type == BK_TYPE_F16) return load_f16(g, k);
+    __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)(g + k * 32));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+/* n groups at once: enough independent chains to hide the latency of one sum per row. */
+INLINE void float_groups(bk_type type, const bk_packed *w, size_t first, size_t n, const float *x,
+                         size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
+    __m512 acc[4][BK_DIRECT_COLS];
+    UNROLL for (size_t g = 0; g < n; g++)
+        UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] = _mm512_setzero_ps();
+    for (size_t k = 0; k < w->k; k++) {
+        UNROLL for (size_t g = 0; g < n; g++) {
+            __m512 line = float_line(type, w->data + (first + g) * w->group_bytes, k);
+            UNROLL for (size_t c = 0; c < cols; c++)
+                acc[g][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c * pitch + k]), line, acc[g][c]);
+        }
+    }
+    UNROLL for (size_t g = 0; g < n; g++)
+        UNROLL for (size_t c = 0; c < cols; c++)
+            store(out + c * ldo + (first + g) * BK_GROUP_ROWS, acc[g][c], row_mask(w, first + g),
+                  add);
+}
+
+INLINE void float_cols(bk_type type, const bk_packed *w, size_t first, size_t n, const float *x,
+                       size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
+    for (size_t i = 0; i < n;) {
+        size_t step = n - i >= 4 ? 4 : 1;
+        if (step == 4)
+            float_groups(type, w, first + i, 4, x, pitch, cols, out, ldo, add);
+        else
+            float_groups(type, w, first + i, 1, x, pitch, cols, out, ldo, add);
+        i += step;
+    }
+}
+
+#define DIRECT_FLOAT(name, T)                                                                     \
+    static void name(const bk_packed *w, size_t first, size_t n, const float *x, size_t pitch,    \
+                     size_t cols, float *out, size_t ldo, bool add) {                             \
+        switch (cols) {                                                                           \
+        case 1: float_cols(T, w, first, n, x, pitch, 1, out, ldo, add); break;                    \
+        case 2: float_cols(T, w, first, n, x, pitch, 2, out, ldo, add); break;                    \
+        case 3: float_cols(T, w, first, n, x, pitch, 3, out, ldo, add); break;                    \
+        default: float_cols(T, w, first, n, x, pitch, 4, out, ldo, add); break;                   \
+        }                                                                                         \
+    }
+DIRECT_FLOAT(direct_f32, BK_TYPE_F32)
+DIRECT_FLOAT(direct_f16, BK_TYPE_F16)
+DIRECT_FLOAT(direct_bf16, BK_TYPE_BF16)
+
+static void direct(const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch,
+                   size_t cols, float *out, size_t ldo, bool add) {
+    switch (w->type->type) {
+    case BK_TYPE_F32: direct_f32(w, first, n, acts, pitch, cols, out, ldo, add); break;
+    case BK_TYPE_F16: direct_f16(w, first, n, acts, pitch, cols, out, ldo, add); break;
+    case BK_TYPE_BF16: direct_bf16(w, first, n, acts, pitch, cols, out, ldo, add); break;
+    case BK_TYPE_Q4_0: direct_q4_0(w, first, n, acts, pitch, cols, out, ldo, add); break;
+    case BK_TYPE_Q4_1: direct_q4_1(w, first, n, acts, pitch, cols, out, ldo, add); break;
+    case BK_TYPE_Q5_0: direct_q5_0(w, first, n, acts, pitch, cols, out, ldo, add); break;
+    case BK_TYPE_Q8_0: direct_q8_0(w, first, n, acts, pitch, cols, out, ldo, add); break;
+    case BK_TYPE_Q4_K: direct_q4_k(w, first, n, acts, pitch, cols, out, ldo, add); break;
+    case BK_TYPE_Q6_K: direct_q6_k(w, first, n, acts, pitch, cols, out, ldo, add); break;
+    }
+}
+
+/* ---- Panels: many columns ------------------------------------------------------------------------ */
+
+INLINE void expand_group(fmt f, const bk_packed *w, size_t group, uint8_t *out, float *d,
+                         float *m) {
+    size_t nb = w->k / 32;
+    const uint8_t *g = w->data + group * w->group_bytes, *lines = g + w->scale_bytes;
+    for (size_t b = 0; b < nb; b++) {
+        __m512i q[8];
+        byte_lines(f, lines + b * f.lines * 64, q);
+        UNROLL for (size_t j = 0; j < 8; j++) _mm512_store_si512(out + (b * 8 + j) * 64, q[j]);
+        if (f.sub == 16) {
+            _mm512_store_ps(d + 2 * b * 16, block_d(f, g, nb, b, 0));
+            _mm512_store_ps(d + (2 * b + 1) * 16, block_d(f, g, nb, b, 1));
+        } else {
+            _mm512_store_ps(d + b * 16, block_d(f, g, nb, b, 0));
+        }
+        if (f.has_min) _mm512_store_ps(m + b * 16, block_m(f, g, nb, b));
+    }
+}
+
+INLINE void expand_float(bk_type type, const bk_packed *w, size_t group, float *out) {
+    const uint8_t *g = w->data + group * w->group_bytes;
+    for (size_t k = 0; k < w->k; k++) _mm512_store_ps(out + k * 16, float_line(type, g, k));
+}
+
+static void expand(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
+    size_t nb = w->k / 32, nd = w->type->sub == 16 ? 2 * nb : nb;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *q = panel->q + i * w->k * 16;
+        float *x = (float *)(void *)panel->q + i * w->k * 16;
+        float *d = panel->d + i * nd * 16, *m = panel->m + i * nb * 16;
+        size_t g = first + i;
+        switch (w->type->type) {
+        case BK_TYPE_F32: expand_float(BK_TYPE_F32, w, g, x); break;
+        case BK_TYPE_F16: expand_float(BK_TYPE_F16, w, g, x); break;
+        case BK_TYPE_BF16: expand_float(BK_TYPE_BF16, w, g, x); break;
+        case BK_TYPE_Q4_0: expand_group(fmt_of(BK_TYPE_Q4_0), w, g, q, d, m); break;
+        case BK_TYPE_Q4_1: expand_group(fmt_of(BK_TYPE_Q4_1), w, g, q, d, m); break;
+        case BK_TYPE_Q5_0: expand_group(fmt_of(BK_TYPE_Q5_0), w, g, q, d, m); break;
+        case BK_TYPE_Q8_0: expand_group(fmt_of(BK_TYPE_Q8_0), w, g, q, d, m); break;
+        case BK_TYPE_Q4_K: expand_group(fmt_of(BK_TYPE_Q4_K), w, g, q, d, m); break;
+        case BK_TYPE_Q6_K: expand_group(fmt_of(BK_TYPE_Q6_K), w, g, q, d, m); break;
+        }
+    }
+}
+
+/* What a tile needs of its panel; groups are `gq` bytes, `gd` and `gm` floats apart. */
+typedef struct tile {
+    const uint8_t *q;
+    const float *d, *m; /* m NULL: no offsets */
+    size_t nb, gq, gd, gm;
+    int zero, zero_shift;
+} tile;
+
+/* One scale's worth of k (n_lines lines from line `l`): all dots of the tile, then the floats. */
+INLINE void tile_step(const tile *t, const bk_act *x, size_t groups, size_t cols, size_t b,
+                      size_t l, size_t n_lines, const float *d, __m512 acc[][BK_TILE_COLS]) {
+    __m512i sum[BK_PANEL_GROUPS][BK_TILE_COLS];
+    __m128i shift = _mm_cvtsi32_si128(t->zero_shift);
+    UNROLL for (size_t c = 0; c < cols; c++) {
+        __m512i start = _mm512_setzero_si512();
+        if (t->zero) {
+            int32_t nsum = n_lines == 8 ? x[c].nsum[b]
+                           : l == 0     ? x[c].nsum0[b]
+                                        : x[c].nsum[b] - x[c].nsum0[b];
+            start = _mm512_sll_epi32(_mm512_set1_epi32(nsum), shift);
+        }
+        UNROLL for (size_t g = 0; g < groups; g++) sum[g][c] = start;
+    }
+    const uint8_t *q = t->q + (b * 8 + l) * 64;
+    UNROLL for (size_t j = 0; j < n_lines; j++) {
+        __m512i w[BK_PANEL_GROUPS];
+        UNROLL for (size_t g = 0; g < groups; g++) w[g] = load(q + g * t->gq + j * 64);
+        UNROLL for (size_t c = 0; c < cols; c++) {
+            __m512i a = _mm512_set1_epi32(dword(x[c].q + 32 * b + 4 * (l + j)));
+            UNROLL for (size_t g = 0; g < groups; g++)
+                sum[g][c] = _mm512_dpbusd_epi32(sum[g][c], w[g], a);
+        }
+    }
+    UNROLL for (size_t g = 0; g < groups; g++) {
+        __m512 dv = _mm512_load_ps(d + g * t->gd);
+        UNROLL for (size_t c = 0; c < cols; c++)
+            acc[g][c] = _mm512_fmadd_ps(
+                _mm512_mul_ps(_mm512_cvtepi32_ps(sum[g][c]), _mm512_set1_ps(x[c].s[b])), dv,
+                acc[g][c]);
+    }
+}
+
+INLINE void tile_exact(const tile *t, size_t sub, const bk_act *x, size_t groups, size_t cols,
+                       __m512 acc[][BK_TILE_COLS]) {
+    UNROLL for (size_t c = 0; c < cols; c++) {
+        for (int e = 0; e < BK_ACT_EXACT; e++) {
+            size_t k = (size_t)x[c].at[e];
+            UNROLL for (size_t g = 0; g < groups; g++) {
+                __m512 d = _mm512_load_ps(t->d + g * t->gd + k / sub * 16);
+                __m512 m = t->m ? _mm512_load_ps(t->m + g * t->gm + k / 32 * 16)
+                                : _mm512_setzero_ps();
+                __m512i q = field(load(t->q + g * t->gq + k / 4 * 64), k % 4 * 8, 255);
+                __m512 w = weight(q, t->zero, d, m);
+                acc[g][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c].value[e]), w, acc[g][c]);
+            }
+        }
+    }
+}
+
+INLINE void tile_body(const tile *t, size_t sub, const bk_act *x, size_t groups, size_t cols,
+                      __m512 acc[][BK_TILE_COLS]) {
+    UNROLL for (size_t g = 0; g < groups; g++)
+        UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] = _mm512_setzero_ps();
+    if (t->m) {
+        for (size_t b = 0; b < t->nb; b++)
+            UNROLL for (size_t g = 0; g < groups; g++) {
+                __m512 m = _mm512_load_ps(t->m + g * t->gm + b * 16);
+                UNROLL for (size_t c = 0; c < cols; c++)
+                    acc[g][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c].a[b]), m, acc[g][c]);
+            }
+    }
+    for (size_t b = 0; b < t->nb; b++) {
+        if (sub == 32) {
+            tile_step(t, x, groups, cols, b, 0, 8, t->d + b * 16, acc);
+        } else {
+            tile_step(t, x, groups, cols, b, 0, 4, t->d + 2 * b * 16, acc);
+            tile_step(t, x, groups, cols, b, 4, 4, t->d + (2 * b + 1) * 16, acc);
+        }
+    }
+    tile_exact(t, sub, x, groups, cols, acc);
+}
+
+INLINE void tile_float(const float *q, size_t k, const float *x, size_t pitch, size_t groups,
+                       size_t cols, __m512 acc[][BK_TILE_COLS]) {
+    UNROLL for (size_t g = 0; g < groups; g++)
+        UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] = _mm512_setzero_ps();
+    for (size_t i = 0; i < k; i++) {
+        UNROLL for (size_t g = 0; g < groups; g++) {
+            __m512 line = _mm512_load_ps(q + (g * k + i) * 16);
+            UNROLL for (size_t c = 0; c < cols; c++)
+                acc[g][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c * pitch + i]), line, acc[g][c]);
+        }
+    }
+}
+
+typedef struct job {
+    const bk_packed *w;
+    size_t first;
+    const void *acts;
+    size_t pitch;
+    float *out;
+    size_t ldo;
+    bool add;
+    tile t;
+} job;
+
+/* Columns [c0, c0 + cols) of a panel of `groups` groups. sub 0: float weights. */
+INLINE void tile_run(const job *j, size_t sub, size_t groups, size_t c0, size_t cols) {
+    __m512 acc[BK_PANEL_GROUPS][BK_TILE_COLS];
+    size_t k = j->w->k;
+    if (sub) {
+        bk_act x[BK_TILE_COLS];
+        UNROLL for (size_t c = 0; c < cols; c++) x[c] = act_at(j->acts, j->pitch, c0 + c, k);
+        tile_body(&j->t, sub, x, groups, cols, acc);
+    } else {
+        tile_float((const float *)(const void *)j->t.q, k,
+                   (const float *)j->acts + c0 * j->pitch, j->pitch, groups, cols, acc);
+    }
+    UNROLL for (size_t g = 0; g < groups; g++)
+        UNROLL for (size_t c = 0; c < cols; c++)
+            store(j->out + (c0 + c) * j->ldo + (j->first + g) * BK_GROUP_ROWS, acc[g][c],
+                  row_mask(j->w, j->first + g), j->add);
+}
+
+#define TILE_COLS(name, SUB, GROUPS)                                                              \
+    static void name(const job *j, size_t c0, size_t cols) {                                      \
+        switch (cols) {                                                                           \
+        case 1: tile_run(j, SUB, GROUPS, c0, 1); break;                                           \
+        case 2: tile_run(j, SUB, GROUPS, c0, 2); break;                                           \
+        case 3: tile_run(j, SUB, GROUPS, c0, 3); break;                                           \
+        case 4: tile_run(j, SUB, GROUPS, c0, 4); break;                                           \
+        case 5: tile_run(j, SUB, GROUPS, c0, 5); break;                                           \
+        default: tile_run(j, SUB, GROUPS, c0, 6); break;                                          \
+        }                                                                                         \
+    }
+TILE_COLS(tile_32_1, 32, 1)
+TILE_COLS(tile_32_2, 32, 2)
+TILE_COLS(tile_16_1, 16, 1)
+TILE_COLS(tile_16_2, 16, 2)
+TILE_COLS(tile_float_1, 0, 1)
+TILE_COLS(tile_float_2, 0, 2)
+
+static int log2_of(int zero) {
+    int n = 0;
+    while (zero > 1 << n) n++;
+    return zero ? n : 0;
+}
+
+static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *panel,
+                  const void *acts, size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
+    static void (*const run[3][2])(const job *, size_t, size_t) = {
+        {tile_32_1, tile_32_2}, {tile_16_1, tile_16_2}, {tile_float_1, tile_float_2}};
+    const bk_quant *q = w->type;
+    size_t nb = w->k / 32, nd = q->sub == 16 ? 2 * nb : nb;
+    job j = {w, first, acts, pitch, out, ldo, add, {0}};
+    j.t = (tile){panel->q, panel->d,  q->has_min ? panel->m : NULL, nb, w->k * 16, nd * 16,
+                 nb * 16,  q->zero, log2_of(q->zero)};
+    void (*body)(const job *, size_t, size_t) =
+        run[q->bits == 0 ? 2 : q->sub == 16 ? 1 : 0][n == 2 ? 1 : 0];
+    /* Strips of nearly equal width: 13 columns go as 5 + 4 + 4, not as 6 + 6 + 1. */
+    size_t strips = bk_div_up(cols, BK_TILE_COLS), done = 0;
+    for (size_t i = 0; i < strips; i++) {
+        size_t width = (cols - done + (strips - i) - 1) / (strips - i);
+        body(&j, done, width);
+        done += width;
+    }
+}
+
+void bk_matmul_init_avx512(bk_kernels *k) {
+    k->direct = direct;
+    k->expand = expand;
+    k->tiles = tiles;
+}

@@ -1,0 +1,7 @@
+/* The 256-bit VNNI level in the encoding of AVX512-VNNI with VL. */
+#include "kernel/matmul256_avxvnni.h"
+
+void bk_kernels_init_avx512vnni256(bk_kernels *k) {
+    k->level = BK_CPU_AVXVNNI;
+    matmul256_init(k);
+}

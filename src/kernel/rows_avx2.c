@@ -1,0 +1,142 @@
+/* Quantisation of activations, norms and gates with AVX2. Order of operations: kernel.h. */
+#include <math.h>
+#include <string.h>
+
+#include "kernel/parts.h"
+#include "kernel/vec_avx2.h"
+
+static size_t left(size_t n, size_t done) { return n > done ? n - done : 0; }
+
+/* ---- Quantise ---------------------------------------------------------------------------------- */
+
+/* Largest |x| of a block; NaN counts as nothing (the second operand of vmaxps wins). */
+static float block_max(const float *x, size_t n) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    __m256 m = _mm256_setzero_ps();
+    for (size_t i = 0; i < n; i += 8)
+        m = _mm256_max_ps(_mm256_andnot_ps(sign, bk_load_avx2(x + i, n - i)), m);
+    return bk_max_avx2(m);
+}
+
+static bool taken(const bk_act *a, int n_taken, size_t i) {
+    for (int e = 0; e < n_taken; e++)
+        if (a->at[e] == (int32_t)i) return true;
+    return false;
+}
+
+/* Index of the largest |x| not yet taken; a->s holds each block's maximum without those. */
+static size_t take_largest(const float *x, size_t k, const bk_act *a, int n_taken) {
+    size_t nb = bk_div_up(k, 32), best = 0;
+    for (size_t b = 1; b < nb; b++)
+        if (a->s[b] > a->s[best]) best = b;
+    size_t end = bk_min_size(32 * best + 32, k);
+    for (size_t i = 32 * best; i < end; i++)
+        if (fabsf(x[i]) == a->s[best] && !taken(a, n_taken, i)) return i;
+    return 32 * best;
+}
+
+static float max_without_taken(const float *x, size_t k, size_t b, const bk_act *a, int n_taken) {
+    float max = 0;
+    for (size_t i = 32 * b; i < 32 * b + 32 && i < k; i++) {
+        float v = fabsf(x[i]);
+        if (v > max && !taken(a, n_taken, i)) max = v;
+    }
+    return max;
+}
+
+/* Rounded to integers in [-127, 127]. Clamped before the conversion, which has no value for
+ * infinity; NaN becomes 0. */
+static __m256i round_clamped(__m256 v) {
+    v = _mm256_and_ps(v, _mm256_cmp_ps(v, v, _CMP_ORD_Q));
+    v = _mm256_max_ps(_mm256_min_ps(v, _mm256_set1_ps(127)), _mm256_set1_ps(-127));
+    return _mm256_cvtps_epi32(v);
+}
+
+static int32_t sum_of_4(__m128i v) {
+    v = _mm_add_epi32(v, _mm_shuffle_epi32(v, 0x4E));
+    v = _mm_add_epi32(v, _mm_shuffle_epi32(v, 0xB1));
+    return _mm_cvtsi128_si32(v);
+}
+
+/* q: the block's rounded values in order, 8 per register. */
+static void put_block(const __m256i q[4], float max, size_t b, const bk_act *a) {
+    __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]),
+                                       _mm256_packs_epi32(q[2], q[3]));
+    /* Packing works per half: dwords come as 0 2 4 6 1 3 5 7. */
+    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256((__m256i *)(void *)(a->q + 32 * b), bytes);
+    __m256i sums = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes),
+                                     _mm256_set1_epi16(1));
+    int32_t sum0 = sum_of_4(_mm256_castsi256_si128(sums));
+    int32_t sum1 = sum_of_4(_mm256_extracti128_si256(sums, 1));
+    a->s[b] = max / 127.0f;
+    a->nsum[b] = -(sum0 + sum1);
+    a->nsum0[b] = -sum0;
+    a->a[b] = a->s[b] * (float)(sum0 + sum1);
+}
+
+static void quantize_block(const float *x, size_t n, size_t b, const bk_act *a) {
+    float max = a->s[b];
+    __m256 inverse = _mm256_set1_ps(max > 0 ? 127.0f / max : 0.0f);
+    __m256i q[4];
+    for (size_t i = 0; i < 4; i++)
+        q[i] = round_clamped(_mm256_mul_ps(bk_load_avx2(x + 8 * i, left(n, 8 * i)), inverse));
+    put_block(q, max, b, a);
+}
+
+static void quantize(const float *x, size_t k, void *act) {
+    bk_act a = bk_act_view(act, k);
+    size_t nb = bk_div_up(k, 32);
+    for (size_t b = 0; b < nb; b++) a.s[b] = block_max(x + 32 * b, bk_min_size(32, k - 32 * b));
+    for (int e = 0; e < BK_ACT_EXACT; e++) {
+        size_t i = take_largest(x, k, &a, e);
+        a.at[e] = (int32_t)i;
+        a.value[e] = x[i];
+        if ((size_t)e >= k) a.at[e] = 0, a.value[e] = 0;
+        a.s[i / 32] = max_without_taken(x, k, i / 32, &a, e + 1);
+    }
+    for (size_t b = 0; b < nb; b++) {
+        float rest[32];
+        size_t n = bk_min_size(32, k - 32 * b);
+        const float *from = x + 32 * b;
+        for (int e = 0; e < BK_ACT_EXACT; e++) {
+            if ((size_t)a.at[e] / 32 != b) continue;
+            if (from != rest) memcpy(rest, from, n * sizeof *rest);
+            from = rest;
+            rest[a.at[e] % 32] = 0;
+        }
+        quantize_block(from, n, b, &a);
+    }
+}
+
+/* ---- Norm and gate ------------------------------------------------------------------------------ */
+
+static void rms_norm(const float *x, const float *w, size_t n, float eps, float *y) {
+    __m256 low = _mm256_setzero_ps(), high = low;
+    for (size_t i = 0; i < n; i += 16) {
+        __m256 a = bk_load_avx2(x + i, n - i), b = bk_load_avx2(x + i + 8, left(n, i + 8));
+        low = _mm256_fmadd_ps(a, a, low);
+        high = _mm256_fmadd_ps(b, b, high);
+    }
+    __m256 s = _mm256_set1_ps(1.0f / sqrtf(bk_fold_avx2(low, high) / (float)n + eps));
+    for (size_t i = 0; i < n; i += 8) {
+        __m256 v = _mm256_mul_ps(bk_load_avx2(x + i, n - i), s);
+        bk_store_avx2(y + i, _mm256_mul_ps(v, bk_load_avx2(w + i, n - i)), n - i);
+    }
+}
+
+static void silu_mul(const float *gate, const float *up, size_t n, float *y) {
+    const __m256 one = _mm256_set1_ps(1.0f), sign = _mm256_set1_ps(-0.0f);
+    for (size_t i = 0; i < n; i += 8) {
+        __m256 g = bk_load_avx2(gate + i, n - i);
+        __m256 e = bk_exp_avx2(_mm256_xor_ps(g, sign));
+        __m256 v = _mm256_div_ps(g, _mm256_add_ps(one, e));
+        bk_store_avx2(y + i, _mm256_mul_ps(v, bk_load_avx2(up + i, n - i)), n - i);
+    }
+}
+
+void bk_rows_init_avx2(bk_kernels *k) {
+    k->quantize = quantize;
+    k->rms_norm = rms_norm;
+    k->silu_mul = silu_mul;
+}

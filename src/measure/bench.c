@@ -1,0 +1,80 @@
+#include "measure/bench.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "measure/feed.h"
+
+static bk_status check(const bk_model *model, const bk_bench_test *t, bk_error *err) {
+    const struct {
+        const char *name;
+        int value, min, max;
+    } fields[] = {{"prompt tokens", t->n_prompt, 0, INT32_MAX},
+                  {"generated tokens", t->n_gen, 0, INT32_MAX},
+                  {"depth", t->n_depth, 0, INT32_MAX},
+                  {"batch size", t->batch, 1, 8192},
+                  {"repetitions", t->repetitions, 1, 1000}};
+    for (size_t i = 0; i < BK_ARRAY_LEN(fields); i++) {
+        if (fields[i].value >= fields[i].min && fields[i].value <= fields[i].max) continue;
+        return bk_fail(err, BK_ERR_INVALID, "%s: %d, it must be from %d to %d", fields[i].name,
+                       fields[i].value, fields[i].min, fields[i].max);
+    }
+    int64_t all = (int64_t)t->n_prompt + t->n_gen + t->n_depth;
+    int most = bk_model_config(model)->context_length;
+    if (t->n_prompt + (int64_t)t->n_gen == 0) {
+        return bk_fail(err, BK_ERR_INVALID, "a test needs tokens to process or to generate");
+    }
+    if (all > most) {
+        return bk_fail(err, BK_ERR_LIMIT, "a test of %lld tokens, this model's context is %d",
+                       (long long)all, most);
+    }
+    return BK_OK;
+}
+
+/* One run, timed from where the depth ends. */
+static bk_status run(bk_feed *f, const bk_bench_test *t, const int32_t *tokens, uint64_t *ns,
+                     bk_error *err) {
+    size_t depth = (size_t)t->n_depth, n_prompt = (size_t)t->n_prompt, n_gen = (size_t)t->n_gen;
+    size_t keep = bk_min_size(bk_kv_len(f->kv), depth);
+    bk_status st = bk_feed_rewind(f, keep, err);
+    if (st == BK_ERR_LIMIT) st = bk_feed_rewind(f, keep = 0, err);
+    if (!st) st = bk_feed_tokens(f, tokens + keep, depth - keep, 0, t->cancel, err);
+    uint64_t start = bk_now_ns();
+    if (!st) st = bk_feed_tokens(f, tokens + depth, n_prompt, n_prompt > 0, t->cancel, err);
+    for (size_t i = 0; i < n_gen && !st; i++) {
+        st = bk_feed_tokens(f, tokens + depth + n_prompt + i, 1, 1, t->cancel, err);
+    }
+    *ns = bk_now_ns() - start;
+    return st;
+}
+
+static bk_status run_all(bk_feed *f, const bk_bench_test *t, const int32_t *tokens,
+                         uint64_t *samples_ns, bk_error *err) {
+    bk_status st = BK_OK;
+    if (t->warm_up) {
+        bk_bench_test once = *t;
+        uint64_t ignored;
+        once.n_gen = bk_min_int(t->n_gen, 1);
+        st = run(f, &once, tokens, &ignored, err);
+    }
+    for (int r = 0; r < t->repetitions && !st; r++) st = run(f, t, tokens, &samples_ns[r], err);
+    return st;
+}
+
+bk_status bk_bench(bk_model *model, const bk_bench_test *t, uint64_t *samples_ns, bk_error *err) {
+    bk_status st = check(model, t, err);
+    if (st) return st;
+    size_t n = (size_t)t->n_prompt + (size_t)t->n_gen + (size_t)t->n_depth;
+    int32_t *tokens = bk_alloc(n, sizeof *tokens);
+    if (!tokens) return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu tokens", n);
+    bk_rng rng;
+    bk_rng_seed(&rng, 1, 1);
+    uint32_t n_vocab = (uint32_t)bk_model_config(model)->n_vocab;
+    for (size_t i = 0; i < n; i++) tokens[i] = (int32_t)(bk_rng_u32(&rng) % n_vocab);
+    bk_feed f;
+    st = bk_feed_init(&f, model, bk_min_size((size_t)t->batch, n), 1, err);
+    if (!st) st = run_all(&f, t, tokens, samples_ns, err);
+    bk_feed_free(&f);
+    bk_free(tokens);
+    return st;
+}

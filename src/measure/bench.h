@@ -1,0 +1,21 @@
+/* Speed of prompt processing and decoding, as llama.cpp's llama-bench measures it: random tokens, no
+ * sampling, memory emptied before each repetition. */
+#ifndef BRISK_MEASURE_BENCH_H
+#define BRISK_MEASURE_BENCH_H
+
+#include "model/model.h"
+
+typedef struct bk_bench_test {
+    int n_prompt;    /* tokens processed together */
+    int n_gen;       /* then tokens one at a time */
+    int n_depth;     /* tokens already in memory, not timed */
+    int batch;       /* tokens per pass, 1..8192 */
+    int repetitions; /* 1..1000 */
+    bool warm_up;    /* one run beforehand that does not count */
+    const volatile bool *cancel;
+} bk_bench_test;
+
+/* samples_ns[repetitions]. INVALID, LIMIT (deeper than the model's context), CANCELLED, NOMEM. */
+bk_status bk_bench(bk_model *model, const bk_bench_test *test, uint64_t *samples_ns, bk_error *err);
+
+#endif

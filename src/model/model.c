@@ -1,0 +1,106 @@
+#include "model/model.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/arch.h"
+#include "sys/file.h"
+
+static void destroy(bk_model *m) {
+    bk_kv_pool_unref(&m->kv_pool);
+    bk_free_weights(m);
+    bk_device_destroy(&m->device);
+    bk_tokenizer_destroy(&m->tokenizer);
+    bk_template_destroy(&m->template);
+    bk_arena_free(&m->arena);
+    bk_free(m);
+}
+
+static const char *printable(bk_model *m, bk_str s) {
+    char text[256];
+    size_t len = bk_str_printable(text, sizeof text, s.data, s.len);
+    char *copy = bk_arena_alloc(&m->arena, len + 1, 1);
+    if (copy) memcpy(copy, text, len);
+    return copy ? copy : "";
+}
+
+static bk_status make_kv_pool(bk_model *m, bk_error *err) {
+    const bk_config *c = &m->config;
+    bk_kv_shape shape = {.n_groups = 1,
+                         .group = {{.n_layers = c->n_layers}},
+                         .n_kv_heads = c->n_kv_heads,
+                         .head_size = c->head_size,
+                         .max_tokens = (size_t)c->context_length};
+    return bk_kv_pool_create(m->device, &shape, 0, &m->kv_pool, err);
+}
+
+static bk_status load(const bk_map *map, const bk_model_options *o, bk_model *m, bk_error *err) {
+    bk_gguf *g = NULL;
+    bk_str name = {0};
+    bk_status status = bk_gguf_parse(map->data, map->size, &g, err);
+    if (status != BK_OK) return status;
+    m->meta.file_bytes = map->size;
+    status = bk_load_config(g, m, err);
+    if (status == BK_OK) status = bk_load_vocab(g, m, err);
+    if (status == BK_OK) {
+        m->meta.architecture = m->arch->name;
+        status = bk_gguf_str(g, "general.name", &name, err);
+        if (status == BK_ERR_NOT_FOUND) status = BK_OK;
+        m->meta.name = printable(m, name);
+    }
+    if (status == BK_OK) status = bk_load_weights(g, m, o, map->data, err);
+    if (status == BK_OK && m->device) status = make_kv_pool(m, err);
+    bk_gguf_destroy(&g);
+    return status;
+}
+
+bk_status bk_model_load(const char *path, const bk_model_options *options, bk_model **out,
+                        bk_error *err) {
+    bk_model_options defaults = {0};
+    bk_map map;
+    *out = NULL;
+    bk_status status = bk_map_open(path, &map, err);
+    if (status != BK_OK) return status;
+    bk_model *m = bk_alloc_zero(1, sizeof *m);
+    if (m) {
+        atomic_init(&m->refs, 1);
+        status = load(&map, options ? options : &defaults, m, err);
+    } else {
+        status = bk_fail(err, BK_ERR_NOMEM, "no memory for a model");
+    }
+    bk_map_close(&map);
+    if (status != BK_OK) {
+        if (m) destroy(m);
+        bk_error_prefix(err, "%s", path);
+        return status;
+    }
+    *out = m;
+    return BK_OK;
+}
+
+bk_model *bk_model_ref(bk_model *m) {
+    atomic_fetch_add(&m->refs, 1);
+    return m;
+}
+
+void bk_model_unref(bk_model **m) {
+    if (*m && atomic_fetch_sub(&(*m)->refs, 1) == 1) destroy(*m);
+    *m = NULL;
+}
+
+const bk_config *bk_model_config(const bk_model *m) { return &m->config; }
+const bk_model_meta *bk_model_get_meta(const bk_model *m) { return &m->meta; }
+const bk_tokenizer *bk_model_tokenizer(const bk_model *m) { return m->tokenizer; }
+
+const bk_template *bk_model_template(const bk_model *m, const char **why) {
+    if (why) *why = m->template ? NULL : m->template_why;
+    return m->template;
+}
+
+bk_status bk_model_new_kv(bk_model *m, bk_kv **out, bk_error *err) {
+    *out = NULL;
+    if (!m->kv_pool)
+        return bk_fail(err, BK_ERR_INVALID, "the model was opened for its vocabulary alone");
+    return bk_kv_create(m->kv_pool, out, err);
+}

@@ -1,0 +1,79 @@
+/* A loaded model and its forward pass, whatever the architecture.
+ *
+ * bk_model is immutable after loading and shared; bk_exec holds the scratch memory of one caller;
+ * bk_kv (cache/kv.h) is what one sequence remembers. */
+#ifndef BRISK_MODEL_MODEL_H
+#define BRISK_MODEL_MODEL_H
+
+#include "base/error.h"
+#include "base/str.h"
+#include "cache/kv.h"
+#include "sys/cpu.h"
+#include "text/template.h"
+#include "text/tokenizer.h"
+
+typedef struct bk_model bk_model;
+
+typedef struct bk_model_options {
+    int threads;               /* 0: bk_cpu_default_threads() */
+    const char *cpu_level;     /* NULL: $BRISK_CPU, else the best */
+    bool vocab_only;
+    void (*progress)(double done, void *user);
+    void *progress_user;
+} bk_model_options;
+
+/* Sizes of an architecture, read from metadata and cross-checked. */
+typedef struct bk_config {
+    int n_layers, n_embd, n_heads, n_kv_heads, head_size, n_ff, n_vocab, context_length;
+    int rope_dims;
+    float rope_base, rope_scale, norm_eps;
+} bk_config;
+
+typedef struct bk_model_meta {
+    const char *architecture, *name; /* printable, owned by the model */
+    const char *quantization;        /* type that holds most weights */
+    uint64_t n_params, file_bytes, tensor_bytes, resident_bytes, token_bytes;
+    bk_cpu_level cpu_level;
+    int threads;
+} bk_model_meta;
+
+/* NOT_FOUND, IO, FORMAT, UNSUPPORTED, NOMEM; err names file, then key or tensor. */
+bk_status bk_model_load(const char *path, const bk_model_options *options, bk_model **out,
+                        bk_error *err);
+/* Reference counting, thread-safe. */
+bk_model *bk_model_ref(bk_model *m);
+void bk_model_unref(bk_model **m);
+
+const bk_config *bk_model_config(const bk_model *m);
+const bk_model_meta *bk_model_get_meta(const bk_model *m);
+const bk_tokenizer *bk_model_tokenizer(const bk_model *m);
+/* NULL when the file has none; then *why (may be NULL) says whether it is missing or broken. */
+const bk_template *bk_model_template(const bk_model *m, const char **why);
+
+/* An empty sequence of this model. */
+bk_status bk_model_new_kv(bk_model *m, bk_kv **out, bk_error *err);
+
+/* ---- Forward pass --------------------------------------------------------------------------- */
+
+typedef struct bk_exec bk_exec;
+
+/* Scratch for at most max_rows tokens and max_logits rows of logits a call. */
+bk_status bk_exec_create(bk_model *m, size_t max_rows, size_t max_logits, bk_exec **out,
+                         bk_error *err);
+void bk_exec_destroy(bk_exec **x);
+
+/* The rows of one sequence in a pass. */
+typedef struct bk_rows {
+    bk_kv *kv;             /* the tokens are appended at its end; a sequence appears once a call */
+    const int32_t *tokens; /* each 0 <= id < n_vocab (INVALID otherwise) */
+    size_t n;
+    size_t n_logits;       /* logits are wanted of the last n_logits rows */
+    float *logits;         /* [n_logits][n_vocab], or NULL when n_logits is 0 */
+} bk_rows;
+
+/* One pass over the weights for all rows. The bits of every logit depend on the tokens of its
+ * sequence alone: not on the other rows, on how a prompt is cut, or on the number of threads.
+ * On failure no sequence has changed. INVALID, LIMIT (too many rows, context full), NOMEM. */
+bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *err);
+
+#endif

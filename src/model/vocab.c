@@ -1,0 +1,117 @@
+/* Tokenizer and chat template out of the metadata: read, range-checked, cross-checked. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/arch.h"
+
+/* Memory that only the description needs; the tokenizer copies. */
+typedef struct vocab {
+    bk_tokenizer_desc desc;
+    bk_str *tokens, *merges;
+    int32_t *types;
+} vocab;
+
+static void vocab_free(vocab *v) {
+    bk_free(v->tokens);
+    bk_free(v->merges);
+    bk_free(v->types);
+}
+
+/* An optional id below n_tokens, -1 when absent. */
+static bk_status read_id(const bk_gguf *g, const char *key, size_t n_tokens, int32_t *out,
+                         bk_error *err) {
+    uint32_t id;
+    *out = -1;
+    bk_status status = bk_gguf_u32(g, key, 0, (uint32_t)n_tokens - 1, &id, err);
+    if (status == BK_OK) *out = (int32_t)id;
+    return status == BK_ERR_NOT_FOUND ? BK_OK : status;
+}
+
+static bk_status required(bk_status status, const char *key, bk_error *err) {
+    if (status == BK_ERR_NOT_FOUND)
+        return bk_fail(err, BK_ERR_FORMAT, "key '%s' is missing", key);
+    return status;
+}
+
+static bk_status read_arrays(const bk_gguf *g, vocab *v, bk_error *err) {
+    size_t n_types;
+    const char *key = "tokenizer.ggml.tokens";
+    bk_status status =
+        required(bk_gguf_str_array(g, key, &v->tokens, &v->desc.n_tokens, err), key, err);
+    if (status != BK_OK) return status;
+    if (v->desc.n_tokens == 0 || v->desc.n_tokens > 1 << 24)
+        return bk_fail(err, BK_ERR_FORMAT, "key '%s': %zu tokens found, 1 to 16777216 wanted", key,
+                       v->desc.n_tokens);
+    status = bk_gguf_i32_array(g, "tokenizer.ggml.token_type", &v->types, &n_types, err);
+    if (status == BK_OK && n_types != v->desc.n_tokens)
+        return bk_fail(err, BK_ERR_FORMAT,
+                       "key 'tokenizer.ggml.token_type': %zu entries found, %zu (one per token) "
+                       "wanted",
+                       n_types, v->desc.n_tokens);
+    if (status != BK_OK && status != BK_ERR_NOT_FOUND) return status;
+    key = "tokenizer.ggml.merges";
+    status = bk_gguf_str_array(g, key, &v->merges, &v->desc.n_merges, err);
+    if (status != BK_OK && status != BK_ERR_NOT_FOUND) return status;
+    v->desc.tokens = v->tokens;
+    v->desc.types = v->types;
+    v->desc.merges = v->merges;
+    return BK_OK;
+}
+
+static bk_status read_ids(const bk_gguf *g, bk_tokenizer_desc *d, bk_error *err) {
+    bk_status s = read_id(g, "tokenizer.ggml.bos_token_id", d->n_tokens, &d->bos, err);
+    if (s == BK_OK) s = read_id(g, "tokenizer.ggml.eos_token_id", d->n_tokens, &d->eos, err);
+    if (s == BK_OK) s = read_id(g, "tokenizer.ggml.eot_token_id", d->n_tokens, &d->eot, err);
+    if (s == BK_OK) s = read_id(g, "tokenizer.ggml.unknown_token_id", d->n_tokens, &d->unk, err);
+    if (s == BK_OK) s = read_id(g, "tokenizer.ggml.padding_token_id", d->n_tokens, &d->pad, err);
+    if (s != BK_OK) return s;
+    s = bk_gguf_bool(g, "tokenizer.ggml.add_bos_token", &d->add_bos, err);
+    /* Llama 3's converter leaves the key out and means true. */
+    if (s == BK_ERR_NOT_FOUND) d->add_bos = bk_str_eq(d->pre, BK_STR("llama-bpe")) && d->bos >= 0;
+    return s == BK_ERR_NOT_FOUND ? BK_OK : s;
+}
+
+static bk_status load_tokenizer(const bk_gguf *g, bk_model *m, vocab *v, bk_error *err) {
+    bk_status status = required(bk_gguf_str(g, "tokenizer.ggml.model", &v->desc.model, err),
+                                "tokenizer.ggml.model", err);
+    if (status != BK_OK) return status;
+    status = bk_gguf_str(g, "tokenizer.ggml.pre", &v->desc.pre, err);
+    if (status == BK_ERR_NOT_FOUND) v->desc.pre = BK_STR("gpt-2");
+    else if (status != BK_OK) return status;
+    status = read_arrays(g, v, err);
+    if (status == BK_OK) status = read_ids(g, &v->desc, err);
+    if (status != BK_OK) return status;
+    m->config.n_vocab = (int)v->desc.n_tokens;
+    return bk_tokenizer_create(&v->desc, &m->tokenizer, err);
+}
+
+/* A template that does not parse must not keep the model from loading: --raw works without it, and
+ * the reason is kept for whoever asks for a chat. */
+static bk_status load_template(const bk_gguf *g, bk_model *m, bk_error *err) {
+    bk_str source;
+    bk_error why = {0};
+    bk_status status = bk_gguf_str(g, "tokenizer.chat_template", &source, err);
+    if (status == BK_ERR_NOT_FOUND) {
+        m->template_why = "the file has no chat template (key 'tokenizer.chat_template')";
+        return BK_OK;
+    }
+    if (status != BK_OK) return status;
+    status = bk_template_parse(source, &m->template, &why);
+    if (status == BK_ERR_NOMEM) return bk_fail(err, status, "%s", why.text);
+    if (status != BK_OK) {
+        bk_error_prefix(&why, "key 'tokenizer.chat_template'");
+        size_t len = strlen(why.text);
+        char *copy = bk_arena_alloc(&m->arena, len + 1, 1);
+        if (!copy) return bk_fail(err, BK_ERR_NOMEM, "no memory for a template");
+        memcpy(copy, why.text, len);
+        m->template_why = copy;
+    }
+    return BK_OK;
+}
+
+bk_status bk_load_vocab(const bk_gguf *g, bk_model *m, bk_error *err) {
+    vocab v = {0};
+    bk_status status = load_tokenizer(g, m, &v, err);
+    vocab_free(&v);
+    return status == BK_OK ? load_template(g, m, err) : status;
+}

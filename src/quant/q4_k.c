@@ -1,0 +1,46 @@
+/* Q4_K: 256 weights in 144 bytes, in 8 groups of 32: w = d * scale[g] * q - dmin * min[g].
+ *     half d; half dmin; byte scales[12]; byte qs[128].
+ * scale and min are 6 bits each. Groups 0..3 have theirs in the low 6 bits of bytes g and g + 4;
+ * groups 4..7 have 4 low bits in the nibbles of byte g + 4 and 2 high bits in the top of bytes
+ * g - 4 and g. Bytes 32 * p .. + 31 of qs hold group 2p in the low and 2p + 1 in the high nibbles. */
+#include "quant/formats.h"
+
+enum { BLOCK_BYTES = 144 };
+
+void bk_q4_k_scale(const uint8_t *s, size_t g, unsigned *scale, unsigned *min) {
+    if (g < 4) {
+        *scale = s[g] & 63;
+        *min = s[g + 4] & 63;
+    } else {
+        *scale = (s[g + 4] & 15u) | (unsigned)(s[g - 4] >> 6) << 4;
+        *min = (unsigned)(s[g + 4] >> 4) | (unsigned)(s[g] >> 6) << 4;
+    }
+}
+
+static void unpack(const void *row, size_t i, bk_canon *out) {
+    const uint8_t *b = (const uint8_t *)row + i / 8 * BLOCK_BYTES;
+    size_t g = i % 8;
+    const uint8_t *qs = b + 16 + g / 2 * 32;
+    unsigned scale, min, shift = g % 2 * 4;
+    for (size_t j = 0; j < 32; j++) out->q[j] = qs[j] >> shift & 15;
+    bk_q4_k_scale(b + 4, g, &scale, &min);
+    out->d[0] = out->d[1] = bk_load_half(b) * (float)scale;
+    out->m = -(bk_load_half(b + 2) * (float)min);
+}
+
+static void dequantize(const void *blocks, float *out, size_t n) {
+    bk_canon_dequantize(&bk_quant_q4_k, blocks, out, n);
+}
+
+const bk_quant bk_quant_q4_k = {
+    .type = BK_TYPE_Q4_K,
+    .name = "Q4_K",
+    .block_len = 256,
+    .block_bytes = BLOCK_BYTES,
+    .layout = BK_LAYOUT_N4,
+    .sub = 32,
+    .has_min = true,
+    .bits = 4,
+    .dequantize = dequantize,
+    .unpack = unpack,
+};

@@ -1,0 +1,39 @@
+/* Q6_K: 256 weights in 210 bytes, in 16 groups of 16: w = d * scale[g] * (q - 32).
+ *     byte ql[128]; byte qh[64]; int8 scales[16]; half d.
+ * Each half of the block (128 weights, 4 parts of 32) has 64 bytes of ql and 32 of qh. Part p has
+ * its low nibbles in bytes 32 * (p % 2) .. + 31 of ql, low nibbles for p < 2 and high ones above,
+ * and its 2 high bits at bit 2p of the bytes of qh. */
+#include "quant/formats.h"
+
+enum { BLOCK_BYTES = 210, QH = 128, SCALES = 192, D = 208 };
+
+static void unpack(const void *row, size_t i, bk_canon *out) {
+    const uint8_t *b = (const uint8_t *)row + i / 8 * BLOCK_BYTES;
+    size_t half = i % 8 / 4, part = i % 4;
+    const uint8_t *ql = b + 64 * half + part % 2 * 32, *qh = b + QH + 32 * half;
+    size_t low = part / 2 * 4, high = part * 2;
+    for (size_t j = 0; j < 32; j++) {
+        out->q[j] = (uint8_t)((ql[j] >> low & 15) | (qh[j] >> high & 3) << 4);
+    }
+    float d = bk_load_half(b + D);
+    out->d[0] = d * (float)(int8_t)b[SCALES + i % 8 * 2];
+    out->d[1] = d * (float)(int8_t)b[SCALES + i % 8 * 2 + 1];
+    out->m = 0;
+}
+
+static void dequantize(const void *blocks, float *out, size_t n) {
+    bk_canon_dequantize(&bk_quant_q6_k, blocks, out, n);
+}
+
+const bk_quant bk_quant_q6_k = {
+    .type = BK_TYPE_Q6_K,
+    .name = "Q6_K",
+    .block_len = 256,
+    .block_bytes = BLOCK_BYTES,
+    .layout = BK_LAYOUT_N6,
+    .zero = 32,
+    .sub = 16,
+    .bits = 6,
+    .dequantize = dequantize,
+    .unpack = unpack,
+};

@@ -1,0 +1,41 @@
+#include "quant/quant.h"
+
+#include "quant/formats.h"
+
+static const bk_quant *const formats[] = {
+    &bk_quant_f32,  &bk_quant_f16,  &bk_quant_bf16, &bk_quant_q4_0, &bk_quant_q4_1,
+    &bk_quant_q5_0, &bk_quant_q8_0, &bk_quant_q4_k, &bk_quant_q6_k,
+};
+
+/* By number. Gaps are numbers that the format has withdrawn or never given out. */
+static const char *const type_names[] = {
+    [0] = "F32",     [1] = "F16",      [2] = "Q4_0",    [3] = "Q4_1",     [4] = "Q4_2",
+    [5] = "Q4_3",    [6] = "Q5_0",     [7] = "Q5_1",    [8] = "Q8_0",     [9] = "Q8_1",
+    [10] = "Q2_K",   [11] = "Q3_K",    [12] = "Q4_K",   [13] = "Q5_K",    [14] = "Q6_K",
+    [15] = "Q8_K",   [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S",
+    [20] = "IQ4_NL", [21] = "IQ3_S",   [22] = "IQ2_S",  [23] = "IQ4_XS",  [24] = "I8",
+    [25] = "I16",    [26] = "I32",     [27] = "I64",    [28] = "F64",     [29] = "IQ1_M",
+    [30] = "BF16",   [34] = "TQ1_0",   [35] = "TQ2_0",  [39] = "MXFP4",   [40] = "NVFP4",
+    [41] = "Q1_0",
+};
+
+const bk_quant *bk_quant_find(uint32_t type) {
+    for (size_t i = 0; i < BK_ARRAY_LEN(formats); i++) {
+        if ((uint32_t)formats[i]->type == type) return formats[i];
+    }
+    return NULL;
+}
+
+const char *bk_quant_type_name(uint32_t type) {
+    return type < BK_ARRAY_LEN(type_names) ? type_names[type] : NULL;
+}
+
+void bk_canon_dequantize(const bk_quant *format, const void *blocks, float *out, size_t n) {
+    for (size_t i = 0; i < n / 32; i++) {
+        bk_canon c;
+        format->unpack(blocks, i, &c);
+        for (size_t k = 0; k < 32; k++) {
+            *out++ = c.d[k / 16] * (float)((int)c.q[k] - format->zero) + c.m;
+        }
+    }
+}

@@ -1,0 +1,31 @@
+/* What this CPU can do, and how many threads this process should use. */
+#ifndef BRISK_SYS_CPU_H
+#define BRISK_SYS_CPU_H
+
+#include "base/base.h"
+
+typedef enum bk_cpu_level {
+    BK_CPU_REF,     /* portable C */
+    BK_CPU_AVX2,    /* AVX2, FMA, F16C */
+    BK_CPU_AVXVNNI, /* and VNNI on 256 bits: AVX-VNNI, or AVX512-VNNI with VL */
+    BK_CPU_AVX512,  /* AVX512 F, BW, DQ, VL and VNNI */
+    BK_CPU_LEVELS
+} bk_cpu_level;
+
+/* Highest level that CPU and operating system (XCR0) support. */
+bk_cpu_level bk_cpu_best(void);
+
+/* The 256-bit VNNI instructions exist in two encodings: AVX-VNNI (VEX) and AVX512-VNNI + VL (EVEX). */
+bool bk_cpu_has_avxvnni_vex(void);
+
+const char *bk_cpu_level_name(bk_cpu_level level); /* "ref", "avx2", "avxvnni", "avx512" */
+/* False when the name is unknown. */
+bool bk_cpu_level_parse(const char *name, bk_cpu_level *out);
+
+/* The CPU's marketing name, "" when unknown. */
+const char *bk_cpu_model_name(char *out, size_t cap);
+
+/* min(physical cores in the affinity mask, the cgroup's CPU quota rounded down), at least 1. */
+int bk_cpu_default_threads(void);
+
+#endif

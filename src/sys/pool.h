@@ -1,0 +1,31 @@
+/* The one thread pool: fork-join regions on persistent threads, with a barrier inside.
+ *
+ * A region runs `fn` on every thread; inside, bk_pool_next hands out chunks of an operation from an
+ * atomic cursor and bk_pool_barrier separates operations. Waiting spins some microseconds, then
+ * sleeps on a futex, so an idle pool uses no CPU and more threads than cores do not collapse. */
+#ifndef BRISK_SYS_POOL_H
+#define BRISK_SYS_POOL_H
+
+#include "base/error.h"
+
+typedef struct bk_pool bk_pool;
+
+/* n_threads counts the caller, which takes part as thread 0. 1..256. */
+bk_status bk_pool_create(int n_threads, bk_pool **out, bk_error *err);
+void bk_pool_destroy(bk_pool **p);
+int bk_pool_threads(const bk_pool *p);
+
+/* Runs fn(arg, thread) on all threads and returns when all are done. Not reentrant: callers of the
+ * same pool are serialised by a mutex. */
+typedef void (*bk_pool_fn)(void *arg, int thread);
+void bk_pool_run(bk_pool *p, bk_pool_fn fn, void *arg);
+
+/* Inside a region, on every thread alike: waits for all, and opens a fresh cursor for the next
+ * operation. What threads wrote before is visible to all after. */
+void bk_pool_barrier(bk_pool *p);
+
+/* The next chunk index of the current operation, 0, 1, 2, ... shared by all threads: each index is
+ * handed out once. Callers stop at their own count. */
+size_t bk_pool_next(bk_pool *p);
+
+#endif

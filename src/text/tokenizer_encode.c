@@ -1,0 +1,102 @@
+/* Text to ids: special tokens, normalisation, pieces, merges. */
+#include "base/buf.h"
+#include "base/mem.h"
+#include "text/nfc.h"
+#include "text/tokenizer_internal.h"
+
+/* Positions within a piece are 31-bit, and a buffer for normalised text must not overflow. */
+#define MAX_TEXT ((size_t)1 << 30)
+
+typedef struct encoder {
+    const bk_tokenizer *t;
+    bk_bpe_work work;
+    bk_ids *out;
+} encoder;
+
+bool bk_ids_push(bk_ids *ids, int32_t id) {
+    if (ids->len == ids->cap) {
+        size_t cap = bk_max_size(64, ids->cap + ids->cap / 2);
+        int32_t *data = bk_realloc(ids->data, cap, sizeof *data);
+        if (!data) return false;
+        ids->data = data;
+        ids->cap = cap;
+    }
+    ids->data[ids->len++] = id;
+    return true;
+}
+
+void bk_ids_free(bk_ids *ids) {
+    bk_free(ids->data);
+    *ids = (bk_ids){0};
+}
+
+static bool encode_piece(encoder *e, bk_str piece) {
+    const bk_tokenizer *t = e->t;
+    if (t->rules->ignore_merges) {
+        int32_t id = bk_tok_lookup(t, piece);
+        if (id >= 0) return bk_ids_push(e->out, id);
+    }
+    if (!bk_bpe_reserve(&e->work, piece.len)) return false;
+    size_t n = 0;
+    for (size_t i = 0; i < piece.len; i++) {
+        int32_t id = t->byte_id[(unsigned char)piece.data[i]];
+        /* Bytes that the vocabulary lacks vanish and their neighbours meet, as they do in Hugging
+         * Face's tokenizers. */
+        if (id >= 0) e->work.symbols[n++].id = id;
+    }
+    n = bk_bpe_merge(&t->bpe, &e->work, n);
+    for (size_t i = 0; i < n; i++)
+        if (!bk_ids_push(e->out, e->work.symbols[i].id)) return false;
+    return true;
+}
+
+static bool encode_pieces(encoder *e, bk_str text) {
+    for (size_t pos = 0; pos < text.len;) {
+        size_t n = bk_pretok_next(e->t->rules->kind, text.data + pos, text.len - pos);
+        if (!encode_piece(e, (bk_str){text.data + pos, n})) return false;
+        pos += n;
+    }
+    return true;
+}
+
+/* Text without special tokens. */
+static bool encode_plain(encoder *e, bk_str text) {
+    if (!e->t->rules->nfc || !bk_nfc_needed(text)) return encode_pieces(e, text);
+    bk_buf normal = {.limit = 3 * text.len + 16};
+    bool ok = bk_nfc_append(text, &normal) && encode_pieces(e, bk_buf_view(&normal));
+    bk_buf_free(&normal);
+    return ok;
+}
+
+static bool encode_with_special(encoder *e, bk_str text) {
+    const bk_tokenizer *t = e->t;
+    size_t begin = 0, pos = 0;
+    while (pos < text.len) {
+        bk_str rest = {text.data + pos, text.len - pos};
+        bool maybe = t->special_first[(unsigned char)text.data[pos]];
+        int32_t id = maybe ? bk_tok_match_special(t, rest) : -1;
+        if (id < 0) {
+            pos++;
+            continue;
+        }
+        if (!encode_plain(e, (bk_str){text.data + begin, pos - begin})) return false;
+        if (!bk_ids_push(e->out, id)) return false;
+        begin = pos += bk_tok_name(t, id).len;
+    }
+    return encode_plain(e, (bk_str){text.data + begin, text.len - begin});
+}
+
+bk_status bk_tokenizer_encode(const bk_tokenizer *t, bk_str text, bool parse_special, bk_ids *out,
+                              bk_error *err) {
+    if (text.len > MAX_TEXT)
+        return bk_fail(err, BK_ERR_LIMIT,
+                       "a text of %zu bytes, wanted at most %zu; send it in parts", text.len,
+                       MAX_TEXT);
+    encoder e = {.t = t, .out = out};
+    size_t before = out->len;
+    bool ok = parse_special ? encode_with_special(&e, text) : encode_plain(&e, text);
+    bk_bpe_work_free(&e.work);
+    if (ok) return BK_OK;
+    out->len = before;
+    return bk_fail(err, BK_ERR_NOMEM, "no memory to tokenise %zu bytes", text.len);
+}

@@ -1,0 +1,246 @@
+/* The vocabulary: names out of GPT-2's alphabet into bytes, a table of them, and the merges. One
+ * pass over each, no allocation per token: this is on the way to the first answer. */
+#include "base/mem.h"
+#include "text/tokenizer_internal.h"
+
+enum {
+    N_ALPHABET = 256 + 68, /* 68 bytes have no printable character of their own */
+    MAX_PROBES = 1024      /* a file made to collide must not make loading quadratic */
+};
+
+/* GPT-2 writes byte b as character b where that is printable Latin-1 and numbers the other bytes
+ * from character 256 on; byte_of is the way back, -1 for characters outside the alphabet. */
+static void make_alphabet(int16_t byte_of[N_ALPHABET]) {
+    int16_t next = 256;
+    for (int i = 0; i < N_ALPHABET; i++) byte_of[i] = -1;
+    for (int16_t b = 0; b < 256; b++) {
+        bool printable = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b != 0xAD);
+        byte_of[printable ? b : next++] = b;
+    }
+}
+
+/* Decodes text into out (room for text.len), storing the length; false when it has a character
+ * outside the alphabet. */
+static bool decode_name(const int16_t *byte_of, bk_str text, char *out, size_t *n) {
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        uint32_t c = (unsigned char)text.data[i];
+        if (c >= 0x80) {
+            uint32_t next = i + 1 < text.len ? (unsigned char)text.data[i + 1] : 0;
+            if (c < 0xC2 || c > 0xC5 || (next & 0xC0) != 0x80) return false;
+            c = (c & 0x1F) << 6 | (next & 0x3F);
+            i++;
+        }
+        if (c >= N_ALPHABET || byte_of[c] < 0) return false;
+        out[len++] = (char)byte_of[c];
+    }
+    *n = len;
+    return true;
+}
+
+/* Reads 1 to 8 bytes as one number. */
+static uint64_t load_short(const char *s, size_t n) {
+    uint64_t v = 0;
+    if (n >= 4) {
+        uint32_t lo, hi;
+        memcpy(&lo, s, 4);
+        memcpy(&hi, s + n - 4, 4);
+        return (uint64_t)hi << 32 | lo;
+    }
+    v = (unsigned char)s[0];
+    v |= (uint64_t)(unsigned char)s[n / 2] << 8;
+    return v | (uint64_t)(unsigned char)s[n - 1] << 16;
+}
+
+static uint32_t hash_name(bk_str name) {
+    uint64_t h = name.len * 0x9E3779B97F4A7C15u;
+    const char *s = name.data;
+    size_t n = name.len;
+    for (; n > 8; s += 8, n -= 8) {
+        uint64_t v;
+        memcpy(&v, s, 8);
+        h = (h ^ v) * 0xBF58476D1CE4E5B9u;
+        h ^= h >> 32;
+    }
+    if (n) h = (h ^ load_short(s, n)) * 0x94D049BB133111EBu;
+    h = (h ^ h >> 29) * 0x9E3779B97F4A7C15u;
+    return (uint32_t)(h >> 32);
+}
+
+int32_t bk_tok_lookup(const bk_tokenizer *t, bk_str bytes) {
+    uint32_t hash = hash_name(bytes);
+    size_t i = hash & t->name_mask;
+    for (int probe = 0; probe < MAX_PROBES; probe++, i = (i + 1) & t->name_mask) {
+        const bk_name_slot *s = &t->names[i];
+        if (s->id < 0) return -1;
+        if (s->hash == hash && bk_str_eq(bk_tok_name(t, s->id), bytes)) return s->id;
+    }
+    return -1;
+}
+
+/* Enters a token under its bytes. A user-defined token gives way to a normal one of the same name. */
+static bk_status add_name(bk_tokenizer *t, int32_t id, bk_error *err) {
+    bk_str name = bk_tok_name(t, id);
+    uint32_t hash = hash_name(name);
+    size_t i = hash & t->name_mask;
+    for (int probe = 0; probe < MAX_PROBES; probe++, i = (i + 1) & t->name_mask) {
+        bk_name_slot *s = &t->names[i];
+        bool empty = s->id < 0;
+        if (!empty && (s->hash != hash || !bk_str_eq(bk_tok_name(t, s->id), name))) continue;
+        if (!empty && bk_tok_is_special(t, id)) return BK_OK;
+        if (!empty && !bk_tok_is_special(t, s->id))
+            return bk_fail(err, BK_ERR_FORMAT,
+                           "tokenizer.ggml.tokens: tokens %d and %d are both \"" BK_STR_FMT
+                           "\", wanted different ones; convert the model again",
+                           (int)s->id, (int)id, BK_STR_ARG(name));
+        if (!empty) t->info[s->id] &= (uint8_t)~BK_INFO_KEYED;
+        *s = (bk_name_slot){hash, id};
+        t->info[id] |= BK_INFO_KEYED;
+        return BK_OK;
+    }
+    return bk_fail(err, BK_ERR_FORMAT,
+                   "tokenizer.ggml.tokens: more than %d names fall on one place of the hash table; "
+                   "the file looks made to be slow",
+                   MAX_PROBES);
+}
+
+static bk_status alloc_vocab(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_error *err) {
+    size_t n = desc->n_tokens, n_bytes = 0, n_slots = 16;
+    if (n == 0 || n > INT32_MAX / 4)
+        return bk_fail(err, BK_ERR_FORMAT, "tokenizer.ggml.tokens: %zu tokens, wanted 1 to %d", n,
+                       INT32_MAX / 4);
+    for (size_t i = 0; i < n; i++) {
+        if (desc->tokens[i].len > UINT32_MAX - n_bytes)
+            return bk_fail(err, BK_ERR_FORMAT,
+                           "tokenizer.ggml.tokens: more than 4 GiB of names, wanted less");
+        n_bytes += desc->tokens[i].len;
+    }
+    while (n_slots / 4 * 3 < n) n_slots *= 2;
+    t->n_tokens = n;
+    t->bytes = bk_alloc(bk_max_size(1, n_bytes), 1);
+    t->begin = bk_alloc(n + 1, sizeof *t->begin);
+    t->info = bk_alloc(n, 1);
+    t->names = bk_alloc(n_slots, sizeof *t->names);
+    if (!t->bytes || !t->begin || !t->info || !t->names)
+        return bk_fail(err, BK_ERR_NOMEM, "no memory for a vocabulary of %zu tokens", n);
+    t->name_mask = n_slots - 1;
+    memset(t->names, 0xFF, n_slots * sizeof *t->names);
+    memset(t->byte_id, 0xFF, sizeof t->byte_id);
+    return BK_OK;
+}
+
+/* Copies one token behind those before it and enters it into the tables. Normal tokens are spelled
+ * in the alphabet; those that are not, and special ones, stand for themselves and no text outside
+ * of templates yields them. */
+static bk_status add_token(bk_tokenizer *t, int32_t id, bk_str text, const int16_t *byte_of,
+                           bk_error *err) {
+    char *out = t->bytes + t->begin[id];
+    size_t n = 0;
+    int type = t->info[id] & BK_INFO_TYPE;
+    bool normal = type == BK_TOKEN_NORMAL || type == BK_TOKEN_BYTE;
+    bool keyed = decode_name(byte_of, text, out, &n) && n > 0 && type != BK_TOKEN_CONTROL &&
+                 type != BK_TOKEN_UNKNOWN;
+    if (type == BK_TOKEN_USER_DEFINED) keyed = keyed && bk_str_eq((bk_str){out, n}, text);
+    if (!keyed || !normal) {
+        n = text.len;
+        if (n) memcpy(out, text.data, n);
+    }
+    t->begin[id + 1] = t->begin[id] + (uint32_t)n;
+    if (!keyed || type == BK_TOKEN_UNUSED) return BK_OK;
+    if (n == 1 && normal) t->byte_id[(unsigned char)out[0]] = id;
+    return add_name(t, id, err);
+}
+
+bk_status bk_tok_build_vocab(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_error *err) {
+    int16_t byte_of[N_ALPHABET];
+    bk_status st = alloc_vocab(t, desc, err);
+    if (st) return st;
+    make_alphabet(byte_of);
+    t->begin[0] = 0;
+    for (size_t i = 0; i < t->n_tokens; i++) {
+        int type = desc->types ? desc->types[i] : BK_TOKEN_NORMAL;
+        if (type < BK_TOKEN_NORMAL || type > BK_TOKEN_BYTE)
+            return bk_fail(err, BK_ERR_FORMAT,
+                           "tokenizer.ggml.token_type: token %zu has type %d, wanted 1 to 6", i,
+                           type);
+        t->info[i] = (uint8_t)type;
+        st = add_token(t, (int32_t)i, desc->tokens[i], byte_of, err);
+        if (st) return st;
+    }
+    for (int b = 0; b < 256; b++)
+        if (t->byte_id[b] >= 0) return BK_OK;
+    return bk_fail(err, BK_ERR_FORMAT,
+                   "tokenizer.ggml.tokens: no token is a single byte, wanted a byte-level "
+                   "vocabulary");
+}
+
+/* Splits "left right" at its one space. */
+static bool split_merge(bk_str merge, bk_str *left, bk_str *right) {
+    const char *space = merge.len ? memchr(merge.data, ' ', merge.len) : NULL;
+    if (!space) return false;
+    *left = (bk_str){merge.data, (size_t)(space - merge.data)};
+    *right = (bk_str){space + 1, merge.len - left->len - 1};
+    return left->len && right->len && !memchr(right->data, ' ', right->len);
+}
+
+/* Merges were learned in the order of their tokens, so the result is mostly the next id. */
+static int32_t find_merged(const bk_tokenizer *t, bk_str bytes, int32_t guess) {
+    if (guess >= 0 && (size_t)guess < t->n_tokens && (t->info[guess] & BK_INFO_KEYED) &&
+        bk_str_eq(bk_tok_name(t, guess), bytes))
+        return guess;
+    return bk_tok_lookup(t, bytes);
+}
+
+typedef struct merge_ids {
+    int32_t left, right, merged;
+} merge_ids;
+
+/* Ids of both halves and of the whole; scratch has room for the merge's text. */
+static bk_status resolve_merge(const bk_tokenizer *t, const int16_t *byte_of, bk_str merge,
+                               size_t index, char *scratch, merge_ids *ids, bk_error *err) {
+    bk_str left, right;
+    size_t n_left, n_right;
+    if (!split_merge(merge, &left, &right))
+        return bk_fail(err, BK_ERR_FORMAT,
+                       "tokenizer.ggml.merges: merge %zu is \"" BK_STR_FMT
+                       "\", wanted two tokens with one space between",
+                       index, BK_STR_ARG(merge));
+    if (decode_name(byte_of, left, scratch, &n_left) &&
+        decode_name(byte_of, right, scratch + n_left, &n_right)) {
+        int32_t guess = ids->merged + 1;
+        ids->left = bk_tok_lookup(t, (bk_str){scratch, n_left});
+        ids->right = bk_tok_lookup(t, (bk_str){scratch + n_left, n_right});
+        ids->merged = find_merged(t, (bk_str){scratch, n_left + n_right}, guess);
+        if (ids->left >= 0 && ids->right >= 0 && ids->merged >= 0) return BK_OK;
+    }
+    return bk_fail(err, BK_ERR_FORMAT,
+                   "tokenizer.ggml.merges: merge %zu is \"" BK_STR_FMT
+                   "\", wanted both parts and their union in tokenizer.ggml.tokens",
+                   index, BK_STR_ARG(merge));
+}
+
+bk_status bk_tok_build_merges(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_error *err) {
+    int16_t byte_of[N_ALPHABET];
+    size_t longest = 1;
+    bk_status st = BK_OK;
+    if (desc->n_merges > UINT32_MAX / 4)
+        return bk_fail(err, BK_ERR_FORMAT, "tokenizer.ggml.merges: %zu merges, wanted at most %u",
+                       desc->n_merges, UINT32_MAX / 4);
+    for (size_t i = 0; i < desc->n_merges; i++) longest = bk_max_size(longest, desc->merges[i].len);
+    char *scratch = bk_alloc(longest, 1);
+    if (!scratch || !bk_bpe_init(&t->bpe, desc->n_merges)) {
+        bk_free(scratch);
+        return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu merges", desc->n_merges);
+    }
+    make_alphabet(byte_of);
+    merge_ids ids = {-1, -1, -1};
+    for (size_t i = 0; i < desc->n_merges && st == BK_OK; i++) {
+        st = resolve_merge(t, byte_of, desc->merges[i], i, scratch, &ids, err);
+        if (st == BK_OK && !bk_bpe_put(&t->bpe, ids.left, ids.right, (uint32_t)i, ids.merged))
+            st = bk_fail(err, BK_ERR_FORMAT,
+                         "tokenizer.ggml.merges: too many merges fall on one place of the hash "
+                         "table; the file looks made to be slow");
+    }
+    bk_free(scratch);
+    return st;
+}

@@ -1,0 +1,85 @@
+#include "text/unicode.h"
+
+/* Hangul syllables decompose and compose by arithmetic (Unicode standard, section 3.12). */
+enum {
+    S_BASE = 0xAC00,
+    L_BASE = 0x1100,
+    V_BASE = 0x1161,
+    T_BASE = 0x11A7,
+    N_L = 19,
+    N_V = 21,
+    N_T = 28,
+    N_S = N_L * N_V * N_T
+};
+
+unsigned bk_unicode_combining(uint32_t cp) {
+    size_t lo = 0, hi = bk_unicode_n_ccc;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (bk_unicode_ccc[mid].last < cp) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    if (lo == bk_unicode_n_ccc || cp < bk_unicode_ccc[lo].first) return 0;
+    return bk_unicode_ccc[lo].ccc;
+}
+
+static const bk_unicode_decomp *find_decomp(uint32_t cp) {
+    size_t lo = 0, hi = bk_unicode_n_decomps;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (bk_unicode_decomps[mid].cp < cp) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    if (lo == bk_unicode_n_decomps || bk_unicode_decomps[lo].cp != cp) return NULL;
+    return &bk_unicode_decomps[lo];
+}
+
+static size_t decompose_hangul(uint32_t s, uint32_t *out) {
+    out[0] = L_BASE + s / (N_V * N_T);
+    out[1] = V_BASE + s % (N_V * N_T) / N_T;
+    out[2] = T_BASE + s % N_T;
+    return s % N_T ? 3 : 2;
+}
+
+size_t bk_unicode_decompose(uint32_t cp, uint32_t out[BK_UNICODE_MAX_DECOMP]) {
+    if (cp >= S_BASE && cp < S_BASE + N_S) return decompose_hangul(cp - S_BASE, out);
+    /* Only the first half of a pair decomposes further, so the tail fills from the end. */
+    uint32_t tail[BK_UNICODE_MAX_DECOMP];
+    size_t n_tail = 0, n = 0;
+    const bk_unicode_decomp *d;
+    while (n_tail < BK_UNICODE_MAX_DECOMP - 1 && (d = find_decomp(cp))) {
+        if (d->b) tail[n_tail++] = d->b;
+        cp = d->a;
+    }
+    out[n++] = cp;
+    while (n_tail) out[n++] = tail[--n_tail];
+    return n;
+}
+
+static uint32_t compose_hangul(uint32_t a, uint32_t b) {
+    uint32_t l = a - L_BASE, v = b - V_BASE, s = a - S_BASE, t = b - T_BASE;
+    if (l < N_L && v < N_V) return S_BASE + (l * N_V + v) * N_T;
+    if (s < N_S && s % N_T == 0 && t > 0 && t < N_T) return a + t;
+    return 0;
+}
+
+uint32_t bk_unicode_compose(uint32_t a, uint32_t b) {
+    size_t lo = 0, hi = bk_unicode_n_pairs;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        const bk_unicode_decomp *d = &bk_unicode_decomps[bk_unicode_pairs[mid]];
+        if (d->a == a && d->b == b) return d->cp;
+        if (d->a < a || (d->a == a && d->b < b)) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    return compose_hangul(a, b);
+}

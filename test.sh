@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# test.sh [--full]: sets up what is missing, runs every test and prints one line for each; the log of a
+# failing one is printed at once. The last line is "N passed, N failed".
+#   --full   also what is long: a minute of fuzzing per target, the benchmark against the peer
+# Logs are in build/logs/. A piece that is missing is a failure.
+set -u -o pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+. tools/setup.sh
+
+full=0
+case ${1:-} in
+'') ;;
+--full) full=1 ;;
+*)
+    echo "usage: ./test.sh [--full]" >&2
+    exit 2
+    ;;
+esac
+
+# Comparisons with other implementations and tests of the program, one command a line, without
+# quoting. Python is build/venv's. Each exits 0 when all is as it should be.
+python_tests=(
+    'tests/tokenizer/compare_hf.py --dump build/release/tests/tokenizer/tok_dump'
+    'tests/template/compare_jinja2.py'
+    'tests/gguf/test_broken.py'
+    'tests/truth/test_truth.py'
+)
+shell_tests=(
+    'tests/tools/test_tools.sh'
+    'tests/pull/test_pull.sh'
+    'tests/install/test_install.sh'
+)
+
+passed=0
+failed=0
+jobs=$(nproc)
+export BRISK=build/brisk PYTHON=build/venv/bin/python
+export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
+
+# step NAME COMMAND...
+step() {
+    local name=$1 log start status
+    shift
+    log=$log_dir/$(printf '%s' "$name" | tr ' /' '--').log
+    start=$(date +%s%N)
+    "$@" >"$log" 2>&1 </dev/null
+    status=$?
+    if [ $status -eq 0 ]; then
+        passed=$((passed + 1))
+        printf 'PASS %-44s %6s s\n' "$name" "$(seconds $(($(date +%s%N) - start)))"
+    else
+        failed=$((failed + 1))
+        printf 'FAIL %-44s %6s s, exit status %d; the end of %s:\n' "$name" \
+            "$(seconds $(($(date +%s%N) - start)))" $status "$log"
+        tail -n 40 "$log" | sed 's/^/    /'
+    fi
+}
+
+# tests/x/y.py --option: x/y.py
+name_of() { printf '%s' "${1#tests/}"; }
+
+pull() { PYTHON=python3 build/brisk pull; }
+
+build() {
+    local mode=$1
+    shift
+    make -j"$jobs" MODE="$mode" "$@"
+}
+
+# Without any optional library, and without optimisation since nothing of it runs for long.
+build_minimal() {
+    make -j"$jobs" MODE=debug BUILD=build/minimal HAVE_PCRE2=0 HAVE_XXHASH=0 HAVE_LIBEDIT=0 \
+        HAVE_CURL=0 HAVE_ARCHIVE=0 HAVE_LIBEVENT=0 all && build/minimal/debug/brisk --version
+}
+
+fuzz_target() {
+    local name=$1
+    mkdir -p "build/fuzz/corpus/$name"
+    "build/fuzz/tests/fuzz/fuzz_$name" -max_total_time=60 -timeout=10 -rss_limit_mb=2048 \
+        -artifact_prefix="build/fuzz/$name-" "build/fuzz/corpus/$name" "tests/fuzz/corpus/$name"
+}
+
+packages="$build_packages $fetch_packages $test_packages"
+[ $full -eq 0 ] || packages="$packages $long_test_packages"
+step 'packages' install_packages "$packages" "$optional_packages"
+if [ -n "$(missing_of "$build_packages")" ]; then
+    echo "$passed passed, $failed failed"
+    exit 1
+fi
+step 'python packages' make_venv
+
+for check in format-check layers banned headers; do step "$check" make "$check"; done
+step 'build release' build release all tests
+step 'model' pull
+BRISK_TEST_MODEL=$(pull 2>/dev/null)
+export BRISK_TEST_MODEL
+step 'build without optional libraries' build_minimal
+step 'symbols' make symbols
+step 'size' make size
+step 'units' make check-unit
+step 'kernels' make check-kernels
+step 'fuzz corpus' make check-fuzz
+for mode in asan ubsan tsan; do
+    step "build $mode" build $mode tests
+    step "$mode units" make MODE=$mode check-unit
+    [ $mode = tsan ] && continue
+    step "$mode kernels" make MODE=$mode check-kernels
+    step "$mode fuzz corpus" make MODE=$mode check-fuzz
+done
+for test in "${python_tests[@]}"; do
+    # shellcheck disable=SC2086 # words
+    step "$(name_of $test)" timeout 600 build/venv/bin/python $test
+done
+for test in "${shell_tests[@]}"; do step "$(name_of "$test")" timeout 600 "$test"; done
+
+if [ $full -eq 1 ]; then
+    step 'build fuzz' make -j"$jobs" fuzz
+    for target in tests/fuzz/fuzz_*.c; do
+        name=$(basename "$target" .c)
+        step "fuzz ${name#fuzz_}" fuzz_target "${name#fuzz_}"
+    done
+    step 'bench/compare.sh' bench/compare.sh --smoke
+fi
+
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]

@@ -1,0 +1,178 @@
+/* Guarded memory, random operands and comparison of the kernel checks. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "check.h"
+
+enum { MAX_MAPS = 64 };
+
+static struct {
+    void *at;
+    size_t bytes;
+} maps[MAX_MAPS];
+static size_t n_maps;
+
+void *check_mem(size_t bytes) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), body = bk_round_up(bytes, page);
+    char *p = mmap(NULL, body + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED || n_maps == MAX_MAPS || mprotect(p + body, page, PROT_NONE) != 0) {
+        fprintf(stderr, "check: no memory for %zu bytes\n", bytes);
+        exit(1);
+    }
+    maps[n_maps].at = p;
+    maps[n_maps++].bytes = body + page;
+    memset(p, 0x5A, body);
+    return p + body - bytes;
+}
+
+float *check_floats(size_t n) { return check_mem(n * sizeof(float)); }
+
+void check_release(void) {
+    while (n_maps > 0) {
+        n_maps--;
+        munmap(maps[n_maps].at, maps[n_maps].bytes);
+    }
+}
+
+/* ---- Operands ---------------------------------------------------------------------------------- */
+
+unsigned check_below(check *c, unsigned n) { return bk_rng_u32(&c->rng) % n; }
+
+float check_unit(check *c) { return (float)(2 * bk_rng_unit(&c->rng) - 1); }
+
+static float any_bits(check *c) {
+    uint32_t bits = bk_rng_u32(&c->rng);
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static float one(check *c, check_kind kind) {
+    switch (kind) {
+    case CHECK_ZERO: return check_below(c, 2) ? 0.0f : -0.0f;
+    case CHECK_EQUAL: return check_below(c, 2) ? 1.7f : -1.7f;
+    case CHECK_SUBNORMAL: return check_unit(c) * 1e-39f;
+    case CHECK_HUGE: return check_unit(c) * 3.4e38f;
+    case CHECK_MIXED: return check_unit(c) * powf(10, (float)((int)check_below(c, 61) - 30));
+    case CHECK_NONFINITE:
+        switch (check_below(c, 16)) {
+        case 0: return NAN;
+        case 1: return INFINITY;
+        case 2: return -INFINITY;
+        case 3: return any_bits(c);
+        default: return check_unit(c);
+        }
+    default: return check_unit(c) * 3;
+    }
+}
+
+void check_fill(check *c, check_kind kind, float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = one(c, kind);
+    if (kind == CHECK_OUTLIER && n > 0) x[check_below(c, (unsigned)n)] = 3000;
+}
+
+const uint8_t check_types[9] = {BK_TYPE_Q4_0, BK_TYPE_Q4_1, BK_TYPE_Q5_0,
+                                BK_TYPE_Q8_0, BK_TYPE_Q4_K, BK_TYPE_Q6_K,
+                                BK_TYPE_F32,  BK_TYPE_F16,  BK_TYPE_BF16};
+
+static void put_half(check *c, check_weights kind, uint8_t *p) {
+    uint16_t h;
+    if (kind == CHECK_W_SCALES) {
+        do h = (uint16_t)bk_rng_u32(&c->rng);
+        while ((h & 0x7C00) == 0x7C00);
+    } else {
+        h = bk_f32_to_f16(check_unit(c) * 0.05f);
+    }
+    memcpy(p, &h, sizeof h);
+}
+
+static void put_scales(check *c, check_weights kind, bk_type type, uint8_t *block) {
+    switch (type) {
+    case BK_TYPE_Q4_1:
+    case BK_TYPE_Q4_K: put_half(c, kind, block + 2); /* fall through */
+    case BK_TYPE_Q4_0:
+    case BK_TYPE_Q5_0:
+    case BK_TYPE_Q8_0: put_half(c, kind, block); break;
+    case BK_TYPE_Q6_K: put_half(c, kind, block + 208); break;
+    default: break;
+    }
+}
+
+/* A float weight: any finite bits with CHECK_W_SCALES, else like a model's. */
+static void put_float(check *c, check_weights kind, bk_type type, uint8_t *p) {
+    float f = check_unit(c);
+    if (kind == CHECK_W_ZEROS) f = 0;
+    if (kind == CHECK_W_SCALES) f *= 60000.0f;
+    uint16_t h = type == BK_TYPE_F16 ? bk_f32_to_f16(f) : bk_f32_to_bf16(f);
+    if (type == BK_TYPE_F32)
+        memcpy(p, &f, sizeof f);
+    else
+        memcpy(p, &h, sizeof h);
+}
+
+uint8_t *check_blocks(check *c, check_weights kind, const bk_quant *type, size_t n_rows,
+                      size_t k) {
+    size_t n = n_rows * (k / type->block_len), size = type->block_bytes;
+    uint8_t *blocks = check_mem(n * size);
+    uint8_t fill = kind == CHECK_W_ONES ? 0xFF : kind == CHECK_W_HIGH ? 0x80 : 0;
+    bool random = kind == CHECK_W_RANDOM || kind == CHECK_W_SCALES || kind == CHECK_W_BITS;
+    for (size_t i = 0; i < n * size; i++)
+        blocks[i] = random ? (uint8_t)(bk_rng_u32(&c->rng) >> 13) : fill;
+    if (kind == CHECK_W_BITS) return blocks;
+    for (size_t i = 0; i < n; i++) {
+        if (type->bits)
+            put_scales(c, kind, type->type, blocks + i * size);
+        else
+            put_float(c, kind, type->type, blocks + i * size);
+    }
+    return blocks;
+}
+
+/* ---- Comparison --------------------------------------------------------------------------------- */
+
+bool check_same(float a, float b) { return memcmp(&a, &b, sizeof a) == 0 || (a != a && b != b); }
+
+bool check_same_floats(check *c, const char *what, const float *got, const float *want, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (check_same(got[i], want[i])) continue;
+        check_fail(c, "%s: [%zu] of %zu is %.9g (%a), want %.9g (%a)", what, i, n, (double)got[i],
+                   (double)got[i], (double)want[i], (double)want[i]);
+        return false;
+    }
+    return true;
+}
+
+bool check_same_bytes(check *c, const char *what, const void *got, const void *want, size_t n) {
+    const uint8_t *a = got, *b = want;
+    for (size_t i = 0; i < n; i++) {
+        if (a[i] == b[i]) continue;
+        check_fail(c, "%s: byte %zu of %zu is %u, want %u", what, i, n, a[i], b[i]);
+        return false;
+    }
+    return true;
+}
+
+bool check_near(check *c, const char *what, double got, double want, double bound, size_t index) {
+    if (fabs(got - want) <= bound) return true;
+    check_fail(c, "%s: [%zu] is %.9g, want %.9g, error %.3g, bound %.3g", what, index, got, want,
+               fabs(got - want), bound);
+    return false;
+}
+
+/* ---- Timing -------------------------------------------------------------------------------------- */
+
+double check_time(void (*run)(void *arg), void *arg) {
+    uint64_t start = bk_now_ns(), least = UINT64_MAX, now = start;
+    for (int i = 0; i < 3 || (now - start < 30000000 && i < 100000); i++) {
+        uint64_t t = bk_now_ns();
+        run(arg);
+        now = bk_now_ns();
+        if (now - t < least) least = now - t;
+    }
+    return (double)least;
+}

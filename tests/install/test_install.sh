@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# An installed copy is enough: `make install` to a folder of its own, examples/generate.c built
+# against it through pkg-config (shared and static), run on the model in BRISK_TEST_MODEL; what is
+# installed is what is expected, and `make uninstall` leaves nothing.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+model=${BRISK_TEST_MODEL:?where brisk pull puts the default model}
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+prefix=$tmp/usr
+export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+
+die() {
+    echo "FAIL: $*"
+    exit 1
+}
+
+make -s -j"$(nproc)" PREFIX="$prefix" install || die 'make install'
+for f in bin/brisk include/brisk.h lib/libbrisk.a lib/libbrisk.so lib/libbrisk.so.0 \
+    lib/pkgconfig/brisk.pc; do
+    [ -s "$prefix/$f" ] || die "$f was not installed"
+done
+version=$(sed -n 's/^#define BRISK_VERSION "\(.*\)"/\1/p' "$prefix/include/brisk.h")
+[ "$(pkg-config --modversion brisk)" = "$version" ] || die 'brisk.pc has another version'
+"$prefix/bin/brisk" --version | grep -qF "$version" || die 'brisk --version'
+
+# build NAME FLAG...: in a folder of its own, so that nothing of the tree is found by accident.
+build() {
+    local name=$1
+    shift
+    (cd "$tmp" && gcc -std=c11 -Wall -Wextra -Werror -o "$name" generate.c "$@") ||
+        die "building $name"
+}
+cp examples/generate.c "$tmp" || die 'no examples/generate.c'
+# shellcheck disable=SC2046 # flags are words
+build shared $(pkg-config --cflags --libs brisk) -Wl,-rpath,"$prefix/lib"
+# shellcheck disable=SC2046
+build static $(pkg-config --cflags brisk) "$prefix/lib/libbrisk.a" \
+    $(pkg-config --static --libs brisk | sed 's/-lbrisk//')
+ldd "$tmp/shared" | grep -q "$prefix/lib/libbrisk.so.0" || die 'shared does not use libbrisk.so.0'
+ldd "$tmp/static" | grep -q libbrisk && die 'static needs libbrisk.so'
+
+for name in shared static; do
+    "$tmp/$name" "$model" 'Name three uses of a paper clip.' >"$tmp/$name.txt" </dev/null ||
+        die "running $name"
+    [ "$(wc -w <"$tmp/$name.txt")" -ge 5 ] || die "$name said too little"
+done
+cmp "$tmp/shared.txt" "$tmp/static.txt" || die 'shared and static differ'
+
+make -s PREFIX="$prefix" uninstall || die 'make uninstall'
+left=$(find "$prefix" -type f -o -type l)
+[ -z "$left" ] || die "left behind: $left"
+
+# Packagers install under DESTDIR; the .pc file must not name it.
+make -s PREFIX=/usr DESTDIR="$tmp/stage" install || die 'make install DESTDIR'
+grep -q '^prefix=/usr$' "$tmp/stage/usr/lib/pkgconfig/brisk.pc" || die 'prefix in brisk.pc'
+grep -rqF "$tmp" "$tmp/stage/usr/lib/pkgconfig" && die 'DESTDIR in brisk.pc'
+echo 'install: all steps passed'
