@@ -81,8 +81,8 @@ bool cli_colored(int color, FILE *to);
 
 /* ---- Ctrl-C ------------------------------------------------------------------------------------- */
 
-/* From now on Ctrl-C only sets the flag. Blocking calls return EINTR. */
-void cli_catch_interrupt(void);
+/* From now on this signal (SIGINT is Ctrl-C) only sets the flag. Blocking calls return EINTR. */
+void cli_catch(int signal);
 extern volatile bool cli_interrupted;
 
 /* ---- Progress (progress.c) ---------------------------------------------------------------------- */

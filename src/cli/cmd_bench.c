@@ -1,5 +1,6 @@
 /* llama-bench's tests, flags, columns and field names. */
 #include <math.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 
@@ -151,7 +152,7 @@ int cmd_bench(int argc, char **argv) {
                .ubatch = {.v = {512}, .n = 1},
                .threads = {.n = 1},
                .repetitions = 5};
-    int status, p, g;
+    int status = 0, p, g;
     if (!parse(&b, argc, argv, &status)) return status;
     for (size_t i = 0; i < b.pairs.n; i++) {
         if (!parse_pair(b.pairs.v[i], &p, &g)) {
@@ -162,7 +163,7 @@ int cmd_bench(int argc, char **argv) {
                            .show_batch = b.batch.given,
                            .show_ubatch = b.ubatch.given};
     row.repetitions = b.repetitions;
-    cli_catch_interrupt();
+    cli_catch(SIGINT);
     bench_begin(&b.out);
     for (size_t m = 0; m < b.models.n && !status; m++) {
         b.model_name = b.models.v[m];

@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -183,7 +184,7 @@ static int go(eval *e) {
     o.model = e->reference_name;
     if (o.model) e->reference = cli_open_model(&o, reference_path, sizeof reference_path);
     if (o.model && !e->reference) return EXIT_ERROR;
-    cli_catch_interrupt();
+    cli_catch(SIGINT);
     brisk_eval_result result;
     brisk_error err;
     uint64_t start = bk_now_ns();

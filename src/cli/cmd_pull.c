@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -246,10 +247,15 @@ static int fetch(pull *p) {
     return 0;
 }
 
+static int is_there(const pull *p) {
+    if (!p->quiet) fprintf(stderr, "%s is there\n", p->model->title);
+    return 0;
+}
+
 /* With the lock held. */
 static int locked(pull *p) {
     char why[256], size[32];
-    if (!p->force && is_complete(p)) return 0;
+    if (!p->force && is_complete(p)) return is_there(p);
     remove_stale(p->dir);
     snprintf(p->tmp, sizeof p->tmp, "%s/.pull.XXXXXX", p->dir);
     if (!mkdtemp(p->tmp)) {
@@ -260,7 +266,7 @@ static int locked(pull *p) {
     if (!p->force && access(p->target, F_OK) == 0) {
         if (check_file(p, p->target, why, sizeof why)) {
             write_note(p);
-            return 0;
+            return is_there(p);
         }
         fprintf(stderr, "%s is fetched again: %s\n", p->target, why);
     }
@@ -274,12 +280,18 @@ static int locked(pull *p) {
 static int go(pull *p) {
     brisk_error err;
     char lock[PATH_CAP];
-    if (brisk_cache_dir(p->dir, sizeof p->dir, &err)) return cli_fail("%s", err.text);
+    if (brisk_cache_dir(p->dir, sizeof p->dir, &err)) {
+        return cli_fail("%s; set BRISK_CACHE to a folder you may write", err.text);
+    }
     snprintf(p->target, sizeof p->target, "%s/%s", p->dir, p->model->file);
     snprintf(lock, sizeof lock, "%s/.pull.lock", p->dir);
     int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0) return cli_fail("%s: %s; set BRISK_CACHE to a folder you may write", lock, strerror(errno));
-    cli_catch_interrupt();
+    if (fd < 0) {
+        return cli_fail("%s: %s; set BRISK_CACHE to a folder you may write", lock, strerror(errno));
+    }
+    cli_catch(SIGINT);
+    cli_catch(SIGTERM);
+    cli_catch(SIGHUP);
     int status = EXIT_INTERRUPTED;
     if (lockf(fd, F_LOCK, 0) == 0) {
         status = locked(p);

@@ -1,4 +1,4 @@
-#include <limits.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -209,7 +209,7 @@ static int one_answer(run *r, const char *text, size_t len) {
         putchar('\n');
         fflush(stdout);
     }
-    if (!r->quiet) run_print_figures(r, &stats);
+    if (!r->quiet && !r->json) run_print_figures(r, &stats);
     if (!good) return EXIT_ERROR;
     return stats.finish == BRISK_FINISH_CANCELLED ? EXIT_INTERRUPTED : 0;
 }
@@ -235,7 +235,7 @@ static bool open_all(run *r) {
         if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = (uint32_t)bk_now_ns();
         r->sampling.seed = seed;
     }
-    cli_catch_interrupt();
+    cli_catch(SIGINT);
     return true;
 }
 

@@ -87,8 +87,8 @@ static void on_interrupt(int sig) {
     cli_interrupted = true;
 }
 
-void cli_catch_interrupt(void) {
+void cli_catch(int signal) {
     struct sigaction a = {.sa_handler = on_interrupt};
     sigemptyset(&a.sa_mask);
-    sigaction(SIGINT, &a, NULL);
+    sigaction(signal, &a, NULL);
 }

@@ -72,31 +72,7 @@ static void weights_load(bk_device *d, const bk_weight_source *sources, size_t n
     bk_pool_run(cpu->pool, load_region, &job);
 }
 
-/* ---- Operands and pages -------------------------------------------------------------------------- */
-
-static bk_status operand_create(bk_device *d, size_t rows, size_t k, bk_operand *out,
-                                bk_error *err) {
-    (void)d;
-    size_t ld = bk_round_up(k, 16), pitch = bk_act_row_bytes(k), row = ld * sizeof(float) + pitch;
-    size_t bytes;
-    *out = (bk_operand){0};
-    void *memory = bk_mul_size(rows, row, &bytes) ? bk_alloc_aligned(bytes) : NULL;
-    if (!memory) return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu rows of %zu", rows, k);
-    memset(memory, 0, bytes);
-    *out = (bk_operand){.x = memory,
-                        .ld = ld,
-                        .k = k,
-                        .acts = (char *)memory + rows * ld * sizeof(float),
-                        .pitch = pitch,
-                        .memory = memory};
-    return BK_OK;
-}
-
-static void operand_destroy(bk_device *d, bk_operand *o) {
-    (void)d;
-    bk_free(o->memory);
-    *o = (bk_operand){0};
-}
+/* ---- Pages ----------------------------------------------------------------------------------------- */
 
 static void *page_alloc(bk_device *d, size_t bytes) {
     (void)d;
@@ -126,9 +102,7 @@ static void page_write(bk_device *d, void *page, size_t offset, const void *src,
     memcpy((char *)page + offset, src, bytes);
 }
 
-/* ---- Row-wise commands ---------------------------------------------------------------------------- */
-
-static void *act_row(const bk_operand *o, size_t row) { return (char *)o->acts + row * o->pitch; }
+/* ---- Running -------------------------------------------------------------------------------------- */
 
 static void embed(bk_cpu_device *d, const bk_cmd *c) {
     for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;)
@@ -136,78 +110,58 @@ static void embed(bk_cpu_device *d, const bk_cmd *c) {
                       c->embed.x + r * c->embed.ldx);
 }
 
-static void norm(bk_cpu_device *d, const bk_cmd *c) {
-    const bk_operand *y = &c->norm.y;
-    for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;) {
-        size_t from = c->norm.index ? (size_t)c->norm.index[r] : r;
-        d->kernels->rms_norm(c->norm.x + from * c->norm.ldx, c->norm.weight, y->k, c->norm.eps,
-                             y->x + r * y->ld);
-        if (c->norm.quantize) d->kernels->quantize(y->x + r * y->ld, y->k, act_row(y, r));
-    }
-}
-
-static void prepare(bk_cpu_device *d, const bk_cmd *c) {
-    const bk_operand *y = &c->prepare.y;
-    for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;)
-        d->kernels->quantize(y->x + r * y->ld, y->k, act_row(y, r));
-}
-
-static void gate(bk_cpu_device *d, const bk_cmd *c) {
-    const bk_operand *y = &c->gate.y;
-    for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;) {
-        d->kernels->silu_mul(c->gate.gate + r * c->gate.ld, c->gate.up + r * c->gate.ld, y->k,
-                             y->x + r * y->ld);
-        if (c->gate.quantize) d->kernels->quantize(y->x + r * y->ld, y->k, act_row(y, r));
-    }
-}
-
-/* ---- Running -------------------------------------------------------------------------------------- */
-
 typedef struct run_job {
     bk_cpu_device *d;
     const bk_cmd *cmds;
     size_t n;
 } run_job;
 
-static void run_cmd(bk_cpu_device *d, const bk_cmd *c, void *scratch) {
-    switch (c->op) {
-    case BK_OP_EMBED: embed(d, c); break;
-    case BK_OP_NORM: norm(d, c); break;
-    case BK_OP_PREPARE: prepare(d, c); break;
-    case BK_OP_MATMUL: bk_cpu_matmul(d, c, scratch); break;
-    case BK_OP_ROPE_STORE: bk_cpu_rope_store(d, c); break;
-    case BK_OP_ATTENTION: bk_cpu_attention(d, c, scratch); break;
-    case BK_OP_GATE: gate(d, c); break;
-    }
-}
-
 static void run_region(void *arg, int thread) {
     run_job *job = arg;
     for (size_t i = 0; i < job->n; i++) {
-        run_cmd(job->d, &job->cmds[i], job->d->scratch[thread]);
-        if (i + 1 < job->n) bk_pool_barrier(job->d->pool);
+        const bk_cmd *c = &job->cmds[i];
+        if (i) bk_pool_barrier(job->d->pool);
+        switch (c->op) {
+        case BK_OP_EMBED: embed(job->d, c); break;
+        case BK_OP_PRODUCT: bk_cpu_product(job->d, c, thread); break;
+        case BK_OP_ATTENTION: bk_cpu_attention(job->d, c, thread); break;
+        }
     }
 }
 
-/* Scratch grows to what the largest command so far needed and stays: after a warm-up pass nothing
- * is allocated. */
-static bk_status reserve_scratch(bk_cpu_device *d, const bk_cmd *cmds, size_t n, bk_error *err) {
-    size_t need = 0;
+static bk_cpu_need need_of(const bk_cmd *cmds, size_t n) {
+    bk_cpu_need most = {0, 0};
     for (size_t i = 0; i < n; i++) {
-        if (cmds[i].op == BK_OP_MATMUL) need = bk_max_size(need, bk_cpu_matmul_scratch(&cmds[i]));
-        if (cmds[i].op == BK_OP_ATTENTION)
-            need = bk_max_size(need, bk_cpu_attention_scratch(&cmds[i]));
+        bk_cpu_need need = {0, 0};
+        if (cmds[i].op == BK_OP_PRODUCT) need = bk_cpu_product_need(&cmds[i]);
+        if (cmds[i].op == BK_OP_ATTENTION) need = bk_cpu_attention_need(&cmds[i]);
+        most.shared = bk_max_size(most.shared, need.shared);
+        most.private = bk_max_size(most.private, need.private);
     }
-    if (need <= d->scratch_bytes) return BK_OK;
-    d->scratch_bytes = 0;
-    for (int t = 0; t < d->base.threads; t++) {
-        bk_free(d->scratch[t]);
-        d->scratch[t] = bk_alloc_aligned(need);
-        if (!d->scratch[t])
-            return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu bytes of scratch", need);
+    return most;
+}
+
+static bool grow(void **memory, size_t bytes) {
+    bk_free(*memory);
+    *memory = bk_alloc_aligned(bytes);
+    return *memory != NULL;
+}
+
+static bk_status reserve_scratch(bk_cpu_device *d, const bk_cmd *cmds, size_t n, bk_error *err) {
+    bk_cpu_need need = need_of(cmds, n);
+    bool ok = true;
+    if (need.shared > d->shared_bytes) {
+        ok = grow(&d->shared, need.shared);
+        d->shared_bytes = ok ? need.shared : 0;
     }
-    d->scratch_bytes = need;
-    return BK_OK;
+    if (need.private > d->private_bytes) {
+        d->private_bytes = 0;
+        for (int t = 0; ok && t < d->base.threads; t++) ok = grow(&d->private[t], need.private);
+        if (ok) d->private_bytes = need.private;
+    }
+    return ok ? BK_OK
+              : bk_fail(err, BK_ERR_NOMEM, "no memory for %zu bytes of scratch",
+                        need.shared + need.private * (size_t)d->base.threads);
 }
 
 static bk_status run(bk_device *device, const bk_cmd *cmds, size_t n, bk_error *err) {
@@ -224,9 +178,9 @@ static bk_status run(bk_device *device, const bk_cmd *cmds, size_t n, bk_error *
 
 static void destroy(bk_device *device) {
     bk_cpu_device *d = (bk_cpu_device *)device;
-    if (d->scratch)
-        for (int t = 0; t < d->base.threads; t++) bk_free(d->scratch[t]);
-    bk_free(d->scratch);
+    for (int t = 0; d->private && t < d->base.threads; t++) bk_free(d->private[t]);
+    bk_free(d->private);
+    bk_free(d->shared);
     bk_pool_destroy(&d->pool);
     bk_slabs_free(&d->weights);
     pthread_mutex_destroy(&d->lock);
@@ -239,8 +193,6 @@ static const struct bk_device_ops cpu_ops = {
     .weight_create = weight_create,
     .weight_destroy = weight_destroy,
     .weights_load = weights_load,
-    .operand_create = operand_create,
-    .operand_destroy = operand_destroy,
     .page_alloc = page_alloc,
     .page_free = page_free,
     .page_copy = page_copy,
@@ -258,8 +210,8 @@ bk_status bk_device_cpu_create(bk_cpu_level level, int threads, bk_device **out,
     d->base = (bk_device){&cpu_ops, d->kernels->level, threads};
     bk_status status = bk_pool_create(threads, &d->pool, err);
     if (status == BK_OK) {
-        d->scratch = bk_alloc_zero((size_t)threads, sizeof *d->scratch);
-        if (!d->scratch) status = bk_fail(err, BK_ERR_NOMEM, "no memory for a device");
+        d->private = bk_alloc_zero((size_t)threads, sizeof *d->private);
+        if (!d->private) status = bk_fail(err, BK_ERR_NOMEM, "no memory for a device");
     }
     if (status != BK_OK) {
         destroy(&d->base);

@@ -18,18 +18,24 @@ typedef struct bk_cpu_device {
     bk_pool *pool;
     const bk_kernels *kernels;
     bk_slabs weights; /* packed bytes of all weights */
-    void **scratch;   /* per thread */
-    size_t scratch_bytes;
+    /* Scratch grows to what the largest command so far needed and stays: after a warm-up pass
+     * nothing is allocated. */
+    void *shared;
+    void **private; /* per thread */
+    size_t shared_bytes, private_bytes;
     pthread_mutex_t lock; /* one list of commands at a time: scratch and cursor are shared */
 } bk_cpu_device;
 
-/* Commands: called on every thread, which take chunks from the pool's cursor. */
-void bk_cpu_matmul(bk_cpu_device *d, const bk_cmd *cmd, void *scratch);
-void bk_cpu_rope_store(bk_cpu_device *d, const bk_cmd *cmd);
-void bk_cpu_attention(bk_cpu_device *d, const bk_cmd *cmd, void *scratch);
+/* Bytes of scratch that a command needs: one for all threads, one for each. */
+typedef struct bk_cpu_need {
+    size_t shared, private;
+} bk_cpu_need;
 
-/* Scratch bytes that a command needs per thread. */
-size_t bk_cpu_matmul_scratch(const bk_cmd *cmd);
-size_t bk_cpu_attention_scratch(const bk_cmd *cmd);
+/* Commands: called on every thread, which take chunks from the pool's cursor and meet at its
+ * barrier where one step needs another finished. */
+void bk_cpu_product(bk_cpu_device *d, const bk_cmd *cmd, int thread);
+bk_cpu_need bk_cpu_product_need(const bk_cmd *cmd);
+void bk_cpu_attention(bk_cpu_device *d, const bk_cmd *cmd, int thread);
+bk_cpu_need bk_cpu_attention_need(const bk_cmd *cmd);
 
 #endif

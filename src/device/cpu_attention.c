@@ -36,28 +36,28 @@ static void rotate(float *x, const float *angles, const bk_attn_shape *s) {
     }
 }
 
-static void rope_row(bk_cpu_device *d, const bk_cmd *c, size_t r) {
-    const bk_attn_shape *s = c->rope.shape;
-    size_t hs = (size_t)s->head_size, pos = c->rope.row[r].pos;
-    const float *angles = c->rope.angles + r * (size_t)s->rope_dims;
-    void *const *pages = c->rope.seqs[c->rope.row[r].seq].pages[c->rope.group];
-    float *q = c->rope.q + r * c->rope.ldq, *k = c->rope.k + r * c->rope.ldkv;
-    const float *v = c->rope.v + r * c->rope.ldkv;
-    for (size_t h = 0; h < (size_t)s->n_heads; h++) rotate(q + h * hs, angles, s);
-    for (size_t h = 0; h < (size_t)s->n_kv_heads; h++) {
-        rotate(k + h * hs, angles, s);
-        uint16_t *keys = keys_of(s, pages, pos / BK_ATTN_CHUNK, c->rope.layer, h);
-        d->kernels->kv_store(k + h * hs, v + h * hs, hs, pos % BK_ATTN_CHUNK, keys,
-                             keys + BK_ATTN_CHUNK * hs);
-    }
+/* The queries of one KV head, its key and value, of one row. */
+static void rope_store(bk_cpu_device *d, const bk_cmd *c, size_t r, size_t head) {
+    const bk_attn_shape *s = c->attention.shape;
+    size_t hs = (size_t)s->head_size, pos = c->attention.row[r].pos;
+    size_t g = (size_t)(s->n_heads / s->n_kv_heads);
+    const float *angles = c->attention.angles + r * (size_t)s->rope_dims;
+    void *const *pages = c->attention.seqs[c->attention.row[r].seq].pages[c->attention.group];
+    float *q = c->attention.q + r * c->attention.ldq + head * g * hs;
+    float *k = c->attention.k + r * c->attention.ldkv + head * hs;
+    const float *v = c->attention.v + r * c->attention.ldkv + head * hs;
+    uint16_t *keys = keys_of(s, pages, pos / BK_ATTN_CHUNK, c->attention.layer, head);
+    for (size_t h = 0; h < g; h++) rotate(q + h * hs, angles, s);
+    rotate(k, angles, s);
+    d->kernels->kv_store(k, v, hs, pos % BK_ATTN_CHUNK, keys, keys + BK_ATTN_CHUNK * hs);
 }
 
-void bk_cpu_rope_store(bk_cpu_device *d, const bk_cmd *c) {
-    /* Whole key tiles per chunk where positions allow: neighbours share cache lines. */
-    size_t chunks = bk_div_up(c->rows, ROW_BLOCK);
-    for (size_t i; (i = bk_pool_next(d->pool)) < chunks;) {
-        size_t end = bk_min_size(c->rows, (i + 1) * ROW_BLOCK);
-        for (size_t r = i * ROW_BLOCK; r < end; r++) rope_row(d, c, r);
+/* All rows, shared by the threads in blocks: neighbouring positions share cache lines. */
+static void rope_store_all(bk_cpu_device *d, const bk_cmd *c) {
+    size_t blocks = bk_div_up(c->rows, ROW_BLOCK), heads = (size_t)c->attention.shape->n_kv_heads;
+    for (size_t i; (i = bk_pool_next(d->pool)) < blocks * heads;) {
+        size_t r = i / heads * ROW_BLOCK, end = bk_min_size(c->rows, r + ROW_BLOCK);
+        for (; r < end; r++) rope_store(d, c, r, i % heads);
     }
 }
 
@@ -74,10 +74,10 @@ static size_t block_queries(const bk_attn_shape *s) {
     return ROW_BLOCK * (size_t)(s->n_heads / s->n_kv_heads);
 }
 
-size_t bk_cpu_attention_scratch(const bk_cmd *cmd) {
+bk_cpu_need bk_cpu_attention_need(const bk_cmd *cmd) {
     const bk_attn_shape *s = cmd->attention.shape;
     size_t hs = bk_round_up((size_t)s->head_size, 16);
-    return block_queries(s) * (3 * hs + 6) * sizeof(float) + 64;
+    return (bk_cpu_need){0, block_queries(s) * (3 * hs + 6) * sizeof(float)};
 }
 
 static block block_view(void *scratch, const bk_attn_shape *s) {
@@ -130,9 +130,8 @@ static void set_ranges(const bk_cmd *c, size_t r0, size_t chunk, block *b) {
 static void scatter(const bk_cmd *c, size_t r0, size_t head, const block *b) {
     const bk_attn_shape *s = c->attention.shape;
     size_t hs = (size_t)s->head_size, g = (size_t)(s->n_heads / s->n_kv_heads);
-    const bk_operand *out = &c->attention.out;
     for (size_t i = 0; i < b->n; i++) {
-        float *o = out->x + (r0 + i / g) * out->ld + (head * g + i % g) * hs;
+        float *o = c->attention.out + (r0 + i / g) * c->attention.ldq + (head * g + i % g) * hs;
         float inverse = 1.0f / b->sum[i];
         for (size_t d = 0; d < hs; d++) o[d] = b->o[i * hs + d] * inverse;
     }
@@ -160,16 +159,31 @@ static void attend(bk_cpu_device *d, const bk_cmd *c, size_t r0, size_t rows, si
     scatter(c, r0, head, &b);
 }
 
+/* Whether every row is alone in its sequence: then a unit of work needs no other row's key, and the
+ * rotation and storing can be part of it. */
+static bool all_single(const bk_cmd *c) {
+    for (size_t r = 0; r < c->rows; r++)
+        if (c->attention.row[r].seq_rows != 1) return false;
+    return true;
+}
+
 /* Work units: blocks of rows of one sequence x KV heads, found by walking the rows. */
-void bk_cpu_attention(bk_cpu_device *d, const bk_cmd *c, void *scratch) {
+void bk_cpu_attention(bk_cpu_device *d, const bk_cmd *c, int thread) {
     size_t heads = (size_t)c->attention.shape->n_kv_heads;
+    bool single = all_single(c);
+    if (!single) {
+        rope_store_all(d, c);
+        bk_pool_barrier(d->pool);
+    }
     size_t unit = bk_pool_next(d->pool), base = 0;
     for (size_t r = 0; r < c->rows; r += c->attention.row[r].seq_rows) {
         size_t n = c->attention.row[r].seq_rows, blocks = bk_div_up(n, ROW_BLOCK);
         for (; unit < base + blocks * heads; unit = bk_pool_next(d->pool)) {
             /* Later rows see more keys: longest first. */
-            size_t r0 = (blocks - 1 - (unit - base) / heads) * ROW_BLOCK;
-            attend(d, c, r + r0, bk_min_size(ROW_BLOCK, n - r0), (unit - base) % heads, scratch);
+            size_t r0 = r + (blocks - 1 - (unit - base) / heads) * ROW_BLOCK;
+            size_t head = (unit - base) % heads;
+            if (single) rope_store(d, c, r, head);
+            attend(d, c, r0, bk_min_size(ROW_BLOCK, r + n - r0), head, d->private[thread]);
         }
         base += blocks * heads;
     }

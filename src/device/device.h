@@ -15,16 +15,6 @@ typedef struct bk_device bk_device;
 /* A matrix [n_rows][k] in the device's form; y = W x. Immutable after loading. */
 typedef struct bk_weight bk_weight;
 
-/* Rows prepared as input of matrix products: floats, and their quantised form where a product with
- * integer weights reads them. Memory from operand_create. */
-typedef struct bk_operand {
-    float *x;     /* [rows][ld] */
-    size_t ld, k; /* k values a row */
-    void *acts;   /* device form */
-    size_t pitch; /* bytes from row to row of acts */
-    void *memory;
-} bk_operand;
-
 /* Where the keys and values of attention lie inside a page: page + layer_bytes * layer +
  * head_bytes * kv_head: keys first, then values, each BK_ATTN_CHUNK * head_size f16. */
 typedef struct bk_attn_shape {
@@ -47,15 +37,26 @@ typedef struct bk_seq_view {
     void *const *pages[2];
 } bk_seq_view;
 
-typedef enum bk_op {
-    BK_OP_EMBED,
-    BK_OP_NORM,
-    BK_OP_PREPARE,
-    BK_OP_MATMUL,
-    BK_OP_ROPE_STORE,
-    BK_OP_ATTENTION,
-    BK_OP_GATE
-} bk_op;
+typedef enum bk_op { BK_OP_EMBED, BK_OP_PRODUCT, BK_OP_ATTENTION } bk_op;
+
+/* How the input rows of a product come about. The device does this as part of the product: in its
+ * own scratch, quantised where the weights want it, once per thread when rows are few. */
+typedef enum bk_input_kind {
+    BK_INPUT_ROWS, /* x as it is */
+    BK_INPUT_NORM, /* rms_norm(x) * weight */
+    BK_INPUT_GATE  /* silu(x) * up */
+} bk_input_kind;
+
+typedef struct bk_input {
+    bk_input_kind kind;
+    size_t k;              /* values a row */
+    const float *x;        /* [rows][ld] */
+    size_t ld;
+    const int32_t *index;  /* row i is x[index[i]]; NULL: x[i] */
+    const float *weight;   /* NORM: [k] */
+    float eps;             /* NORM */
+    const float *up;       /* GATE: [rows][ld] */
+} bk_input;
 
 enum { BK_MAX_PRODUCTS = 3 };
 
@@ -70,56 +71,26 @@ typedef struct bk_cmd {
             float *x;
             size_t ldx;
         } embed;
-        /* y[row] = rms_norm(x[index ? index[row] : row]) * weight, quantised when asked */
+        /* out[i][row] (+)= w[i] * input[row], n products of the same input */
         struct {
-            const float *x;
-            size_t ldx;
-            const int32_t *index;
-            const float *weight;
-            float eps;
-            bk_operand y;
-            bool quantize;
-        } norm;
-        /* Quantises the floats already in y. */
-        struct {
-            bk_operand y;
-        } prepare;
-        /* out[i][row] (+)= w[i] * x[row], n products over the same input */
-        struct {
-            bk_operand x;
+            bk_input input;
             int n;
             const bk_weight *w[BK_MAX_PRODUCTS];
             float *out[BK_MAX_PRODUCTS];
             size_t ldo[BK_MAX_PRODUCTS];
             bool add;
-        } matmul;
-        /* Rotates q and k in place by the row's angles and stores k and v into the pages. */
+        } product;
+        /* Rotates q and k in place by the row's angles, stores k and v into the pages, then
+         * out[row] = attention of q[row] over its sequence, positions up to its own. */
         struct {
-            float *q, *k, *v; /* [rows][ldq], [rows][ldkv] */
+            float *q, *k, *v, *out;      /* [rows][ldq], [rows][ldkv] twice, [rows][ldq] */
             size_t ldq, ldkv;
-            const float *angles; /* [rows][rope_dims / 2][2]: cos, sin */
+            const float *angles;         /* [rows][rope_dims / 2][2]: cos, sin */
             const bk_row *row;
             const bk_seq_view *seqs;
             const bk_attn_shape *shape;
-            int group, layer; /* of the pages */
-        } rope;
-        /* out[row] = attention of q[row] over its sequence, positions <= its own */
-        struct {
-            const float *q;
-            size_t ldq;
-            bk_operand out;
-            const bk_row *row;
-            const bk_seq_view *seqs;
-            const bk_attn_shape *shape;
-            int group, layer;
+            int group, layer;            /* of the pages */
         } attention;
-        /* y = silu(gate) * up, quantised when asked */
-        struct {
-            const float *gate, *up;
-            size_t ld;
-            bk_operand y;
-            bool quantize;
-        } gate;
     };
 } bk_cmd;
 
@@ -138,10 +109,6 @@ struct bk_device_ops {
     void (*weight_destroy)(bk_device *d, bk_weight *w);
     /* Brings rows from the file into the device's form, all threads together. */
     void (*weights_load)(bk_device *d, const bk_weight_source *sources, size_t n);
-
-    bk_status (*operand_create)(bk_device *d, size_t rows, size_t k, bk_operand *out,
-                                bk_error *err);
-    void (*operand_destroy)(bk_device *d, bk_operand *o);
 
     /* Zeroed memory; NULL when short. */
     void *(*page_alloc)(bk_device *d, size_t bytes);

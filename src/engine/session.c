@@ -122,17 +122,17 @@ size_t bk_session_kv_bytes(const bk_session *s) { return bk_kv_bytes(s->kv); }
 /* Whether n tokens may follow the first `kept` ones. */
 static bk_status check_tokens(const bk_session *s, size_t kept, const int32_t *tokens, size_t n,
                               bk_error *err) {
-    for (size_t i = 0; i < n; i++) {
-        if (tokens[i] < 0 || (size_t)tokens[i] >= s->n_vocab) {
-            return bk_fail(err, BK_ERR_INVALID, "token id %d is out of range: this model has 0 to %zu",
-                           tokens[i], s->n_vocab - 1);
-        }
-    }
     if (n > s->context - kept) {
         return bk_fail(err, BK_ERR_LIMIT,
                        "%zu tokens do not fit into the context of %zu tokens: shorten the text or "
                        "ask for a larger context",
                        n <= SIZE_MAX - kept ? kept + n : n, s->context);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (tokens[i] < 0 || (size_t)tokens[i] >= s->n_vocab) {
+            return bk_fail(err, BK_ERR_INVALID, "token id %d is out of range: this model has 0 to %zu",
+                           tokens[i], s->n_vocab - 1);
+        }
     }
     return BK_OK;
 }

@@ -39,9 +39,16 @@ INLINE fmt fmt_of(bk_type type) {
 
 /* ---- To be defined with the instructions of a level ---------------------------------------------- */
 
-/* sum[i] += dots of 8 rows with one column: q holds the 8 byte lines of the half of a block, a its
- * 32 quants. With sub 16 sum[0] takes k 0..15 and sum[1] k 16..31, otherwise sum[0] takes all. */
-static inline void block_dots(fmt f, const __m256i q[8], const int8_t *a, __m256i sum[2]);
+/* Sums of one block for some halves and columns: with sub 16 [0] is of k 0..15 and [1] of k 16..31,
+ * otherwise all is in [0]. `part` is room for narrower sums on the way. */
+typedef struct sums {
+    __m256i full[HALVES][BK_DIRECT_COLS][2], part[HALVES][BK_DIRECT_COLS][2];
+} sums;
+
+/* s += the byte lines j and j + 4 (j = 0..3, in order) of `halves` halves times the quants of a
+ * block at a[c]; after j = 3 full is complete. */
+static inline void line_dots(fmt f, size_t j, const __m256i w[HALVES][2], size_t halves,
+                             const int8_t *const a[], size_t cols, sums *s);
 
 /* sum[half][c] += dots of 16 rows with `cols` columns over n_lines byte lines at q; the quants of
  * column c begin at x[c].q + at. */
@@ -77,36 +84,51 @@ INLINE __m256i broadcast(const int8_t *p) {
     return _mm256_set1_epi32(v);
 }
 
-/* The 8 byte lines of one half of a block. */
-INLINE void byte_lines(fmt f, const uint8_t *p, size_t half, __m256i q[8]) {
+/* Byte lines j and j + 4 (j = 0..3) of one half of a block. */
+INLINE void line_pair(fmt f, const uint8_t *p, size_t half, size_t j, __m256i q[2]) {
     const __m256i low = _mm256_set1_epi8(15);
     p += 32 * half;
+    __m256i x = load(p + 64 * j);
     if (f.layout == BK_LAYOUT_B8) {
-        UNROLL for (int j = 0; j < 8; j++) q[j] = load(p + 64 * j);
+        q[0] = x;
+        q[1] = load(p + 64 * j + 256);
         return;
     }
-    UNROLL for (int j = 0; j < 4; j++) {
-        __m256i x = load(p + 64 * j);
-        q[j] = _mm256_and_si256(x, low);
-        q[j + 4] = _mm256_and_si256(_mm256_srli_epi16(x, 4), low);
-    }
-    if (f.layout == BK_LAYOUT_N5) {
+    q[0] = _mm256_and_si256(x, low);
+    q[1] = _mm256_and_si256(_mm256_srli_epi16(x, 4), low);
+    if (f.layout == BK_LAYOUT_N5) { /* bits j and j + 4 to the place of 16 */
         const __m256i bit = _mm256_set1_epi8(16);
         __m256i h = load(p + 256);
-        UNROLL for (int j = 0; j < 8; j++) {
-            __m256i x = j < 4 ? _mm256_slli_epi16(h, 4 - j) : _mm256_srli_epi16(h, j - 4);
-            q[j] = _mm256_or_si256(q[j], _mm256_and_si256(x, bit));
-        }
+        __m256i h0 = _mm256_slli_epi16(h, 4 - (int)j), h1 = _mm256_srli_epi16(h, (int)j);
+        q[0] = _mm256_or_si256(q[0], _mm256_and_si256(h0, bit));
+        q[1] = _mm256_or_si256(q[1], _mm256_and_si256(h1, bit));
     }
-    if (f.layout == BK_LAYOUT_N6) {
+    if (f.layout == BK_LAYOUT_N6) { /* bits 2j, 2j + 1 of both lines to the place of 48 */
         const __m256i pair = _mm256_set1_epi8(48);
-        UNROLL for (int j = 0; j < 8; j++) {
-            __m256i h = load(p + 256 + 64 * (j / 4));
-            int s = j % 4 * 2;
-            __m256i x = s < 4 ? _mm256_slli_epi16(h, 4 - s) : _mm256_srli_epi16(h, s - 4);
-            q[j] = _mm256_or_si256(q[j], _mm256_and_si256(x, pair));
-        }
+        int up = j < 2 ? 4 - 2 * (int)j : 0, down = j < 2 ? 0 : 2 * (int)j - 4;
+        __m256i h0 = _mm256_srli_epi16(_mm256_slli_epi16(load(p + 256), up), down);
+        __m256i h1 = _mm256_srli_epi16(_mm256_slli_epi16(load(p + 320), up), down);
+        q[0] = _mm256_or_si256(q[0], _mm256_and_si256(h0, pair));
+        q[1] = _mm256_or_si256(q[1], _mm256_and_si256(h1, pair));
     }
+}
+
+/* Quants of channel `at` (0..31) of a block for the rows of one half, one to a dword. */
+static inline __m256i packed_channel(bk_layout layout, const uint8_t *p, size_t half, size_t at) {
+    size_t j = at / 4, byte = at % 4 * 8;
+    __m128i shift = _mm_cvtsi64_si128((long long)(byte + (j < 4 ? 0 : 4)));
+    p += 32 * half;
+    if (layout == BK_LAYOUT_B8)
+        return _mm256_and_si256(_mm256_srl_epi32(load(p + 64 * j), _mm_cvtsi64_si128((int)byte)),
+                                _mm256_set1_epi32(255));
+    __m256i q = _mm256_srl_epi32(load(p + j % 4 * 64), shift);
+    q = _mm256_and_si256(q, _mm256_set1_epi32(15));
+    if (layout == BK_LAYOUT_N4) return q;
+    bool five = layout == BK_LAYOUT_N5;
+    shift = _mm_cvtsi64_si128((long long)(byte + (five ? j : j % 4 * 2)));
+    __m256i h = _mm256_srl_epi32(load(p + 256 + (five ? 0 : j / 4 * 64)), shift);
+    h = _mm256_and_si256(h, _mm256_set1_epi32(five ? 1 : 3));
+    return _mm256_or_si256(q, _mm256_slli_epi32(h, 4));
 }
 
 /* The arrays at the head of a group (packed.h), nb = k / 32; part: the scale within the block. */
@@ -129,16 +151,14 @@ INLINE __m256 block_m(fmt f, const uint8_t *g, size_t nb, size_t b, size_t half)
     return _mm256_sub_ps(_mm256_set1_ps(-0.0f), m);
 }
 
-/* Weights of channel `at` of a block from its byte line: exact, as floats. */
-INLINE __m256 channel(__m256i line, size_t at, int zero, __m256 d, __m256 m) {
-    __m256i x = _mm256_srl_epi32(line, _mm_cvtsi32_si128((int)(at % 4) * 8));
-    x = _mm256_sub_epi32(_mm256_and_si256(x, _mm256_set1_epi32(255)), _mm256_set1_epi32(zero));
-    return _mm256_fmadd_ps(d, _mm256_cvtepi32_ps(x), m);
+/* The weights of one channel as floats. */
+INLINE __m256 weight(__m256i q, int zero, __m256 d, __m256 m) {
+    return _mm256_fmadd_ps(d, _mm256_cvtepi32_ps(_mm256_sub_epi32(q, _mm256_set1_epi32(zero))), m);
 }
 
 /* 8 outputs of a group's half; rows past the last are left alone. */
-INLINE void store(const bk_packed *w, size_t group, size_t half, float *column, __m256 y,
-                  bool add) {
+static inline void store(const bk_packed *w, size_t group, size_t half, float *column, __m256 y,
+                         bool add) {
     size_t row = group * BK_GROUP_ROWS + half * 8;
     float *o = column + row;
     if (row + 8 <= w->n_rows) {
@@ -155,6 +175,13 @@ INLINE bk_act act_at(const void *acts, size_t pitch, size_t c, size_t k) {
     return bk_act_view((char *)(uintptr_t)acts + c * pitch, k); /* read only here */
 }
 
+/* The same pointer, of which the compiler knows nothing: what is loaded through it is not kept in
+ * registers from the half before, of which there are too few. */
+INLINE const int8_t *fresh(const int8_t *p) {
+    __asm__ volatile("" : "+r"(p));
+    return p;
+}
+
 /* Where a dot begins so that q counts as q - zero. */
 INLINE __m256i zero_start(fmt f, int32_t nsum) {
     if (f.zero == 0) return _mm256_setzero_si256();
@@ -168,42 +195,62 @@ INLINE __m256 scaled(__m256i sum, float s, __m256 d, __m256 acc) {
 
 /* ---- Direct: few columns, each line unpacked once ------------------------------------------------ */
 
-/* One half of a block times all columns. */
+/* One block times all columns, `halves` halves from `first` on at a time. */
 INLINE void direct_block(fmt f, const uint8_t *g, const uint8_t *lines, size_t nb, size_t b,
-                         size_t half, const bk_act *x, size_t cols, __m256 acc[]) {
-    __m256i q[8];
-    byte_lines(f, lines + b * f.lines * 64, half, q);
-    __m256 d0 = block_d(f, g, nb, b, 0, half);
-    __m256 d1 = f.sub == 16 ? block_d(f, g, nb, b, 1, half) : d0;
+                         size_t first, size_t halves, const bk_act *x, size_t cols,
+                         __m256 acc[HALVES][BK_DIRECT_COLS]) {
+    sums s;
+    const int8_t *a[BK_DIRECT_COLS];
     UNROLL for (size_t c = 0; c < cols; c++) {
-        __m256i sum[2];
         int32_t nsum = x[c].nsum[b], nsum0 = f.sub == 16 ? x[c].nsum0[b] : nsum;
-        sum[0] = zero_start(f, nsum0);
-        sum[1] = zero_start(f, nsum - nsum0);
-        block_dots(f, q, x[c].q + 32 * b, sum);
-        acc[c] = scaled(sum[0], x[c].s[b], d0, acc[c]);
-        if (f.sub == 16) acc[c] = scaled(sum[1], x[c].s[b], d1, acc[c]);
+        a[c] = fresh(x[c].q + 32 * b);
+        UNROLL for (size_t h = 0; h < halves; h++) {
+            s.full[h][c][0] = zero_start(f, nsum0);
+            s.full[h][c][1] = zero_start(f, nsum - nsum0);
+        }
+    }
+    UNROLL for (size_t j = 0; j < 4; j++) {
+        __m256i w[HALVES][2];
+        UNROLL for (size_t h = 0; h < halves; h++)
+            line_pair(f, lines + b * f.lines * 64, first + h, j, w[h]);
+        line_dots(f, j, w, halves, a, cols, &s);
+    }
+    UNROLL for (size_t h = 0; h < halves; h++) {
+        UNROLL for (size_t p = 0; p < 32 / (size_t)f.sub; p++) {
+            __m256 d = block_d(f, g, nb, b, p, first + h);
+            UNROLL for (size_t c = 0; c < cols; c++)
+                acc[first + h][c] = scaled(s.full[h][c][p], x[c].s[b], d, acc[first + h][c]);
+        }
     }
 }
 
-/* The exact channels of one column, straight from the packed block. */
-INLINE __m256 direct_exact(fmt f, const uint8_t *g, const uint8_t *lines, size_t nb, size_t half,
-                           const bk_act *x, __m256 acc) {
-    for (int e = 0; e < BK_ACT_EXACT; e++) {
-        size_t k = (size_t)x->at[e], b = k / 32, at = k % 32;
-        __m256i q[8];
-        byte_lines(f, lines + b * f.lines * 64, half, q);
-        __m256 d = block_d(f, g, nb, b, at >= 16, half);
-        __m256 m = f.has_min ? block_m(f, g, nb, b, half) : _mm256_setzero_ps();
-        acc = _mm256_fmadd_ps(_mm256_set1_ps(x->value[e]), channel(q[at / 4], at, f.zero, d, m),
-                              acc);
+/* The exact channels of all columns, straight from the packed blocks, and out. */
+static __attribute__((noinline)) void direct_end(fmt f, const bk_packed *w, size_t group,
+                                                 const bk_act *x, size_t cols,
+                                                 __m256 acc[HALVES][BK_DIRECT_COLS], float *out,
+                                                 size_t ldo, bool add) {
+    size_t nb = w->k / 32;
+    const uint8_t *g = w->data + group * w->group_bytes, *lines = g + w->scale_bytes;
+    for (size_t c = 0; c < cols; c++) {
+        for (size_t h = 0; h < HALVES; h++) {
+            __m256 y = acc[h][c];
+            for (int e = 0; e < BK_ACT_EXACT; e++) {
+                size_t b = (size_t)x[c].at[e] / 32, at = (size_t)x[c].at[e] % 32;
+                __m256i q = packed_channel(f.layout, lines + b * f.lines * 64, h, at);
+                __m256 d = block_d(f, g, nb, b, at / 16, h);
+                __m256 m = f.has_min ? block_m(f, g, nb, b, h) : _mm256_setzero_ps();
+                y = _mm256_fmadd_ps(_mm256_set1_ps(x[c].value[e]), weight(q, f.zero, d, m), y);
+            }
+            store(w, group, h, out + c * ldo, y, add);
+        }
     }
-    return acc;
 }
 
 INLINE void direct_group(fmt f, const bk_packed *w, size_t group, const bk_act *x, size_t cols,
                          __m256 acc[HALVES][BK_DIRECT_COLS]) {
-    size_t nb = w->k / 32;
+    /* Formats with two sums per column leave no registers for both halves of many columns. */
+    const size_t nb = w->k / 32,
+                 halves = cols > 2 && (f.sub == 16 || f.layout == BK_LAYOUT_B8) ? 1 : HALVES;
     const uint8_t *g = w->data + group * w->group_bytes, *lines = g + w->scale_bytes;
     UNROLL for (size_t h = 0; h < HALVES; h++)
         UNROLL for (size_t c = 0; c < cols; c++) acc[h][c] = _mm256_setzero_ps();
@@ -217,12 +264,9 @@ INLINE void direct_group(fmt f, const bk_packed *w, size_t group, const bk_act *
     for (size_t b = 0; b < nb; b++) {
         UNROLL for (size_t j = 0; j < f.lines; j++)
             _mm_prefetch((const char *)lines + (b * f.lines + j) * 64 + PREFETCH, _MM_HINT_T0);
-        UNROLL for (size_t h = 0; h < HALVES; h++)
-            direct_block(f, g, lines, nb, b, h, x, cols, acc[h]);
+        UNROLL for (size_t h = 0; h < HALVES; h += halves)
+            direct_block(f, g, lines, nb, b, h, halves, x, cols, acc);
     }
-    UNROLL for (size_t h = 0; h < HALVES; h++)
-        UNROLL for (size_t c = 0; c < cols; c++)
-            acc[h][c] = direct_exact(f, g, lines, nb, h, &x[c], acc[h][c]);
 }
 
 INLINE void direct_cols(fmt f, const bk_packed *w, size_t first, size_t n, const void *acts,
@@ -230,11 +274,12 @@ INLINE void direct_cols(fmt f, const bk_packed *w, size_t first, size_t n, const
     bk_act x[BK_DIRECT_COLS];
     UNROLL for (size_t c = 0; c < cols; c++) x[c] = act_at(acts, pitch, c, w->k);
     for (size_t i = first; i < first + n; i++) {
-        __m256 acc[HALVES][BK_DIRECT_COLS];
+        /* A copy, because what is passed by address is not kept in registers. */
+        __m256 acc[HALVES][BK_DIRECT_COLS], y[HALVES][BK_DIRECT_COLS];
         direct_group(f, w, i, x, cols, acc);
         UNROLL for (size_t h = 0; h < HALVES; h++)
-            UNROLL for (size_t c = 0; c < cols; c++)
-                store(w, i, h, out + c * ldo, acc[h][c], add);
+            UNROLL for (size_t c = 0; c < cols; c++) y[h][c] = acc[h][c];
+        direct_end(f, w, i, x, cols, y, out, ldo, add);
     }
 }
 
@@ -279,8 +324,8 @@ INLINE void float_groups(bk_type type, const bk_packed *w, size_t first, size_t 
                 acc[v][c] = _mm256_fmadd_ps(_mm256_set1_ps(x[c * pitch + k]), line, acc[v][c]);
         }
     }
-    UNROLL for (size_t v = 0; v < n * HALVES; v++)
-        UNROLL for (size_t c = 0; c < cols; c++)
+    for (size_t v = 0; v < n * HALVES; v++)
+        for (size_t c = 0; c < cols; c++)
             store(w, first + v / 2, v % 2, out + c * ldo, acc[v][c], add);
 }
 
@@ -330,10 +375,13 @@ INLINE void expand_group(fmt f, const bk_packed *w, size_t group, uint8_t *out, 
     const uint8_t *g = w->data + group * w->group_bytes, *lines = g + w->scale_bytes;
     for (size_t b = 0; b < nb; b++) {
         UNROLL for (size_t h = 0; h < HALVES; h++) {
-            __m256i q[8];
-            byte_lines(f, lines + b * f.lines * 64, h, q);
-            UNROLL for (size_t j = 0; j < 8; j++)
-                _mm256_store_si256((__m256i *)(void *)(out + (b * 8 + j) * 64 + h * 32), q[j]);
+            UNROLL for (size_t j = 0; j < 4; j++) {
+                __m256i q[2];
+                uint8_t *to = out + (b * 8 + j) * 64 + h * 32;
+                line_pair(f, lines + b * f.lines * 64, h, j, q);
+                _mm256_store_si256((__m256i *)(void *)to, q[0]);
+                _mm256_store_si256((__m256i *)(void *)(to + 256), q[1]);
+            }
             for (size_t part = 0; part < 32 / (size_t)f.sub; part++)
                 _mm256_store_ps(d + (b * 32 / (size_t)f.sub + part) * 16 + h * 8,
                                 block_d(f, g, nb, b, part, h));
@@ -394,22 +442,6 @@ INLINE void tile_scale(fmt f, const tile *t, const bk_act *x, size_t cols, size_
     }
 }
 
-INLINE void tile_exact(fmt f, const tile *t, const bk_act *x, size_t cols,
-                       __m256 acc[][BK_TILE_COLS]) {
-    UNROLL for (size_t c = 0; c < cols; c++) {
-        for (int e = 0; e < BK_ACT_EXACT; e++) {
-            size_t k = (size_t)x[c].at[e];
-            UNROLL for (size_t h = 0; h < HALVES; h++) {
-                __m256 d = _mm256_load_ps(t->d + k / (size_t)f.sub * 16 + h * 8);
-                __m256 m = f.has_min ? _mm256_load_ps(t->m + k / 32 * 16 + h * 8)
-                                     : _mm256_setzero_ps();
-                __m256 w = channel(load(t->q + k / 4 * 64 + h * 32), k, f.zero, d, m);
-                acc[h][c] = _mm256_fmadd_ps(_mm256_set1_ps(x[c].value[e]), w, acc[h][c]);
-            }
-        }
-    }
-}
-
 INLINE void tile_int(fmt f, const tile *t, const bk_act *x, size_t cols,
                      __m256 acc[][BK_TILE_COLS]) {
     for (size_t b = 0; f.has_min && b < t->nb; b++) {
@@ -427,7 +459,6 @@ INLINE void tile_int(fmt f, const tile *t, const bk_act *x, size_t cols,
             tile_scale(f, t, x, cols, b, 4, 4, t->d + (2 * b + 1) * 16, acc);
         }
     }
-    tile_exact(f, t, x, cols, acc);
 }
 
 INLINE void tile_float(const float *q, size_t k, const float *x, size_t pitch, size_t cols,
@@ -453,28 +484,50 @@ typedef struct job {
     bool add;
 } job;
 
+/* The exact channels of a strip, and out to column c0 and on. */
+static __attribute__((noinline)) void tile_end(const job *j, size_t group, const tile *t,
+                                               const bk_act *x, size_t c0, size_t cols,
+                                               __m256 acc[HALVES][BK_TILE_COLS]) {
+    const bk_quant *type = j->w->type;
+    for (size_t c = 0; c < cols; c++) {
+        for (size_t h = 0; h < HALVES; h++) {
+            __m256 y = acc[h][c];
+            for (int e = 0; type->bits && e < BK_ACT_EXACT; e++) {
+                size_t k = (size_t)x[c].at[e];
+                __m256i q = packed_channel(BK_LAYOUT_B8, t->q + k / 32 * 512, h, k % 32);
+                __m256 d = _mm256_load_ps(t->d + k / (size_t)type->sub * 16 + h * 8);
+                __m256 m = type->has_min ? _mm256_load_ps(t->m + k / 32 * 16 + h * 8)
+                                         : _mm256_setzero_ps();
+                y = _mm256_fmadd_ps(_mm256_set1_ps(x[c].value[e]), weight(q, type->zero, d, m), y);
+            }
+            store(j->w, group, h, j->out + (c0 + c) * j->ldo, y, j->add);
+        }
+    }
+}
+
 /* Columns [c0, c0 + cols) of all groups of the panel. Formats without sub are floats. */
 INLINE void tile_run(fmt f, const job *j, size_t c0, size_t cols) {
     size_t k = j->w->k, nb = k / 32, nd = f.sub == 16 ? 2 * nb : nb;
-    bk_act x[BK_TILE_COLS];
+    bk_act x[BK_TILE_COLS] = {{0}};
     if (f.sub) {
         UNROLL for (size_t c = 0; c < cols; c++) x[c] = act_at(j->acts, j->pitch, c0 + c, k);
     }
     for (size_t g = 0; g < j->n; g++) {
-        __m256 acc[HALVES][BK_TILE_COLS];
+        /* A copy, because what is passed by address is not kept in registers. */
+        __m256 acc[HALVES][BK_TILE_COLS], y[HALVES][BK_TILE_COLS];
+        tile t = {j->panel->q + g * k * 16, j->panel->d + g * nd * 16, j->panel->m + g * nb * 16,
+                  nb};
         UNROLL for (size_t h = 0; h < HALVES; h++)
             UNROLL for (size_t c = 0; c < cols; c++) acc[h][c] = _mm256_setzero_ps();
         if (f.sub) {
-            tile t = {j->panel->q + g * k * 16, j->panel->d + g * nd * 16,
-                      j->panel->m + g * nb * 16, nb};
             tile_int(f, &t, x, cols, acc);
         } else {
             tile_float((const float *)(const void *)j->panel->q + g * k * 16, k,
                        (const float *)j->acts + c0 * j->pitch, j->pitch, cols, acc);
         }
         UNROLL for (size_t h = 0; h < HALVES; h++)
-            UNROLL for (size_t c = 0; c < cols; c++)
-                store(j->w, j->first + g, h, j->out + (c0 + c) * j->ldo, acc[h][c], j->add);
+            UNROLL for (size_t c = 0; c < cols; c++) y[h][c] = acc[h][c];
+        tile_end(j, j->first + g, &t, x, c0, cols, y);
     }
 }
 

@@ -9,14 +9,17 @@
 #define DPBUSD _mm256_dpbusd_epi32
 #endif
 
-INLINE void block_dots(fmt f, const __m256i q[8], const int8_t *a, __m256i sum[2]) {
-    __m256i low = sum[0], high = f.sub == 16 ? sum[1] : _mm256_setzero_si256();
-    UNROLL for (int j = 0; j < 4; j++) {
-        low = DPBUSD(low, q[j], broadcast(a + 4 * j));
-        high = DPBUSD(high, q[j + 4], broadcast(a + 16 + 4 * j));
+INLINE void line_dots(fmt f, size_t j, const __m256i w[HALVES][2], size_t halves,
+                      const int8_t *const a[], size_t cols, sums *s) {
+    const size_t second = f.sub == 16;
+    UNROLL for (size_t c = 0; c < cols; c++) {
+        __m256i a0 = broadcast(a[c] + 4 * j), a1 = broadcast(a[c] + 16 + 4 * j);
+        UNROLL for (size_t h = 0; h < halves; h++) {
+            __m256i *full = s->full[h][c];
+            full[0] = DPBUSD(full[0], w[h][0], a0);
+            full[second] = DPBUSD(full[second], w[h][1], a1);
+        }
     }
-    sum[0] = f.sub == 16 ? low : _mm256_add_epi32(low, high);
-    sum[1] = high;
 }
 
 INLINE void tile_dots(fmt f, const uint8_t *q, size_t n_lines, const bk_act *x, size_t at,

@@ -3,16 +3,16 @@
  * 8 lines of 4-bit weights, 4 of 5-bit and 2 of 6-bit ones; 8-bit weights go as two nibbles. */
 #include "kernel/matmul256_avx2.h"
 
-INLINE __m256i widened(__m256i pairs) {
-    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+/* Pairs of 16-bit sums added to 32 bits, times factor. */
+INLINE __m256i widened(__m256i pairs, int16_t factor) {
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(factor));
 }
 
-/* 16-bit sums of n lines with the quants at a. */
-INLINE __m256i lines_dot(const __m256i *q, const int8_t *a, size_t n) {
-    __m256i t = _mm256_maddubs_epi16(q[0], broadcast(a));
-    UNROLL for (size_t j = 1; j < n; j++)
-        t = _mm256_add_epi16(t, _mm256_maddubs_epi16(q[j], broadcast(a + 4 * j)));
-    return t;
+/* a + b, one after the other: the compiler would rather add in pairs and run out of registers. */
+INLINE __m256i chained(__m256i a, __m256i b) {
+    a = _mm256_add_epi16(a, b);
+    __asm__("" : "+x"(a));
+    return a;
 }
 
 /* Lines whose 16-bit sums fit. */
@@ -24,19 +24,35 @@ INLINE __m256i low_nibbles(__m256i q) { return _mm256_and_si256(q, _mm256_set1_e
 
 INLINE __m256i high_nibbles(__m256i q) { return low_nibbles(_mm256_srli_epi16(q, 4)); }
 
-INLINE void block_dots(fmt f, const __m256i q[8], const int8_t *a, __m256i sum[2]) {
-    if (f.layout == BK_LAYOUT_B8) {
-        __m256i low[8], high[8];
-        UNROLL for (int j = 0; j < 8; j++) low[j] = low_nibbles(q[j]), high[j] = high_nibbles(q[j]);
-        sum[0] = _mm256_add_epi32(sum[0], widened(lines_dot(low, a, 8)));
-        sum[0] = _mm256_add_epi32(
-            sum[0], _mm256_madd_epi16(lines_dot(high, a, 8), _mm256_set1_epi16(16)));
-        return;
-    }
-    const size_t n = fitting(f.layout);
-    UNROLL for (size_t j = 0; j < 8; j += n) {
-        __m256i *s = &sum[f.sub == 16 ? j / 4 : 0];
-        *s = _mm256_add_epi32(*s, widened(lines_dot(q + j, a + 4 * j, n)));
+/* sum + q times a, or the product alone at the start. */
+INLINE __m256i add_product(bool start, __m256i sum, __m256i q, __m256i a) {
+    __m256i p = _mm256_maddubs_epi16(q, a);
+    return start ? p : chained(sum, p);
+}
+
+INLINE void line_dots(fmt f, size_t j, const __m256i w[HALVES][2], size_t halves,
+                      const int8_t *const a[], size_t cols, sums *s) {
+    const bool bytes = f.layout == BK_LAYOUT_B8, two = f.sub == 16;
+    const size_t n = two ? fitting(f.layout) : fitting(f.layout) / 2; /* steps whose sums fit */
+    const bool start = j % n == 0, end = j % n == n - 1;
+    UNROLL for (size_t c = 0; c < cols; c++) {
+        __m256i a0 = broadcast(a[c] + 4 * j), a1 = broadcast(a[c] + 16 + 4 * j);
+        UNROLL for (size_t h = 0; h < halves; h++) {
+            __m256i *t = s->part[h][c], *full = s->full[h][c];
+            if (bytes) {
+                t[0] = add_product(start, t[0], low_nibbles(w[h][0]), a0);
+                t[1] = add_product(start, t[1], high_nibbles(w[h][0]), a0);
+                t[0] = add_product(false, t[0], low_nibbles(w[h][1]), a1);
+                t[1] = add_product(false, t[1], high_nibbles(w[h][1]), a1);
+            } else {
+                t[0] = add_product(start, t[0], w[h][0], a0);
+                t[two] = add_product(two && start, t[two], w[h][1], a1);
+            }
+            if (!end) continue;
+            full[0] = _mm256_add_epi32(full[0], widened(t[0], 1));
+            if (two) full[1] = _mm256_add_epi32(full[1], widened(t[1], 1));
+            if (bytes) full[0] = _mm256_add_epi32(full[0], widened(t[1], 16));
+        }
     }
 }
 
@@ -49,13 +65,13 @@ INLINE void tile_bytes(const uint8_t *q, const bk_act *x, size_t at, size_t cols
         UNROLL for (size_t c = 0; c < cols; c++) {
             __m256i a = broadcast(x[c].q + at + 4 * j);
             __m256i pl = _mm256_maddubs_epi16(l, a), ph = _mm256_maddubs_epi16(h, a);
-            low[c] = j ? _mm256_add_epi16(low[c], pl) : pl;
-            high[c] = j ? _mm256_add_epi16(high[c], ph) : ph;
+            low[c] = j ? chained(low[c], pl) : pl;
+            high[c] = j ? chained(high[c], ph) : ph;
         }
     }
     UNROLL for (size_t c = 0; c < cols; c++) {
-        sum[c] = _mm256_add_epi32(sum[c], widened(low[c]));
-        sum[c] = _mm256_add_epi32(sum[c], _mm256_madd_epi16(high[c], _mm256_set1_epi16(16)));
+        sum[c] = _mm256_add_epi32(sum[c], widened(low[c], 1));
+        sum[c] = _mm256_add_epi32(sum[c], widened(high[c], 16));
     }
 }
 
@@ -74,13 +90,13 @@ INLINE void tile_dots(fmt f, const uint8_t *q, size_t n_lines, const bk_act *x, 
                 __m256i a = broadcast(x[c].q + at + 4 * j);
                 UNROLL for (size_t h = 0; h < HALVES; h++) {
                     __m256i p = _mm256_maddubs_epi16(w[h], a);
-                    t[h][c] = j > i ? _mm256_add_epi16(t[h][c], p) : p;
+                    t[h][c] = j > i ? chained(t[h][c], p) : p;
                 }
             }
         }
         UNROLL for (size_t h = 0; h < HALVES; h++)
             UNROLL for (size_t c = 0; c < cols; c++)
-                sum[h][c] = _mm256_add_epi32(sum[h][c], widened(t[h][c]));
+                sum[h][c] = _mm256_add_epi32(sum[h][c], widened(t[h][c], 1));
     }
 }
 

@@ -7,6 +7,7 @@
 #include "device/device.h"
 #include "format/gguf.h"
 #include "model/model.h"
+#include "sys/file.h"
 
 /* A metadata key "<architecture>.<suffix>" -> a field of bk_config. */
 typedef struct bk_key {
@@ -68,8 +69,7 @@ typedef struct bk_pass {
     const bk_row *rows;
     const bk_seq_view *seqs;
     const float *angles;
-    float *x, *q, *k, *v, *gate, *up, *logits;
-    bk_operand norm, attn, ff, last;
+    float *x, *q, *k, *v, *attn, *gate, *up, *logits;
     bk_cmd *cmds;
     size_t n_cmds, cap_cmds;
 } bk_pass;
@@ -100,7 +100,7 @@ static inline bk_cmd *bk_pass_add(bk_pass *p, bk_op op, size_t rows) {
 /* load.c: metadata and tensors into a model. */
 bk_status bk_load_config(const bk_gguf *g, bk_model *m, bk_error *err);
 bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options *options,
-                          const uint8_t *file, bk_error *err);
+                          const bk_map *map, bk_error *err);
 void bk_free_weights(bk_model *m);
 /* vocab.c: tokenizer and chat template. */
 bk_status bk_load_vocab(const bk_gguf *g, bk_model *m, bk_error *err);

@@ -17,19 +17,6 @@ struct bk_exec {
     float *angles;
 };
 
-static bk_status make_operands(bk_exec *x, bk_error *err) {
-    const bk_config *c = &x->model->config;
-    bk_device *d = x->model->device;
-    bk_pass *p = &x->pass;
-    size_t embd = (size_t)c->n_embd, q = (size_t)c->n_heads * (size_t)c->head_size;
-    bk_status s = d->ops->operand_create(d, x->max_rows, embd, &p->norm, err);
-    if (s == BK_OK) s = d->ops->operand_create(d, x->max_rows, q, &p->attn, err);
-    if (s == BK_OK) s = d->ops->operand_create(d, x->max_rows, (size_t)c->n_ff, &p->ff, err);
-    if (s == BK_OK && x->max_logits)
-        s = d->ops->operand_create(d, x->max_logits, embd, &p->last, err);
-    return s;
-}
-
 static float *floats(size_t rows, size_t cols) {
     size_t n, bytes;
     if (!bk_mul_size(rows, cols, &n) || !bk_mul_size(n, sizeof(float), &bytes)) return NULL;
@@ -50,13 +37,14 @@ static bool make_buffers(bk_exec *x) {
     p->q = floats(n, (size_t)c->n_heads * hs);
     p->k = floats(n, kv);
     p->v = floats(n, kv);
+    p->attn = floats(n, (size_t)c->n_heads * hs);
     p->gate = floats(n, (size_t)c->n_ff);
     p->up = floats(n, (size_t)c->n_ff);
     p->logits = floats(x->max_logits + 1, (size_t)c->n_vocab);
     p->cap_cmds = a->cmds_per_layer * (size_t)c->n_layers + a->cmds_extra;
     p->cmds = bk_alloc(p->cap_cmds, sizeof *p->cmds);
     return x->tokens && x->logit_rows && x->rows && x->seqs && x->angles && p->x && p->q && p->k &&
-           p->v && p->gate && p->up && p->logits && p->cmds;
+           p->v && p->attn && p->gate && p->up && p->logits && p->cmds;
 }
 
 bk_status bk_exec_create(bk_model *m, size_t max_rows, size_t max_logits, bk_exec **out,
@@ -72,12 +60,9 @@ bk_status bk_exec_create(bk_model *m, size_t max_rows, size_t max_logits, bk_exe
     x->model = bk_model_ref(m);
     x->max_rows = max_rows;
     x->max_logits = max_logits;
-    bk_status status = make_operands(x, err);
-    if (status == BK_OK && !make_buffers(x))
-        status = bk_fail(err, BK_ERR_NOMEM, "no memory for passes of %zu rows", max_rows);
-    if (status != BK_OK) {
+    if (!make_buffers(x)) {
         bk_exec_destroy(&x);
-        return status;
+        return bk_fail(err, BK_ERR_NOMEM, "no memory for passes of %zu rows", max_rows);
     }
     *out = x;
     return BK_OK;
@@ -88,13 +73,8 @@ void bk_exec_destroy(bk_exec **exec) {
     if (!x) return;
     *exec = NULL;
     bk_pass *p = &x->pass;
-    bk_device *d = x->model->device;
-    d->ops->operand_destroy(d, &p->norm);
-    d->ops->operand_destroy(d, &p->attn);
-    d->ops->operand_destroy(d, &p->ff);
-    d->ops->operand_destroy(d, &p->last);
-    void *all[] = {x->tokens, x->logit_rows, x->rows, x->seqs, x->angles, p->x,      p->q,
-                   p->k,      p->v,          p->gate, p->up,   p->logits, p->cmds};
+    void *all[] = {x->tokens, x->logit_rows, x->rows, x->seqs, x->angles, p->x,    p->q,
+                   p->k,      p->v,          p->attn, p->gate, p->up,     p->logits, p->cmds};
     for (size_t i = 0; i < BK_ARRAY_LEN(all); i++) bk_free(all[i]);
     bk_model_unref(&x->model);
     bk_free(x);

@@ -113,78 +113,67 @@ static bk_status finish(const bk_gguf *g, bk_config *c, bk_attn_shape *attn, bk_
 
 /* ---- Forward ---------------------------------------------------------------------------------------- */
 
-static bool quantized(const bk_weight *w) { return bk_weight_type(w)->bits != 0; }
-
-static void norm(bk_pass *p, const int32_t *index, size_t rows, const float *weight, bk_operand y,
-                 bool quantize) {
-    bk_cmd *c = bk_pass_add(p, BK_OP_NORM, rows);
-    c->norm.x = p->x;
-    c->norm.ldx = (size_t)p->model->config.n_embd;
-    c->norm.index = index;
-    c->norm.weight = weight;
-    c->norm.eps = p->model->config.norm_eps;
-    c->norm.y = y;
-    c->norm.quantize = quantize;
-}
-
-static bk_cmd *matmul(bk_pass *p, size_t rows, bk_operand x) {
-    bk_cmd *c = bk_pass_add(p, BK_OP_MATMUL, rows);
-    c->matmul.x = x;
+/* A product of rows prepared as `input` says; product() appends its weights. */
+static bk_cmd *products(bk_pass *p, size_t rows, bk_input input, bool add) {
+    bk_cmd *c = bk_pass_add(p, BK_OP_PRODUCT, rows);
+    c->product.input = input;
+    c->product.add = add;
     return c;
 }
 
-/* y [rows][ld] (+)= w x */
+/* y [rows][ld] (+)= w input */
 static void product(bk_cmd *c, const bk_weight *w, float *y, int ld) {
-    int i = c->matmul.n++;
-    c->matmul.w[i] = w;
-    c->matmul.out[i] = y;
-    c->matmul.ldo[i] = (size_t)ld;
+    int i = c->product.n++;
+    c->product.w[i] = w;
+    c->product.out[i] = y;
+    c->product.ldo[i] = (size_t)ld;
+}
+
+static bk_input norm_of_x(const bk_pass *p, const float *weight, const int32_t *index) {
+    const bk_config *cfg = &p->model->config;
+    return (bk_input){.kind = BK_INPUT_NORM,
+                      .k = (size_t)cfg->n_embd,
+                      .x = p->x,
+                      .ld = (size_t)cfg->n_embd,
+                      .index = index,
+                      .weight = weight,
+                      .eps = cfg->norm_eps};
 }
 
 static void attention(bk_pass *p, const bk_layer *l, int layer) {
     const bk_config *cfg = &p->model->config;
     int q_len = cfg->n_heads * cfg->head_size, kv_len = cfg->n_kv_heads * cfg->head_size;
 
-    bk_cmd *c = matmul(p, p->n_rows, p->norm);
+    bk_cmd *c = products(p, p->n_rows, norm_of_x(p, l->attn_norm, NULL), false);
     product(c, l->q, p->q, q_len);
     product(c, l->k, p->k, kv_len);
     product(c, l->v, p->v, kv_len);
 
-    c = bk_pass_add(p, BK_OP_ROPE_STORE, p->n_rows);
-    c->rope.q = p->q, c->rope.k = p->k, c->rope.v = p->v;
-    c->rope.ldq = (size_t)q_len, c->rope.ldkv = (size_t)kv_len;
-    c->rope.angles = p->angles;
-    c->rope.row = p->rows, c->rope.seqs = p->seqs;
-    c->rope.shape = &p->model->attn;
-    c->rope.layer = layer;
-
     c = bk_pass_add(p, BK_OP_ATTENTION, p->n_rows);
-    c->attention.q = p->q, c->attention.ldq = (size_t)q_len;
+    c->attention.q = p->q, c->attention.k = p->k, c->attention.v = p->v;
     c->attention.out = p->attn;
+    c->attention.ldq = (size_t)q_len, c->attention.ldkv = (size_t)kv_len;
+    c->attention.angles = p->angles;
     c->attention.row = p->rows, c->attention.seqs = p->seqs;
     c->attention.shape = &p->model->attn;
     c->attention.layer = layer;
 
-    if (quantized(l->o)) bk_pass_add(p, BK_OP_PREPARE, p->n_rows)->prepare.y = p->attn;
-    c = matmul(p, p->n_rows, p->attn);
-    product(c, l->o, p->x, cfg->n_embd);
-    c->matmul.add = true;
+    bk_input out = {.kind = BK_INPUT_ROWS, .k = (size_t)q_len, .x = p->attn, .ld = (size_t)q_len};
+    product(products(p, p->n_rows, out, true), l->o, p->x, cfg->n_embd);
 }
 
 static void feed_forward(bk_pass *p, const bk_layer *l) {
     const bk_config *cfg = &p->model->config;
-    bk_cmd *c = matmul(p, p->n_rows, p->norm);
+    bk_cmd *c = products(p, p->n_rows, norm_of_x(p, l->ffn_norm, NULL), false);
     product(c, l->gate, p->gate, cfg->n_ff);
     product(c, l->up, p->up, cfg->n_ff);
 
-    c = bk_pass_add(p, BK_OP_GATE, p->n_rows);
-    c->gate.gate = p->gate, c->gate.up = p->up, c->gate.ld = (size_t)cfg->n_ff;
-    c->gate.y = p->ff;
-    c->gate.quantize = quantized(l->down);
-
-    c = matmul(p, p->n_rows, p->ff);
-    product(c, l->down, p->x, cfg->n_embd);
-    c->matmul.add = true;
+    bk_input gated = {.kind = BK_INPUT_GATE,
+                      .k = (size_t)cfg->n_ff,
+                      .x = p->gate,
+                      .up = p->up,
+                      .ld = (size_t)cfg->n_ff};
+    product(products(p, p->n_rows, gated, true), l->down, p->x, cfg->n_embd);
 }
 
 static void record(bk_pass *p) {
@@ -195,16 +184,12 @@ static void record(bk_pass *p) {
     c->embed.x = p->x, c->embed.ldx = (size_t)m->config.n_embd;
 
     for (int i = 0; i < m->config.n_layers; i++) {
-        const bk_layer *l = &m->weights.layers[i];
-        norm(p, NULL, p->n_rows, l->attn_norm, p->norm,
-             quantized(l->q) || quantized(l->k) || quantized(l->v));
-        attention(p, l, i);
-        norm(p, NULL, p->n_rows, l->ffn_norm, p->norm, quantized(l->gate) || quantized(l->up));
-        feed_forward(p, l);
+        attention(p, &m->weights.layers[i], i);
+        feed_forward(p, &m->weights.layers[i]);
     }
     if (p->n_logits == 0) return;
-    norm(p, p->logit_rows, p->n_logits, m->weights.out_norm, p->last, quantized(m->weights.head));
-    product(matmul(p, p->n_logits, p->last), m->weights.head, p->logits, m->config.n_vocab);
+    bk_input last = norm_of_x(p, m->weights.out_norm, p->logit_rows);
+    product(products(p, p->n_logits, last, false), m->weights.head, p->logits, m->config.n_vocab);
 }
 
 const bk_arch bk_arch_llama = {
@@ -213,8 +198,8 @@ const bk_arch bk_arch_llama = {
     .n_keys = BK_ARRAY_LEN(keys),
     .roles = roles,
     .n_roles = BK_ARRAY_LEN(roles),
-    .cmds_per_layer = 10,
-    .cmds_extra = 3,
+    .cmds_per_layer = 5,
+    .cmds_extra = 2,
     .finish = finish,
     .record = record,
 };

@@ -203,7 +203,7 @@ static void count_meta(loader *l) {
 
 /* Matrices in batches: each is packed by all threads and its pages of the file given back, so that
  * memory never holds the weights twice. */
-static bk_status load_matrices(loader *l, const bk_model_options *o, const uint8_t *file) {
+static bk_status load_matrices(loader *l, const bk_model_options *o, const bk_map *map) {
     enum { BATCH = 8 };
     bk_weight_source sources[BATCH];
     size_t n = 0, first = 0;
@@ -213,10 +213,13 @@ static bk_status load_matrices(loader *l, const bk_model_options *o, const uint8
         if (status != BK_OK) return status;
         if (b->role->matrix && ++n < BATCH && i + 1 < l->n_bound) continue;
         if (n == 0 && i + 1 < l->n_bound) continue;
+        status = bk_map_check_unchanged(map, l->err);
+        if (status != BK_OK) return status;
         l->m->device->ops->weights_load(l->m->device, sources, n);
-        bk_map map = {file, (size_t)l->m->meta.file_bytes, -1};
-        for (size_t j = first; j <= i; j++)
-            bk_map_drop(&map, (size_t)(l->bound[j].tensor->data - file), l->bound[j].tensor->bytes);
+        for (size_t j = first; j <= i; j++) {
+            const bk_gguf_tensor *t = l->bound[j].tensor;
+            bk_map_drop(map, (size_t)(t->data - map->data), t->bytes);
+        }
         if (o->progress) o->progress((double)(i + 1) / (double)l->n_bound, o->progress_user);
         n = 0;
         first = i + 1;
@@ -244,7 +247,7 @@ static bk_status make_rope_freqs(bk_model *m, bk_error *err) {
 }
 
 bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options *options,
-                          const uint8_t *file, bk_error *err) {
+                          const bk_map *map, bk_error *err) {
     loader l = {.g = g, .m = m, .err = err};
     bk_status status = bind_all(&l);
     if (status != BK_OK) return status;
@@ -260,7 +263,7 @@ bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options 
     if (status != BK_OK) return status;
     m->meta.cpu_level = m->device->level;
     m->meta.threads = threads;
-    status = load_matrices(&l, options, file);
+    status = load_matrices(&l, options, map);
     if (status != BK_OK) return status;
     if (!m->weights.head) m->weights.head = m->weights.embed;
     return make_rope_freqs(m, err);

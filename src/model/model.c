@@ -49,7 +49,7 @@ static bk_status load(const bk_map *map, const bk_model_options *o, bk_model *m,
         if (status == BK_ERR_NOT_FOUND) status = BK_OK;
         m->meta.name = printable(m, name);
     }
-    if (status == BK_OK) status = bk_load_weights(g, m, o, map->data, err);
+    if (status == BK_OK) status = bk_load_weights(g, m, o, map, err);
     if (status == BK_OK && m->device) status = make_kv_pool(m, err);
     bk_gguf_destroy(&g);
     return status;

@@ -1,4 +1,5 @@
 /* Tokenizer and chat template out of the metadata: read, range-checked, cross-checked. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -50,8 +51,8 @@ static bk_status read_arrays(const bk_gguf *g, vocab *v, bk_error *err) {
                        n_types, v->desc.n_tokens);
     if (status != BK_OK && status != BK_ERR_NOT_FOUND) return status;
     key = "tokenizer.ggml.merges";
-    status = bk_gguf_str_array(g, key, &v->merges, &v->desc.n_merges, err);
-    if (status != BK_OK && status != BK_ERR_NOT_FOUND) return status;
+    status = required(bk_gguf_str_array(g, key, &v->merges, &v->desc.n_merges, err), key, err);
+    if (status != BK_OK) return status;
     v->desc.tokens = v->tokens;
     v->desc.types = v->types;
     v->desc.merges = v->merges;
@@ -71,6 +72,19 @@ static bk_status read_ids(const bk_gguf *g, bk_tokenizer_desc *d, bk_error *err)
     return s == BK_ERR_NOT_FOUND ? BK_OK : s;
 }
 
+/* The architecture's own count, where a file has one, must agree with the tokenizer's. */
+static bk_status check_vocab_size(const bk_gguf *g, const bk_model *m, bk_error *err) {
+    char key[128];
+    uint32_t n = 0;
+    snprintf(key, sizeof key, "%s.vocab_size", m->arch->name);
+    bk_status status = bk_gguf_u32(g, key, 0, UINT32_MAX, &n, err);
+    if (status == BK_ERR_NOT_FOUND) return BK_OK;
+    if (status == BK_OK && n != (uint32_t)m->config.n_vocab)
+        return bk_fail(err, BK_ERR_FORMAT, "key '%s': %u found, %d (the tokens) wanted", key, n,
+                       m->config.n_vocab);
+    return status;
+}
+
 static bk_status load_tokenizer(const bk_gguf *g, bk_model *m, vocab *v, bk_error *err) {
     bk_status status = required(bk_gguf_str(g, "tokenizer.ggml.model", &v->desc.model, err),
                                 "tokenizer.ggml.model", err);
@@ -82,6 +96,7 @@ static bk_status load_tokenizer(const bk_gguf *g, bk_model *m, vocab *v, bk_erro
     if (status == BK_OK) status = read_ids(g, &v->desc, err);
     if (status != BK_OK) return status;
     m->config.n_vocab = (int)v->desc.n_tokens;
+    if ((status = check_vocab_size(g, m, err)) != BK_OK) return status;
     return bk_tokenizer_create(&v->desc, &m->tokenizer, err);
 }
 

@@ -88,7 +88,8 @@ static bool case_ignorable(uint32_t cp) {
            cp == 0xAD || cp == 0xB7 || (cp >= 0x300 && cp <= 0x36F) || cp == 0x2019;
 }
 
-static bool cased_around(bk_str s, size_t at, size_t len) {
+/* Whether the sigma at s[at] ends a word that has letters before it. */
+static bool final_sigma(bk_str s, size_t at, size_t len) {
     size_t i = at;
     uint32_t cp;
     bool before = false, after = false;
@@ -124,7 +125,7 @@ static void put_upper(bk_tsb *sb, uint32_t cp, bool title, bool user) {
 static void put_lower(bk_tsb *sb, bk_str s, size_t at, size_t len, uint32_t cp, bool user) {
     if (cp == 0x130) {
         bk_tsb_bytes(sb, "i\314\207", 3, user);
-    } else if (cp == 0x3A3 && cased_around(s, at, len)) {
+    } else if (cp == 0x3A3 && final_sigma(s, at, len)) {
         put(sb, 0x3C2, user);
     } else {
         put(sb, lower(cp), user);
@@ -139,6 +140,7 @@ bk_tval bk_tstr_case(bk_trun *run, const bk_tstr *s, bk_tcase mode) {
     bk_tsb sb;
     bk_tsb_init(&sb, run);
     bool first = true;
+    size_t word = 0; /* where the part begins that the filter changes on its own */
     for (size_t i = 0; i < s->len && bk_trun_ok(run);) {
         uint32_t cp;
         size_t len = bk_utf8_decode(s->data + i, s->len - i, &cp);
@@ -146,8 +148,9 @@ bk_tval bk_tstr_case(bk_trun *run, const bk_tstr *s, bk_tcase mode) {
         if (mode == BK_CASE_UPPER || (first && mode != BK_CASE_LOWER)) {
             put_upper(&sb, cp, mode == BK_CASE_CAPITALIZE || mode == BK_CASE_TITLE, user);
         } else {
-            put_lower(&sb, bk_tstr_view(s), i, len, cp, user);
+            put_lower(&sb, (bk_str){s->data + word, s->len - word}, i - word, len, cp, user);
         }
+        if (first && mode == BK_CASE_TITLE_FILTER) word = i + len;
         first = mode == BK_CASE_TITLE ? !is_cased(cp) : mode == BK_CASE_TITLE_FILTER && opens_word(cp);
         i += len;
     }

@@ -156,8 +156,7 @@ static bk_tval split_space(bk_trun *run, const bk_tstr *s, int64_t max) {
         begin = at;
         max--;
     }
-    size_t end = s->len - (max == 0 ? bk_tspace_end((bk_str){s->data + begin, s->len - begin}) : 0);
-    if (begin < end && !bk_tvec_push(run, &parts, bk_tstr_slice(run, s, begin, end)))
+    if (begin < s->len && !bk_tvec_push(run, &parts, bk_tstr_slice(run, s, begin, s->len)))
         return bk_tval_fail();
     return bk_tval_seq(run, BK_SEQ_LIST, parts.items, parts.n);
 }
@@ -224,8 +223,7 @@ static bk_tval rsplit_space(bk_trun *run, const bk_tstr *s, int64_t max) {
         end = at -= space;
         max--;
     }
-    size_t begin = bk_tspace_begin((bk_str){s->data, end});
-    if (begin < end && !bk_tvec_push(run, &parts, bk_tstr_slice(run, s, begin, end)))
+    if (end > 0 && !bk_tvec_push(run, &parts, bk_tstr_slice(run, s, 0, end)))
         return bk_tval_fail();
     reverse(&parts);
     return bk_tval_seq(run, BK_SEQ_LIST, parts.items, parts.n);

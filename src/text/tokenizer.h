@@ -22,13 +22,13 @@ enum {
 
 /* What the loader has read and range-checked. Everything is copied by bk_tokenizer_create. */
 typedef struct bk_tokenizer_desc {
-    bk_str model;          /* "gpt2" */
-    bk_str pre;            /* "smollm", "gpt-2", "llama-bpe", "qwen2", ... */
+    bk_str model; /* "gpt2" */
+    bk_str pre;   /* "smollm", "gpt-2", "llama-bpe", "qwen2", ... */
     size_t n_tokens;
-    const bk_str *tokens;  /* n_tokens, in the byte-to-character alphabet of GPT-2 */
-    const int32_t *types;  /* n_tokens, or NULL: all NORMAL */
+    const bk_str *tokens; /* n_tokens, in the byte-to-character alphabet of GPT-2 */
+    const int32_t *types; /* n_tokens, or NULL: all NORMAL */
     size_t n_merges;
-    const bk_str *merges;  /* "left right", best first */
+    const bk_str *merges;            /* "left right", best first */
     int32_t bos, eos, eot, unk, pad; /* -1: none; otherwise < n_tokens */
     bool add_bos;
 } bk_tokenizer_desc;

@@ -1,0 +1,428 @@
+#!/usr/bin/env python3
+"""What the program does as seen from outside: text on stdout alone, figures and one-line errors on
+stderr, exit statuses, JSON that parses, the chat in a terminal.
+
+BRISK names the program (build/brisk), BRISK_TEST_MODEL the default model's file. Needs nothing but
+Python's own library.
+"""
+import csv
+import fcntl
+import io
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import unittest
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+BRISK = os.path.abspath(os.environ.get("BRISK", os.path.join(ROOT, "build/brisk")))
+MODEL = os.environ.get("BRISK_TEST_MODEL", "")
+PROSE = os.path.join(ROOT, "tests/data/prose.txt")
+GREEDY = ["run", "-m", MODEL, "--temp", "0"]
+# ESC, BEL, other controls but newline and tab, C1 controls: what must not reach a terminal raw.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
+
+
+def brisk(*args, stdin=b"", env=None, timeout=120):
+    result = subprocess.run([BRISK, *args], input=stdin, capture_output=True, timeout=timeout,
+                            env={**os.environ, **(env or {})}, check=False)
+    result.err = result.stderr.decode()
+    return result
+
+
+class Case(unittest.TestCase):
+    def ok(self, *args, **kw):
+        result = brisk(*args, **kw)
+        self.assertEqual(result.returncode, 0, result.err)
+        return result
+
+    def refused(self, *args, says, **kw):
+        """Fails with exit status 1 and one line that contains these texts; nothing on stdout."""
+        result = brisk(*args, **kw)
+        self.assertEqual(result.returncode, 1, result.err)
+        self.assertEqual(result.stdout, b"")
+        self.assertRegex(result.err, r"^brisk: [^\n]+\n$")
+        self.assertIsNone(CONTROL.search(result.err))
+        for text in says:
+            self.assertIn(text, result.err)
+
+
+class Usage(Case):
+    def test_help(self):
+        for args in (["--help"], ["-h"], ["help"]):
+            out = self.ok(*args).stdout.decode()
+            for verb in ("run", "bench", "eval", "info", "pull"):
+                self.assertIn(f"  {verb} ", out)
+        for verb in ("run", "bench", "eval", "info", "pull"):
+            for args in ([verb, "--help"], [verb, "-h"], ["help", verb]):
+                out = self.ok(*args).stdout.decode()
+                self.assertTrue(out.startswith(f"usage: brisk {verb}"), out)
+                self.assertLessEqual(max(map(len, out.splitlines())), 120)
+
+    def test_no_verb(self):
+        result = brisk()
+        self.assertEqual((result.returncode, result.stdout), (1, b""))
+        self.assertIn("usage:", result.err)
+
+    def test_version(self):
+        with open(os.path.join(ROOT, "include/brisk.h"), encoding="utf-8") as f:
+            version = re.search(r'BRISK_VERSION "(.*)"', f.read())[1]
+        self.assertEqual(self.ok("--version").stdout.decode(), f"brisk {version}\n")
+
+    def test_unknown(self):
+        self.refused("rum", says=["unknown verb 'rum'", "did you mean run?"])
+        self.refused("xyzzy", says=["unknown verb 'xyzzy'"])
+        self.refused("ru\x1b[31mn\n", says=["\\x1B"])
+        self.refused("run", "--tmep", "1", says=["--tmep", "did you mean --temp?"])
+        self.refused("bench", "--treads", "1", says=["did you mean --threads?"])
+        self.refused("info", "--zzzzzzzz", says=["unknown option --zzzzzzzz"])
+
+    def test_bad_values(self):
+        for option, value, wanted in (("--temp", "hot", "from 0 to 100"), ("--top-k", "-1", "from 0"),
+                                      ("--top-p", "1.1", "from 0 to 1"), ("-n", "1e3", "whole number"),
+                                      ("-t", "257", "from 0 to 256"), ("--seed", "x", "-1 for a random"),
+                                      ("--color", "blue", "auto|always|never")):
+            self.refused("run", option, value, says=[option, f"'{value}'", wanted])
+        self.refused("run", "-p", says=["-p needs a value"])
+        self.refused("run", "stray", says=["unexpected 'stray'"])
+        self.refused("bench", "-pg", "512", says=["-pg", "'512'", "512,128"])
+        self.refused("bench", "-p", "4-2", says=["-p", "'4-2'"])
+        self.refused("eval", says=["-f", "--tokens"])
+        self.refused("run", "-p", "x", "-f", "y", says=["-p or -f"])
+
+
+class Models(Case):
+    def test_missing(self):
+        with tempfile.TemporaryDirectory() as cache:
+            env = {"BRISK_CACHE": cache}
+            self.refused("run", "-p", "x", env=env, says=["smollm2", "run `brisk pull`"])
+            self.refused("run", "-m", "nonesuch", "-p", "x", env=env, says=["'nonesuch'", cache])
+            self.refused("run", "-m", "./none.gguf", "-p", "x", env=env, says=["none.gguf"])
+            os.symlink(MODEL, os.path.join(cache, "mine.gguf"))
+            self.ok("info", "mine", "--metadata", env=env)
+            self.ok("info", "mine.gguf", "--metadata", env=env)
+
+    def test_broken(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "broken.gguf")
+            with open(MODEL, "rb") as f:
+                head = f.read(5_000_000)
+            for data in (b"", b"GGUF", head[:100], head):
+                with open(path, "wb") as f:
+                    f.write(data)
+                for verb in (["run", "-p", "x", "-m"], ["info"], ["info", "--metadata"], ["bench", "-m"],
+                             ["eval", "-f", PROSE, "-m"]):
+                    self.refused(*verb, path, says=[path])
+
+    def test_info(self):
+        table = self.ok("info", MODEL).stdout.decode()
+        info = json.loads(self.ok("info", MODEL, "--json").stdout)
+        self.assertEqual((info["architecture"], info["quantization"]), ("llama", "Q4_1"))
+        self.assertEqual((info["n_layers"], info["n_embd"], info["n_vocab"]), (30, 576, 49152))
+        self.assertEqual(info["file_bytes"], os.path.getsize(MODEL))
+        self.assertTrue(info["has_chat_template"])
+        self.assertLess(info["resident_bytes"], info["file_bytes"] * 1.3)
+        self.assertIn("49152", table)
+        header = json.loads(self.ok("info", "-m", MODEL, "--json", "--metadata").stdout)
+        for key in ("n_params", "n_layers", "tensor_bytes", "quantization"):
+            self.assertEqual(header[key], info[key])
+
+
+class Run(Case):
+    def test_streams(self):
+        """Text alone on stdout, figures on stderr; the same seed, the same text."""
+        args = ["run", "-m", MODEL, "-p", "Say hello.", "-n", "12", "--seed", "7"]
+        first, second = self.ok(*args), self.ok(*args)
+        self.assertEqual(first.stdout, second.stdout)
+        self.assertTrue(first.stdout.strip())
+        self.assertNotIn(b"tok/s", first.stdout)
+        self.assertRegex(first.err, r"^\[\d+ prompt [\d.]+ tok/s \| first token \d+ ms \| \d+ tokens "
+                                    r"[\d.]+ tok/s \| [\d.]+ MB, KV [\d.]+ [kM]B( \| length)?\]\n$")
+        self.assertEqual(self.ok(*args, "-q").err, "")
+
+    def test_json(self):
+        result = self.ok(*GREEDY, "-p", "Say hello.", "-n", "9", "--json", "-s", "5")
+        answer = json.loads(result.stdout)
+        self.assertEqual(result.stdout.count(b"\n"), 1)
+        self.assertEqual(answer["text"], self.ok(*GREEDY, "-p", "Say hello.", "-n", "9").stdout.decode())
+        self.assertEqual(len(answer["tokens"]), answer["generated_tokens"])
+        self.assertLessEqual(answer["generated_tokens"], 9)
+        self.assertEqual((answer["seed"], answer["cached_tokens"]), (5, 0))
+        self.assertIn(answer["finish_reason"], ("end", "length"))
+        timings = answer["timings"]
+        self.assertGreaterEqual(timings["first_token_ms"], timings["prompt_ms"])
+        for key in ("load_ms", "prompt_per_second", "predicted_ms", "predicted_per_second"):
+            self.assertGreaterEqual(timings[key], 0)
+        size = os.path.getsize(MODEL)
+        self.assertLess(answer["memory"]["resident_bytes"], 1.3 * size + answer["memory"]["kv_bytes"])
+
+    def test_prompt_sources(self):
+        with tempfile.NamedTemporaryFile() as f:
+            f.write(b"The sky is")
+            f.flush()
+            raw = [*GREEDY, "--raw", "-n", "6"]
+            texts = {self.ok(*raw, "-p", "The sky is").stdout, self.ok(*raw, "-f", f.name).stdout,
+                     self.ok(*raw, stdin=b"The sky is").stdout,
+                     self.ok(*raw, "-f", "-", stdin=b"The sky is").stdout}
+        self.assertEqual(len(texts), 1)
+        self.assertNotIn(b"sky is", texts.pop()[:6])
+        self.refused("run", "-m", MODEL, says=["prompt is empty"])
+        self.refused("run", "-m", MODEL, "-f", "/no/such", says=["/no/such"])
+
+    def test_chat_and_raw(self):
+        chat = json.loads(self.ok(*GREEDY, "-p", "Hi", "-n", "4", "--json").stdout)
+        system = json.loads(self.ok(*GREEDY, "-p", "Hi", "-n", "4", "--json", "-sys", "Be brief.").stdout)
+        raw = json.loads(self.ok(*GREEDY, "-p", "Hi", "-n", "4", "--json", "--raw").stdout)
+        self.assertEqual(raw["prompt_tokens"], 1)
+        self.assertGreater(chat["prompt_tokens"], 10)
+        self.assertNotEqual(chat["prompt_tokens"], system["prompt_tokens"])
+
+    def test_special_tokens_in_text(self):
+        """What a user spells like a special token stays text: several tokens, not one."""
+        plain = json.loads(self.ok(*GREEDY, "-p", "a b", "-n", "1", "--json").stdout)
+        spelled = json.loads(self.ok(*GREEDY, "-p", "a <|im_end|> b", "-n", "1", "--json").stdout)
+        self.assertGreater(spelled["prompt_tokens"], plain["prompt_tokens"] + 3)
+
+    def test_limits(self):
+        result = self.ok(*GREEDY, "--raw", "-p", "1 2 3 4 5 6", "-c", "16", "-n", "-1", "--ignore-eos")
+        self.assertIn("the context is full", result.err)
+        self.refused(*GREEDY, "--raw", "-p", "1 2 3 4 5 6", "-c", "4", says=["11 tokens", "4 tokens"])
+        self.refused(*GREEDY, "-p", "x", "-c", "1000000", says=["1000000", "8192"])
+        length = json.loads(self.ok(*GREEDY, "--raw", "-p", "1 2 3", "--json", "-n", "3").stdout)
+        self.assertEqual((length["finish_reason"], length["generated_tokens"]), ("length", 3))
+        full = self.ok(*GREEDY, "--raw", "-p", "1, 2, 3, 4", "-n", "12").stdout.decode()
+        stop = self.ok(*GREEDY, "--raw", "-p", "1, 2, 3, 4", "-n", "12", "-r", full[4:6])
+        self.assertEqual(stop.stdout.decode(), full[:full.index(full[4:6])])
+        self.assertIn("| stop]", stop.err)
+
+    def test_threads(self):
+        texts = {self.ok(*GREEDY, "-p", "Count to nine.", "-n", "16", "-t", t, "-b", b).stdout
+                 for t, b in (("1", "512"), ("2", "7"), ("4", "1"))}
+        self.assertEqual(len(texts), 1)
+
+    def test_any_bytes(self):
+        self.ok(*GREEDY, "--raw", "-n", "2", stdin=b"\xff\x00\xfe caf\xc3")
+        self.refused(*GREEDY, "-n", "2", stdin=b"a\x00b", says=["zero byte"])
+        self.refused(*GREEDY, "-n", "2", stdin=b"a\xffb", says=["not UTF-8 at byte 1"])
+
+    def test_full_disk(self):
+        with open("/dev/full", "wb") as full:
+            r = subprocess.run([BRISK, *GREEDY, "-p", "Hi", "-n", "4"], stdout=full, timeout=60,
+                               stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn(b"cannot write the output", r.stderr)
+
+    def test_interrupt(self):
+        with subprocess.Popen([BRISK, *GREEDY, "--raw", "--ignore-eos", "-n", "-1", "-p", "Once"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as p:
+            p.stdout.read(5)
+            p.send_signal(signal.SIGINT)
+            _, err = p.communicate(timeout=60)
+        self.assertEqual(p.returncode, 130)
+        self.assertIn(b"| cancelled]", err)
+
+
+class Bench(Case):
+    ARGS = ["bench", "-m", MODEL, "-p", "8,4", "-n", "2", "-pg", "4,2", "-r", "2"]
+
+    def test_json(self):
+        rows = json.loads(self.ok(*self.ARGS, "-o", "json").stdout)
+        tests = [(r["n_prompt"], r["n_gen"], r["n_depth"]) for r in rows]
+        self.assertEqual(tests, [(8, 0, 0), (4, 0, 0), (0, 2, 0), (4, 2, 0)])
+        for r in rows:
+            self.assertEqual(len(r["samples_ns"]), 2)
+            self.assertEqual(len(r["samples_ts"]), 2)
+            self.assertAlmostEqual(r["avg_ns"], sum(r["samples_ns"]) / 2, delta=1)
+            self.assertAlmostEqual(r["avg_ts"], sum(r["samples_ts"]) / 2, delta=r["avg_ts"] * 1e-4)
+            rate = (r["n_prompt"] + r["n_gen"]) * 1e9 / r["samples_ns"][0]
+            self.assertAlmostEqual(r["samples_ts"][0], rate, delta=rate * 1e-4)
+            self.assertEqual((r["n_batch"], r["n_ubatch"], r["backends"]), (2048, 512, "CPU"))
+            self.assertEqual(r["model_filename"], MODEL)
+            self.assertRegex(r["test_time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+
+    def test_other_formats(self):
+        args = ["bench", "-m", MODEL, "-p", "4", "-n", "0", "-r", "1", "-d", "0,3", "-b", "2", "-t", "1"]
+        lines = [json.loads(line) for line in self.ok(*args, "-o", "jsonl").stdout.splitlines()]
+        table = list(csv.DictReader(io.StringIO(self.ok(*args, "-o", "csv").stdout.decode())))
+        for rows in (lines, table):
+            self.assertEqual([str(r["n_depth"]) for r in rows], ["0", "3"])
+            self.assertEqual({str(r["n_threads"]) for r in rows}, {"1"})
+        self.assertEqual(set(lines[0]) - set(table[0]), {"samples_ns", "samples_ts"})
+        md = self.ok(*args).stdout.decode().splitlines()
+        self.assertIn("| n_batch |", md[0])
+        self.assertRegex(md[3], r"\| +pp4 @ d3 \| +[\d.]+ ± [\d.]+ \|$")
+        self.assertEqual({len(line) for line in md[:4]}, {len(md[0])})
+
+    def test_refused(self):
+        self.refused("bench", "-m", MODEL, "-p", "9000", "-n", "0", says=["9000", "8192"])
+
+
+class Eval(Case):
+    def test_perplexity(self):
+        text = self.ok("eval", "-m", MODEL, "-f", PROSE, "-c", "128").stdout.decode()
+        r = json.loads(self.ok("eval", "-m", MODEL, "-f", PROSE, "-c", "128", "--json").stdout)
+        self.assertEqual(r["tokens"] % 63, 0)
+        self.assertIn(f"{r['ppl']:.4f} +/- {r['ppl_error']:.5f}", text)
+        self.assertNotIn("compared", r)
+        self.refused("eval", "-m", MODEL, "-f", "-", stdin=b"too short", says=["tokens", "512"])
+
+    def test_tokens_and_reference(self):
+        with tempfile.TemporaryDirectory() as d:
+            ids, logits = os.path.join(d, "ids.json"), os.path.join(d, "logits.npy")
+            with open(ids, "w", encoding="ascii") as f:
+                json.dump([[504, 3575, 282, 260], [28, 1123, 30]], f)
+            saved = json.loads(self.ok("eval", "-m", MODEL, "--tokens", ids, "--save-logits", logits,
+                                       "--json").stdout)
+            self.assertEqual(saved["tokens"], 5)
+            self.assertEqual(os.path.getsize(logits), 128 + 7 * 49152 * 4)
+            against = ["eval", "-m", MODEL, "--tokens", ids, "--json", "--reference-logits", logits]
+            for args in (against, [*against[:-2], "--reference", MODEL]):
+                r = json.loads(self.ok(*args).stdout)
+                self.assertEqual((r["compared"], r["top_agreement"]), (7, 1))
+                self.assertLess(r["kl_max"], 1e-12)
+                self.assertAlmostEqual(r["ref_ppl"], r["ppl"])
+            with open(ids, "w", encoding="ascii") as f:
+                f.write("[1, 2]")
+            self.refused(*against, says=["7 rows", "give 2"])
+            for bad in ("", "[", "[1,]", "[1 2]", "[-1]", "[1.5]", "{}", "[[1],]", "[99999999999]",
+                        "[49152]", "[]", "[[1]] x", "null"):
+                with open(ids, "w", encoding="ascii") as f:
+                    f.write(bad)
+                result = brisk("eval", "-m", MODEL, "--tokens", ids)
+                self.assertEqual((result.returncode, result.stdout), (1, b""), bad)
+                self.assertRegex(result.err, r"^brisk: [^\n]+\n$")
+            self.refused("eval", "-m", MODEL, "-f", PROSE, "--save-logits", "/no/such/x.npy", "-c", "64",
+                         says=["/no/such/x.npy"])
+            self.assertEqual(sorted(os.listdir(d)), ["ids.json", "logits.npy"])
+
+
+class Terminal(Case):
+    """The chat in a pseudo-terminal, typed at."""
+
+    def start(self, *args, env=None):
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.environ.update({"TERM": "xterm", **(env or {})})
+            os.execv(BRISK, [BRISK, *args])
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
+        self.addCleanup(os.close, fd)
+        self.pid, self.fd, self.seen = pid, fd, ""
+        return fd
+
+    def until(self, pattern, timeout=60):
+        """Reads until the new output matches; returns it."""
+        end = time.time() + timeout
+        while not re.search(pattern, self.seen):
+            if time.time() > end or not select.select([self.fd], [], [], end - time.time())[0]:
+                os.kill(self.pid, signal.SIGKILL)
+                self.fail(f"no {pattern!r} in {self.seen!r}")
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:
+                data = b""
+            if not data:
+                self.fail(f"it ended without {pattern!r}: {self.seen!r}")
+            self.seen += data.decode("utf-8", "replace")
+        seen, self.seen = self.seen, ""
+        return seen
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def ended(self, timeout=30):
+        end = time.time() + timeout
+        while time.time() < end:
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    os.read(self.fd, 65536)
+                except OSError:
+                    pass
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+        os.kill(self.pid, signal.SIGKILL)
+        return self.fail("it did not end")
+
+    def chat(self, term):
+        self.start(*GREEDY, "-n", "24", env={"TERM": term})
+        self.until(r"/help")
+        self.until(r"> ")
+        self.type("Name a colour.\r")
+        answer = self.until(r"tok/s[^\n]*\n")
+        self.assertIn("Name a colour.", answer)
+        self.type("And another one?\r")
+        self.assertRegex(self.until(r"tok/s[^\n]*\n"), r"\(\d+ kept\)")
+        self.type("/stats\r")
+        self.until(r"of 8192 tokens of context")
+        self.type("/clear\r")
+        self.until("a new conversation")
+        self.type("/nonsense\r")
+        self.until("no such command")
+        self.type("one\\\rtwo\r")
+        self.assertNotIn("kept", self.until(r"tok/s[^\n]*\n").split("[")[-1])
+
+    def test_chat(self):
+        for term in ("xterm", "dumb"):
+            with self.subTest(term=term):
+                self.chat(term)
+                self.until("> ")
+                self.type("\x04")
+                self.assertEqual(self.ended(), 0)
+
+    def test_bye(self):
+        self.start(*GREEDY)
+        self.until("> ")
+        self.type("/bye\r")
+        self.assertEqual(self.ended(), 0)
+
+    def test_interrupt(self):
+        for term in ("xterm", "dumb"):
+            with self.subTest(term=term):
+                self.start(*GREEDY, "--ignore-eos", env={"TERM": term})
+                self.until("> ")
+                self.type("Tell me a very long story.\r")
+                self.until(r"story\.\s+\S+ \S+ \S+ ")
+                self.type("\x03")
+                self.until(r"cancelled\]")
+                self.until("> ")
+                self.type("half a line")
+                self.until("half a line")
+                self.type("\x03")
+                self.until("> ")
+                self.type("Hello?\r")
+                self.until(r"Hello\?\s+\S+ ")
+                self.type("\x03")
+                self.until(r"cancelled\]")
+                self.until("> ")
+                self.type("\x03")
+                self.assertEqual(self.ended(), 0)
+
+    def test_no_control_bytes(self):
+        """Text of a hot model through a terminal: only newline and tab, and those of the editing."""
+        self.start("run", "-m", MODEL, "--raw", "-p", "\x1b[31m\x1b]0;title\x07", "--temp", "50",
+                   "--top-k", "0", "--top-p", "1", "--min-p", "0", "-n", "200", "--ignore-eos",
+                   "-s", "1", "--color", "never")
+        text = self.until(r"tok/s[^\n]*\n").replace("\r\n", "\n")
+        self.assertIsNone(CONTROL.search(text), repr(text))
+
+    def test_color(self):
+        for color, wanted in (("always", True), ("never", False), ("auto", True)):
+            self.start(*GREEDY, "-p", "Hi", "-n", "2", "--color", color)
+            self.assertEqual("\x1b[2m" in self.until(r"tok/s[^\n]*\n"), wanted, color)
+        self.start(*GREEDY, "-p", "Hi", "-n", "2", env={"NO_COLOR": "1"})
+        self.assertNotIn("\x1b", self.until(r"tok/s[^\n]*\n"))
+
+
+if __name__ == "__main__":
+    if not os.path.isfile(MODEL):
+        sys.exit("BRISK_TEST_MODEL must name the default model's file (brisk pull)")
+    unittest.main()
