@@ -42,6 +42,7 @@ def arguments():
     p.add_argument("--all", action="store_true")
     p.add_argument("--quality", action="store_true")
     p.add_argument("--truth", action="store_true")
+    p.add_argument("--truth-python", default="build/venv/bin/python")
     p.add_argument("--smoke", action="store_true")
     p.add_argument("--json")
     p.add_argument("--markdown", action="store_true")

@@ -6,7 +6,7 @@ import subprocess
 
 # Instruction sets that some engine has kernels for, as the kernel spells them.
 ISA_FLAGS = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni",
-             "avx512_vbmi", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16")
+             "avx512vbmi", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16")
 
 
 def read(path):

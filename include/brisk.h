@@ -136,8 +136,8 @@ void brisk_free(void *memory);
 /* ---- Session: a sequence of tokens and what the model remembers of it ----------------------- */
 
 typedef struct brisk_session_options {
-    int context;    /* most tokens; 0: what the model was trained for */
-    int batch_size; /* prompt tokens per pass over the weights; 0: 512 */
+    int context;    /* most tokens, at most (and with 0) what the model was trained for */
+    int batch_size; /* prompt tokens per pass over the weights, 1..8192; 0: 512 */
 } brisk_session_options;
 
 void brisk_session_options_default(brisk_session_options *options);
@@ -199,9 +199,9 @@ void brisk_sampling_default(brisk_sampling *sampling);
 
 typedef struct brisk_generate_options {
     brisk_sampling sampling;
-    int max_tokens;              /* -1: until an end token or the context is full */
-    bool ignore_end;             /* go on after end tokens */
-    const char *const *stop;     /* texts that end the answer and are not part of it */
+    int max_tokens;          /* -1: until an end token or the context is full */
+    bool ignore_end;         /* go on after end tokens */
+    const char *const *stop; /* texts that end the answer and are not part of it */
     size_t n_stop;
     const volatile bool *cancel; /* polled between tokens and prompt passes; may be NULL */
 } brisk_generate_options;
@@ -217,20 +217,24 @@ typedef enum brisk_finish {
 } brisk_finish;
 
 typedef struct brisk_stats {
-    size_t prompt_tokens;    /* all tokens before the answer */
-    size_t cached_tokens;    /* of these, kept from before */
+    size_t prompt_tokens; /* all tokens before the answer */
+    size_t cached_tokens; /* of these, kept from before */
     size_t generated_tokens;
-    double prompt_ms;        /* computing prompt_tokens - cached_tokens */
-    double first_token_ms;   /* from the call to the first token's text */
-    double decode_ms;        /* from the first token to the last */
+    double prompt_ms;      /* computing prompt_tokens - cached_tokens */
+    double first_token_ms; /* from the call to the first token's text */
+    double decode_ms;      /* from the first token to the last */
     brisk_finish finish;
 } brisk_stats;
 
-/* Called with whole UTF-8 characters as they come; return false to stop. */
+/* Called with whole UTF-8 characters as they come, never with none; token is the one that completed
+ * them. What may be the beginning of a stop text is held back until that is known. Control tokens
+ * have no text. Return false to stop. */
 typedef bool (*brisk_text_fn)(const char *text, size_t len, brisk_token token, void *user);
 
 /* Computes what is pending, then samples until something ends it. The tokens of the answer stay in
- * the session (an end token included). stats may be NULL. */
+ * the session (an end token included). on_text and stats may be NULL. Being cancelled is a finish,
+ * not an error. INVALID (an option out of range, nothing to continue), FORMAT (logits that are all
+ * NaN), NOMEM. */
 brisk_status brisk_generate(brisk_session *session, const brisk_generate_options *options,
                             brisk_text_fn on_text, void *user, brisk_stats *stats,
                             brisk_error *err);

@@ -21,12 +21,12 @@ const char *brisk_cpu_name(char *name, size_t cap);
 
 /* As llama-bench: random tokens, no sampling, memory emptied before each repetition. */
 typedef struct brisk_bench_test {
-    int n_prompt;    /* tokens processed together; 0: none */
-    int n_gen;       /* then tokens decoded one at a time; 0: none */
-    int n_depth;     /* tokens in memory beforehand, not timed */
-    int batch_size;  /* tokens per pass, 1..8192; 0: 512 */
-    int repetitions; /* 1..1000 */
-    bool warm_up;    /* one more run beforehand, not counted */
+    int n_prompt;                /* tokens processed together; 0: none */
+    int n_gen;                   /* then tokens decoded one at a time; 0: none */
+    int n_depth;                 /* tokens in memory beforehand, not timed */
+    int batch_size;              /* tokens per pass, 1..8192; 0: 512 */
+    int repetitions;             /* 1..1000 */
+    bool warm_up;                /* one more run beforehand, not counted */
     const volatile bool *cancel; /* polled between passes; may be NULL */
 } brisk_bench_test;
 

@@ -63,8 +63,8 @@ static const bk_tokenizer *tokenizer(const brisk_model *model) {
 }
 
 BK_API brisk_status brisk_tokenize(const brisk_model *model, const char *text, size_t len,
-                                   bool add_bos, bool parse_special, brisk_token *tokens, size_t cap,
-                                   size_t *n, brisk_error *err) {
+                                   bool add_bos, bool parse_special, brisk_token *tokens,
+                                   size_t cap, size_t *n, brisk_error *err) {
     if (!model) return bk_api_null("model", err);
     if (!text && len > 0) return bk_api_null("text", err);
     if (!n || (!tokens && cap > 0)) return bk_api_null(n ? "tokens" : "n", err);
@@ -82,7 +82,8 @@ BK_API brisk_status brisk_tokenize(const brisk_model *model, const char *text, s
         memcpy(tokens, ids.data, bk_min_size(ids.len, cap) * sizeof *tokens);
     }
     if (!st && ids.len > cap) {
-        st = bk_fail(&e, BK_ERR_LIMIT, "the text has %zu tokens, there is room for %zu", ids.len, cap);
+        st = bk_fail(&e, BK_ERR_LIMIT, "the text has %zu tokens, there is room for %zu", ids.len,
+                     cap);
     }
     bk_ids_free(&ids);
     return bk_api_result(st, &e, err);
@@ -121,11 +122,12 @@ BK_API brisk_status brisk_chat_render(const brisk_model *model, const brisk_chat
     bk_rendered r = {0};
     bk_error e;
     bk_chat_message *m = bk_api_messages(messages, n_messages);
-    bk_status st = m ? bk_chat_render(bk_api_cmodel(model), m, n_messages, add_generation_prompt, &r,
-                                      &e)
-                     : bk_fail(&e, BK_ERR_NOMEM, "no memory for the messages");
+    bk_status st =
+        m ? bk_chat_render(bk_api_cmodel(model), m, n_messages, add_generation_prompt, &r, &e)
+          : bk_fail(&e, BK_ERR_NOMEM, "no memory for the messages");
     bk_free(m);
-    if (!st && !bk_buf_reserve(&r.text, 1)) st = bk_fail(&e, BK_ERR_NOMEM, "no memory for the text");
+    if (!st && !bk_buf_reserve(&r.text, 1))
+        st = bk_fail(&e, BK_ERR_NOMEM, "no memory for the text");
     if (!st) {
         r.text.data[r.text.len] = '\0';
         *text = r.text.data;

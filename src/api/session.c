@@ -12,7 +12,8 @@ BK_API brisk_status brisk_session_create(brisk_model *model, const brisk_session
     *session = NULL;
     if (!model) return bk_api_null("model", err);
     bk_session_options o = {0};
-    if (options) o = (bk_session_options){.context = options->context, .batch = options->batch_size};
+    if (options)
+        o = (bk_session_options){.context = options->context, .batch = options->batch_size};
     bk_error e;
     bk_session *s = NULL;
     bk_status st = bk_session_create(bk_api_model(model), &o, &s, &e);
@@ -60,8 +61,8 @@ BK_API uint64_t brisk_session_memory(const brisk_session *session) {
     return bk_session_kv_bytes(bk_api_csession(session));
 }
 
-BK_API brisk_status brisk_session_append(brisk_session *session, const brisk_token *tokens, size_t n,
-                                         brisk_error *err) {
+BK_API brisk_status brisk_session_append(brisk_session *session, const brisk_token *tokens,
+                                         size_t n, brisk_error *err) {
     if (!session) return bk_api_null("session", err);
     if (!tokens && n > 0) return bk_api_null("tokens", err);
     bk_error e;

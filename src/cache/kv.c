@@ -68,7 +68,7 @@ void bk_kv_pool_unref(bk_kv_pool **pool) {
 
 size_t bk_kv_pool_bytes(const bk_kv_pool *pool) { return atomic_load(&pool->bytes); }
 
-static page *page_create(bk_kv_pool *pool, int group, bk_error *err) {
+static bk_status page_create(bk_kv_pool *pool, int group, page **out, bk_error *err) {
     size_t bytes = pool->page_bytes[group];
     size_t held = atomic_fetch_add(&pool->bytes, bytes) + bytes;
     bool fits = !pool->limit_bytes || held <= pool->limit_bytes;
@@ -78,14 +78,13 @@ static page *page_create(bk_kv_pool *pool, int group, bk_error *err) {
         bk_free(p);
         atomic_fetch_sub(&pool->bytes, bytes);
         if (!fits)
-            bk_fail(err, BK_ERR_LIMIT, "KV memory: %zu bytes wanted, the limit is %zu", held,
-                    pool->limit_bytes);
-        else
-            bk_fail(err, BK_ERR_NOMEM, "no memory for a KV page of %zu bytes", bytes);
-        return NULL;
+            return bk_fail(err, BK_ERR_LIMIT, "KV memory: %zu bytes wanted, the limit is %zu", held,
+                           pool->limit_bytes);
+        return bk_fail(err, BK_ERR_NOMEM, "no memory for a KV page of %zu bytes", bytes);
     }
     atomic_init(&p->refs, 1);
-    return p;
+    *out = p;
+    return BK_OK;
 }
 
 static void page_unref(bk_kv_pool *pool, int group, page *p) {
@@ -121,13 +120,17 @@ static void table_cut(bk_kv *kv, int group, size_t n) {
     t->dropped = bk_min_size(t->dropped, t->n);
 }
 
+/* The first page that a sequence of `len` positions still needs: the next position, len, sees from
+ * len - window + 1 on. */
+static size_t first_needed(const bk_kv_pool *pool, int group, size_t len) {
+    size_t window = (size_t)pool->shape.group[group].window;
+    return window && len + 1 > window ? (len + 1 - window) / BK_PAGE_TOKENS : 0;
+}
+
 /* Gives back pages that no future position can see. */
 static void drop_left(bk_kv *kv, int group) {
     table *t = &kv->tables[group];
-    size_t window = (size_t)kv->pool->shape.group[group].window;
-    if (!window || kv->len + 1 < window) return;
-    /* The next position, len, sees from len - window + 1 on. */
-    size_t keep = (kv->len + 1 - window) / BK_PAGE_TOKENS;
+    size_t keep = first_needed(kv->pool, group, kv->len);
     for (; t->dropped < keep && t->dropped < t->n; t->dropped++) {
         page_unref(kv->pool, group, t->pages[t->dropped]);
         table_set(t, t->dropped, NULL);
@@ -176,8 +179,9 @@ size_t bk_kv_bytes(const bk_kv *kv) {
 static bk_status make_private(bk_kv *kv, int group, size_t i, bk_error *err) {
     table *t = &kv->tables[group];
     if (i >= t->n || !t->pages[i] || atomic_load(&t->pages[i]->refs) == 1) return BK_OK;
-    page *copy = page_create(kv->pool, group, err);
-    if (!copy) return BK_ERR_NOMEM;
+    page *copy = NULL;
+    bk_status status = page_create(kv->pool, group, &copy, err);
+    if (status != BK_OK) return status;
     bk_device *d = kv->pool->device;
     d->ops->page_copy(d, copy->memory, t->pages[i]->memory, kv->pool->page_bytes[group]);
     page_unref(kv->pool, group, t->pages[i]);
@@ -187,19 +191,21 @@ static bk_status make_private(bk_kv *kv, int group, size_t i, bk_error *err) {
 
 static bk_status reserve_group(bk_kv *kv, int group, size_t n, bk_error *err) {
     table *t = &kv->tables[group];
-    size_t pages = bk_div_up(kv->len + n, BK_PAGE_TOKENS), before = t->n;
+    size_t pages = bk_div_up(kv->len + n, BK_PAGE_TOKENS);
     if (!table_reserve(t, pages)) return bk_fail(err, BK_ERR_NOMEM, "no memory for a page table");
     bk_status status = make_private(kv, group, kv->len / BK_PAGE_TOKENS, err);
     while (status == BK_OK && t->n < pages) {
-        page *p = page_create(kv->pool, group, err);
-        if (!p) {
-            status = BK_ERR_NOMEM;
-            break;
-        }
-        table_set(t, t->n++, p);
+        page *p = NULL;
+        status = page_create(kv->pool, group, &p, err);
+        if (status == BK_OK) table_set(t, t->n++, p);
     }
-    if (status != BK_OK) table_cut(kv, group, before);
-    return status != BK_OK && err ? err->code : status;
+    return status;
+}
+
+/* Gives back what was reserved beyond the length. */
+static void cut_reserved(bk_kv *kv) {
+    for (int g = 0; g < kv->pool->shape.n_groups; g++)
+        table_cut(kv, g, bk_div_up(kv->len, BK_PAGE_TOKENS));
 }
 
 bk_status bk_kv_reserve(bk_kv *kv, size_t n, bk_error *err) {
@@ -208,11 +214,11 @@ bk_status bk_kv_reserve(bk_kv *kv, size_t n, bk_error *err) {
         return bk_fail(err, BK_ERR_LIMIT, "%zu tokens and %zu more do not fit the context of %zu",
                        kv->len, n, max);
     if (n == 0) return BK_OK;
-    for (int g = 0; g < kv->pool->shape.n_groups; g++) {
-        bk_status status = reserve_group(kv, g, n, err);
-        if (status != BK_OK) return status;
-    }
-    return BK_OK;
+    bk_status status = BK_OK;
+    for (int g = 0; status == BK_OK && g < kv->pool->shape.n_groups; g++)
+        status = reserve_group(kv, g, n, err);
+    if (status != BK_OK) cut_reserved(kv);
+    return status;
 }
 
 void bk_kv_commit(bk_kv *kv, size_t n) {
@@ -223,18 +229,15 @@ void bk_kv_commit(bk_kv *kv, size_t n) {
 bk_status bk_kv_truncate(bk_kv *kv, size_t n, bk_error *err) {
     if (n > kv->len)
         return bk_fail(err, BK_ERR_INVALID, "cannot keep %zu of %zu tokens", n, kv->len);
-    if (n < kv->len && kv->state)
+    if (n > 0 && n < kv->len && kv->state)
         return bk_fail(err, BK_ERR_LIMIT, "a recurrent state cannot be cut back to %zu tokens", n);
-    for (int g = 0; g < kv->pool->shape.n_groups; g++) {
-        size_t window = (size_t)kv->pool->shape.group[g].window;
-        size_t first = window && n + 1 > window ? (n + 1 - window) / BK_PAGE_TOKENS : 0;
-        if (n > 0 && kv->tables[g].dropped > first)
+    for (int g = 0; n > 0 && g < kv->pool->shape.n_groups; g++)
+        if (kv->tables[g].dropped > first_needed(kv->pool, g, n))
             return bk_fail(err, BK_ERR_LIMIT,
                            "the window has moved past what the first %zu tokens need", n);
-    }
     kv->len = n;
-    for (int g = 0; g < kv->pool->shape.n_groups; g++)
-        table_cut(kv, g, bk_div_up(n, BK_PAGE_TOKENS));
+    cut_reserved(kv);
+    if (n == 0 && kv->state) memset(kv->state, 0, kv->pool->shape.state_bytes);
     return BK_OK;
 }
 
@@ -244,15 +247,17 @@ bk_status bk_kv_fork(const bk_kv *kv, bk_kv **out, bk_error *err) {
     for (int g = 0; g < kv->pool->shape.n_groups; g++) {
         const table *from = &kv->tables[g];
         table *to = &(*out)->tables[g];
-        if (!table_reserve(to, from->n)) {
+        /* Pages reserved beyond the length will be written: they are not shared. */
+        size_t n = bk_min_size(from->n, bk_div_up(kv->len, BK_PAGE_TOKENS));
+        if (!table_reserve(to, n)) {
             bk_kv_destroy(out);
             return bk_fail(err, BK_ERR_NOMEM, "no memory for a page table");
         }
-        for (size_t i = 0; i < from->n; i++) {
+        for (size_t i = 0; i < n; i++) {
             if (from->pages[i]) atomic_fetch_add(&from->pages[i]->refs, 1);
             table_set(to, i, from->pages[i]);
         }
-        to->n = from->n;
+        to->n = n;
         to->dropped = from->dropped;
     }
     if (kv->state) memcpy((*out)->state, kv->state, kv->pool->shape.state_bytes);
@@ -292,10 +297,21 @@ static export_header header_of(const bk_kv *kv, size_t begin, size_t end) {
     return h;
 }
 
-bk_status bk_kv_export(const bk_kv *kv, size_t begin, size_t end, bk_buf *out, bk_error *err) {
-    if (begin > end || end > kv->len || begin % BK_PAGE_TOKENS)
+static bk_status check_export(const bk_kv *kv, size_t begin, size_t end, bk_error *err) {
+    /* A state is of all positions. */
+    if (begin > end || end > kv->len || begin % BK_PAGE_TOKENS || (kv->state && end != kv->len))
         return bk_fail(err, BK_ERR_INVALID, "export of [%zu, %zu) of %zu tokens", begin, end,
                        kv->len);
+    for (int g = 0; g < kv->pool->shape.n_groups; g++)
+        if (end > begin && kv->tables[g].dropped > first_needed(kv->pool, g, end))
+            return bk_fail(err, BK_ERR_LIMIT,
+                           "the window has moved past what the first %zu tokens need", end);
+    return BK_OK;
+}
+
+bk_status bk_kv_export(const bk_kv *kv, size_t begin, size_t end, bk_buf *out, bk_error *err) {
+    bk_status status = check_export(kv, begin, end, err);
+    if (status != BK_OK) return status;
     export_header h = header_of(kv, begin, end);
     bk_device *d = kv->pool->device;
     bk_buf_append(out, &h, sizeof h);
@@ -315,25 +331,26 @@ bk_status bk_kv_export(const bk_kv *kv, size_t begin, size_t end, bk_buf *out, b
                        : BK_OK;
 }
 
-/* One page out of the data; *data and *len move on. */
-static bk_status import_page(bk_kv *kv, int group, size_t i, const uint8_t **data, size_t *len,
-                             bk_error *err) {
+/* One page out of the data; *data and *len move on. A page may be absent when a sequence of `end`
+ * positions no longer needs it. */
+static bk_status import_page(bk_kv *kv, int group, size_t i, size_t end, const uint8_t **data,
+                             size_t *len, bk_error *err) {
     size_t bytes = kv->pool->page_bytes[group];
+    table *t = &kv->tables[group];
     bk_device *d = kv->pool->device;
     if (*len < 1) return bk_fail(err, BK_ERR_FORMAT, "exported positions end early");
-    bool present = **data != 0;
+    uint8_t present = **data;
     *data += 1, *len -= 1;
-    if (!present) {
-        table *t = &kv->tables[group];
-        if (!kv->pool->shape.group[group].window || i != t->dropped)
+    if (present == 0) {
+        if (i >= first_needed(kv->pool, group, end))
             return bk_fail(err, BK_ERR_FORMAT, "exported positions lack page %zu", i);
         page_unref(kv->pool, group, t->pages[i]);
         table_set(t, i, NULL);
-        t->dropped = i + 1;
         return BK_OK;
     }
-    if (*len < bytes) return bk_fail(err, BK_ERR_FORMAT, "exported positions end early");
-    d->ops->page_write(d, kv->tables[group].memory[i], 0, *data, bytes);
+    if (present != 1 || *len < bytes)
+        return bk_fail(err, BK_ERR_FORMAT, "exported positions are damaged at page %zu", i);
+    d->ops->page_write(d, t->memory[i], 0, *data, bytes);
     *data += bytes, *len -= bytes;
     return BK_OK;
 }
@@ -343,7 +360,7 @@ static bk_status import_pages(bk_kv *kv, const export_header *h, const uint8_t *
     size_t first = h->begin / BK_PAGE_TOKENS, end = bk_div_up(h->end, BK_PAGE_TOKENS);
     for (int g = 0; g < kv->pool->shape.n_groups; g++) {
         for (size_t i = first; i < end; i++) {
-            bk_status status = import_page(kv, g, i, &data, &len, err);
+            bk_status status = import_page(kv, g, i, h->end, &data, &len, err);
             if (status != BK_OK) return status;
         }
     }
@@ -368,11 +385,9 @@ bk_status bk_kv_import(bk_kv *kv, const void *data, size_t len, bk_error *err) {
     bk_status status = bk_kv_reserve(kv, h.end - h.begin, err);
     if (status == BK_OK)
         status = import_pages(kv, &h, (const uint8_t *)data + sizeof h, len - sizeof h, err);
-    if (status != BK_OK) {
-        for (int g = 0; g < kv->pool->shape.n_groups; g++)
-            table_cut(kv, g, bk_div_up(kv->len, BK_PAGE_TOKENS));
-        return status;
-    }
-    kv->len = h.end;
-    return BK_OK;
+    if (status == BK_OK)
+        bk_kv_commit(kv, h.end - h.begin);
+    else
+        cut_reserved(kv);
+    return status;
 }

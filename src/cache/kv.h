@@ -50,7 +50,8 @@ bk_status bk_kv_reserve(bk_kv *kv, size_t n, bk_error *err);
 void bk_kv_commit(bk_kv *kv, size_t n);
 
 /* Keeps the first n positions. INVALID when n is above the length, LIMIT when a window has already
- * dropped positions that n needs (start again from 0 or from a snapshot). */
+ * dropped positions that n needs, or when there is a recurrent state and n is neither the length nor
+ * 0 (start again from 0 or from a snapshot). */
 bk_status bk_kv_truncate(bk_kv *kv, size_t n, bk_error *err);
 
 /* A copy that shares all pages. */
@@ -63,7 +64,10 @@ void *const *bk_kv_table(const bk_kv *kv, int group, size_t *n);
 void *bk_kv_state(const bk_kv *kv);
 
 /* Serialised positions [begin, end), begin a multiple of the page: for snapshots, disk, other ranks.
- * import appends to a sequence whose length is `begin`; the data is checked against the shape. */
+ * A recurrent state is exported with the whole sequence only (INVALID); LIMIT when a window has
+ * dropped positions that a sequence of `end` needs.
+ * import appends to a sequence whose length is `begin`; the data is checked against the shape (FORMAT,
+ * LIMIT, NOMEM: the sequence is as it was). */
 bk_status bk_kv_export(const bk_kv *kv, size_t begin, size_t end, bk_buf *out, bk_error *err);
 bk_status bk_kv_import(bk_kv *kv, const void *data, size_t len, bk_error *err);
 

@@ -22,7 +22,8 @@ typedef struct fields {
     size_t n;
 } fields;
 
-static BK_PRINTF(4, 5) void add(fields *all, const char *name, field_kind kind, const char *fmt, ...) {
+static BK_PRINTF(4, 5) void add(fields *all, const char *name, field_kind kind, const char *fmt,
+                                ...) {
     if (all->n == FIELDS_MAX) return;
     field *f = &all->f[all->n++];
     f->name = name;
@@ -38,8 +39,8 @@ static const char *model_type(const brisk_model_info *i, char *out, size_t cap) 
     double n = (double)i->n_params;
     const char *unit = n >= 999.5e6 ? "B" : n >= 999.5e3 ? "M" : "K";
     n /= n >= 999.5e6 ? 1e9 : n >= 999.5e3 ? 1e6 : 1e3;
-    snprintf(out, cap, n < 99.5 && *unit == 'B' ? "%s %.2g%s %s" : "%s %.0f%s %s", i->architecture, n,
-             unit, i->quantization);
+    snprintf(out, cap, n < 99.5 && *unit == 'B' ? "%s %.2g%s %s" : "%s %.0f%s %s", i->architecture,
+             n, unit, i->quantization);
     return out;
 }
 
@@ -132,11 +133,13 @@ static const char *test_name(const bench_row *r, char *out, size_t cap) {
 
 static void print_md(const bench_output *o, const bench_row *r) {
     if (o->rows == 0) {
-        printf("| %-30s | %10s | %10s | %-10s | %7s |", "model", "size", "params", "backend", "threads");
+        printf("| %-30s | %10s | %10s | %-10s | %7s |", "model", "size", "params", "backend",
+               "threads");
         if (o->show_batch) printf(" %7s |", "n_batch");
         if (o->show_ubatch) printf(" %8s |", "n_ubatch");
         printf(" %15s | %20s |\n", "test", "t/s");
-        printf("| ------------------------------ | ---------: | ---------: | ---------- | ------: |");
+        printf(
+            "| ------------------------------ | ---------: | ---------: | ---------- | ------: |");
         if (o->show_batch) printf(" ------: |");
         if (o->show_ubatch) printf(" -------: |");
         printf(" --------------: | -------------------: |\n");

@@ -22,12 +22,13 @@ typedef struct bench {
 
 static bool parse(bench *b, int argc, char **argv, int *status) {
     const opt_spec specs[] = {
-        {"-m --model", "PATH|NAME", "model file, or name of a fetched one; may be repeated", OPT_STRS,
-         &b->models, 0, 0},
-        {"-p --n-prompt", "N,...", "prompt tokens processed together (512)", OPT_INTS, &b->n_prompt, 0,
-         1e8},
+        {"-m --model", "PATH|NAME", "model file, or name of a fetched one; may be repeated",
+         OPT_STRS, &b->models, 0, 0},
+        {"-p --n-prompt", "N,...", "prompt tokens processed together (512)", OPT_INTS, &b->n_prompt,
+         0, 1e8},
         {"-n --n-gen", "N,...", "tokens decoded one at a time (128)", OPT_INTS, &b->n_gen, 0, 1e8},
-        {"-pg", "P,N", "P prompt tokens, then N decoded; may be repeated", OPT_STRS, &b->pairs, 0, 0},
+        {"-pg", "P,N", "P prompt tokens, then N decoded; may be repeated", OPT_STRS, &b->pairs, 0,
+         0},
         {"-d --n-depth", "N,...", "tokens in memory beforehand (0)", OPT_INTS, &b->depth, 0, 1e8},
         {"-b --batch-size", "N,...", "logical batch (2048)", OPT_INTS, &b->batch, 1, 1e6},
         {"-ub --ubatch-size", "N,...", "tokens per pass (512)", OPT_INTS, &b->ubatch, 1, 8192},
@@ -39,8 +40,9 @@ static bool parse(bench *b, int argc, char **argv, int *status) {
     };
     const opt_table table = {.verb = "bench",
                              .usage = "usage: brisk bench [-m MODEL] [options]",
-                             .about = "Measures prompt and decode speed, as llama-bench does. Lists "
-                                      "are 1,2,4 or 2-8+2 or 1-8*2.",
+                             .about =
+                                 "Measures prompt and decode speed, as llama-bench does. Lists "
+                                 "are 1,2,4 or 2-8+2 or 1-8*2.",
                              .specs = specs,
                              .n_specs = BK_ARRAY_LEN(specs)};
     return cli_options(&table, argc, argv, status);
@@ -53,7 +55,8 @@ static bool parse_pair(const char *text, int *n_prompt, int *n_gen) {
     if (!comma || (size_t)(comma - text) >= sizeof first) return false;
     memcpy(first, text, (size_t)(comma - text));
     first[comma - text] = '\0';
-    if (!opt_number(first, 0, 100000000, &p) || !opt_number(comma + 1, 0, 100000000, &g)) return false;
+    if (!opt_number(first, 0, 100000000, &p) || !opt_number(comma + 1, 0, 100000000, &g))
+        return false;
     *n_prompt = (int)p;
     *n_gen = (int)g;
     return true;

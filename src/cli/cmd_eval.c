@@ -135,7 +135,8 @@ static brisk_status evaluate(eval *e, brisk_eval_result *result, brisk_error *er
 
 static void print_text(const brisk_eval_result *r) {
     if (r->tokens > 0) {
-        printf("perplexity      %.4f +/- %.5f  (%zu tokens scored)\n", r->ppl, r->ppl_error, r->tokens);
+        printf("perplexity      %.4f +/- %.5f  (%zu tokens scored)\n", r->ppl, r->ppl_error,
+               r->tokens);
     }
     if (r->compared == 0) return;
     if (r->tokens > 0) printf("of the reference %.4f\n", r->ref_ppl);
@@ -204,17 +205,19 @@ static int go(eval *e) {
 int cmd_eval(int argc, char **argv) {
     eval e = {0};
     const opt_spec specs[] = {
-        {"-m --model", "PATH|NAME", "model file, or name of a fetched one", OPT_STR, &e.model_name, 0, 0},
+        {"-m --model", "PATH|NAME", "model file, or name of a fetched one", OPT_STR, &e.model_name,
+         0, 0},
         {"-f --file", "PATH", "text to predict (- is standard input)", OPT_STR, &e.file, 0, 0},
-        {"--tokens", "PATH", "or token ids: a JSON list, or a list of lists", OPT_STR, &e.tokens, 0, 0},
+        {"--tokens", "PATH", "or token ids: a JSON list, or a list of lists", OPT_STR, &e.tokens, 0,
+         0},
         {"-c --ctx-size", "N", "tokens per window of the text (512)", OPT_INT, &e.context, 4, 1e8},
         {"--reference", "PATH|NAME", "compare with this model", OPT_STR, &e.reference_name, 0, 0},
         {"--reference-logits", "PATH", "compare with the rows of this .npy file", OPT_STR,
          &e.reference_logits, 0, 0},
         {"--save-logits", "PATH", "write the rows of logits to this .npy file", OPT_STR,
          &e.save_logits, 0, 0},
-        {"-t --threads", "N", "compute threads; 0: as many as there are cores", OPT_INT, &e.threads, 0,
-         256},
+        {"-t --threads", "N", "compute threads; 0: as many as there are cores", OPT_INT, &e.threads,
+         0, 256},
         {"--json", NULL, "one JSON object", OPT_FLAG, &e.json, 0, 0},
     };
     const opt_table table = {

@@ -70,8 +70,8 @@ int cmd_info(int argc, char **argv) {
     opt_strs rest = {0};
     const opt_spec specs[] = {
         {"-m --model", "PATH|NAME", "model file, or name of a fetched one", OPT_STR, &model, 0, 0},
-        {"--metadata", NULL, "read the header only, leave the weights unchecked", OPT_FLAG, &metadata,
-         0, 0},
+        {"--metadata", NULL, "read the header only, leave the weights unchecked", OPT_FLAG,
+         &metadata, 0, 0},
         {"--json", NULL, "one JSON object", OPT_FLAG, &json, 0, 0},
     };
     const opt_table table = {.verb = "info",

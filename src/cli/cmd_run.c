@@ -16,33 +16,33 @@ static bool parse(run *r, int argc, char **argv, int *status) {
          OPT_STR, &r->model_name, 0, 0},
         {"-p --prompt", "TEXT", "what to answer; without it: chat, or standard input", OPT_STR,
          &r->prompt, 0, 0},
-        {"-f --file", "PATH", "read the prompt from a file (- is standard input)", OPT_STR, &r->file, 0,
-         0},
-        {"-sys --system --system-prompt", "TEXT", "system message of the chat", OPT_STR, &r->system, 0,
-         0},
+        {"-f --file", "PATH", "read the prompt from a file (- is standard input)", OPT_STR,
+         &r->file, 0, 0},
+        {"-sys --system --system-prompt", "TEXT", "system message of the chat", OPT_STR, &r->system,
+         0, 0},
         {"-n --n-predict --predict", "N", "most tokens to generate; -1: until the end (raw: 128)",
          OPT_INT, &r->n_predict, -1, TOKENS_MAX},
         {"-c --ctx-size", "N", "context in tokens; 0: what the model was trained for", OPT_INT,
          &r->context, 0, TOKENS_MAX},
-        {"-t --threads", "N", "compute threads; 0: as many as there are cores", OPT_INT, &r->threads, 0,
-         256},
+        {"-t --threads", "N", "compute threads; 0: as many as there are cores", OPT_INT,
+         &r->threads, 0, 256},
         {"-b --batch-size", "N", "prompt tokens per pass (512)", OPT_INT, &r->batch, 1, 8192},
-        {"--temp --temperature", "T", "temperature; 0 is greedy (0.8)", OPT_FLOAT, &s->temperature, 0,
-         100},
+        {"--temp --temperature", "T", "temperature; 0 is greedy (0.8)", OPT_FLOAT, &s->temperature,
+         0, 100},
         {"--top-k", "K", "the K best tokens; 0: off (40)", OPT_INT, &s->top_k, 0, TOKENS_MAX},
         {"--top-p", "P", "the best that make up P; 1: off (0.95)", OPT_FLOAT, &s->top_p, 0, 1},
-        {"--min-p", "P", "at least P times as likely as the best; 0: off (0.05)", OPT_FLOAT, &s->min_p,
-         0, 1},
+        {"--min-p", "P", "at least P times as likely as the best; 0: off (0.05)", OPT_FLOAT,
+         &s->min_p, 0, 1},
         {"--repeat-penalty", "X", "divides logits of recent tokens; 1: off (1)", OPT_FLOAT,
          &s->repeat_penalty, 0.001, 100},
         {"--repeat-last-n", "N", "how far penalties look back; -1: all (64)", OPT_INT,
          &s->penalty_last_n, -1, TOKENS_MAX},
-        {"--presence-penalty", "X", "subtracted from tokens seen (0)", OPT_FLOAT, &s->presence_penalty,
-         -100, 100},
-        {"--frequency-penalty", "X", "subtracted per time seen (0)", OPT_FLOAT, &s->frequency_penalty,
-         -100, 100},
-        {"-s --seed", "N", "the same seed gives the same text; -1: random (-1)", OPT_SEED, &s->seed, 0,
-         0},
+        {"--presence-penalty", "X", "subtracted from tokens seen (0)", OPT_FLOAT,
+         &s->presence_penalty, -100, 100},
+        {"--frequency-penalty", "X", "subtracted per time seen (0)", OPT_FLOAT,
+         &s->frequency_penalty, -100, 100},
+        {"-s --seed", "N", "the same seed gives the same text; -1: random (-1)", OPT_SEED, &s->seed,
+         0, 0},
         {"-r --reverse-prompt --stop", "TEXT", "ends the answer, is not shown; may be repeated",
          OPT_STRS, &r->stop, 0, 0},
         {"--ignore-eos", NULL, "go on after end tokens", OPT_FLAG, &r->ignore_eos, 0, 0},
@@ -50,13 +50,14 @@ static bool parse(run *r, int argc, char **argv, int *status) {
         {"--json", NULL, "one JSON object with text, tokens and timings", OPT_FLAG, &r->json, 0, 0},
         {"-q --quiet", NULL, "no figures", OPT_FLAG, &r->quiet, 0, 0},
         {"-v --verbose", NULL, "also model, kernels and settings", OPT_FLAG, &r->verbose, 0, 0},
-        {"--color", "auto|always|never", "colour of prompt and figures (auto)", OPT_CHOICE, &r->color,
-         0, 0},
+        {"--color", "auto|always|never", "colour of prompt and figures (auto)", OPT_CHOICE,
+         &r->color, 0, 0},
     };
     const opt_table table = {.verb = "run",
                              .usage = "usage: brisk run [-m MODEL] [-p PROMPT] [options]",
-                             .about = "Answers a prompt; without one, chats. The text goes to stdout, "
-                                      "figures go to stderr.",
+                             .about =
+                                 "Answers a prompt; without one, chats. The text goes to stdout, "
+                                 "figures go to stderr.",
                              .specs = specs,
                              .n_specs = BK_ARRAY_LEN(specs)};
     return cli_options(&table, argc, argv, status);
@@ -73,7 +74,8 @@ static bool on_text(const char *text, size_t len, brisk_token token, void *user)
 
 static bool on_text_print(const char *text, size_t len, brisk_token token, void *user) {
     run *r = user;
-    if (!cli_put_text(stdout, r->out_terminal, text, len) || fflush(stdout) != 0) r->out_failed = true;
+    if (!cli_put_text(stdout, r->out_terminal, text, len) || fflush(stdout) != 0)
+        r->out_failed = true;
     return on_text(text, len, token, user) && !r->out_failed;
 }
 
@@ -104,7 +106,8 @@ static double prompt_rate(const brisk_stats *s) {
 
 /* Tokens after the first, over the time they took. */
 static double decode_rate(const brisk_stats *s) {
-    return s->generated_tokens > 1 ? per_second((double)(s->generated_tokens - 1), s->decode_ms) : 0;
+    return s->generated_tokens > 1 ? per_second((double)(s->generated_tokens - 1), s->decode_ms)
+                                   : 0;
 }
 
 static const char *finish_name(brisk_finish f) {
@@ -117,7 +120,8 @@ void run_print_figures(const run *r, const brisk_stats *s) {
     bool color = cli_colored(r->color, stderr);
     fprintf(stderr, "%s[%zu prompt", color ? "\033[2m" : "", s->prompt_tokens);
     if (s->cached_tokens > 0) fprintf(stderr, " (%zu kept)", s->cached_tokens);
-    fprintf(stderr, " %.1f tok/s | first token %.0f ms | %zu tokens %.1f tok/s | %s, KV %s%s%s]%s\n",
+    fprintf(stderr,
+            " %.1f tok/s | first token %.0f ms | %zu tokens %.1f tok/s | %s, KV %s%s%s]%s\n",
             prompt_rate(s), s->first_token_ms, s->generated_tokens, decode_rate(s),
             cli_bytes(cli_resident(), memory, sizeof memory),
             cli_bytes(brisk_session_memory(r->session), kv, sizeof kv),
@@ -249,11 +253,12 @@ static void print_verbose(const run *r) {
             cli_bytes(r->info.resident_bytes, weights, sizeof weights), r->load_ms);
     fprintf(stderr, "compute   %s, %d threads, context %d\n", r->info.cpu_level, r->info.threads,
             brisk_session_context(r->session));
-    fprintf(stderr,
-            "sampling  temp %g, top-k %d, top-p %g, min-p %g, penalties %g %g %g over %d, seed %llu\n",
-            (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p,
-            (double)s->repeat_penalty, (double)s->presence_penalty, (double)s->frequency_penalty,
-            s->penalty_last_n, (unsigned long long)s->seed);
+    fprintf(
+        stderr,
+        "sampling  temp %g, top-k %d, top-p %g, min-p %g, penalties %g %g %g over %d, seed %llu\n",
+        (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p,
+        (double)s->repeat_penalty, (double)s->presence_penalty, (double)s->frequency_penalty,
+        s->penalty_last_n, (unsigned long long)s->seed);
 }
 
 static int go(run *r) {

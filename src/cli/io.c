@@ -16,7 +16,8 @@ bool cli_read_file(const char *path, bk_buf *out) {
     }
     char part[65536];
     size_t n;
-    while ((n = fread(part, 1, sizeof part, f)) > 0 && bk_buf_append(out, part, n)) {}
+    while ((n = fread(part, 1, sizeof part, f)) > 0 && bk_buf_append(out, part, n)) {
+    }
     int bad = ferror(f) ? errno : 0;
     if (f != stdin) fclose(f);
     if (bad) cli_fail("%s: %s", path, strerror(bad));
@@ -38,7 +39,7 @@ bool cli_put_text(FILE *to, bool terminal, const char *text, size_t len) {
         if (harmless(cp)) {
             fwrite(text + i, 1, n, to);
         } else {
-            for (size_t k = 0; k < n; k++) fprintf(to, "\\x%02X", (unsigned char)text[i + k]);
+            for (size_t k = 0; k < n; k++) fprintf(to, "\\x%02x", (unsigned char)text[i + k]);
         }
         i += n;
     }

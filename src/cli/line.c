@@ -45,7 +45,10 @@ static line_result plain_read(line_reader *l, const char *prompt, bk_buf *out) {
             bk_buf_putc(out, c);
         }
         ssize_t n = read(0, l->part, sizeof l->part);
-        if (cli_interrupted) return LINE_INTERRUPTED;
+        if (cli_interrupted) {
+            fputc('\n', stderr);
+            return LINE_INTERRUPTED;
+        }
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return out->len > 0 ? LINE_OK : LINE_END;
         l->at = 0;

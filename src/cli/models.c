@@ -59,8 +59,8 @@ bool cli_model_path(const char *model, char *path, size_t cap) {
     }
     snprintf(path, cap, "%s/%s.gguf", dir, model);
     if (is_there(path)) return true;
-    cli_fail("no model '%s': neither a file here nor a name in %s (`brisk pull` fetches %s)", model, dir,
-             CLI_DEFAULT_MODEL);
+    cli_fail("no model '%s': neither a file here nor a name in %s (`brisk pull` fetches %s)", model,
+             dir, CLI_DEFAULT_MODEL);
     return false;
 }
 

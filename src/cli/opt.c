@@ -218,7 +218,7 @@ static opt_result take_value(parser *p, const opt_spec *s, bk_str name, const ch
     if (good) return OPT_OK;
     char want[128];
     return complain(p, BK_STR_FMT ": found '%.80s', wanted %s", BK_STR_ARG(name), text,
-                wanted(s, want, sizeof want));
+                    wanted(s, want, sizeof want));
 }
 
 /* ---- The line ----------------------------------------------------------------------------------- */
@@ -226,8 +226,8 @@ static opt_result take_value(parser *p, const opt_spec *s, bk_str name, const ch
 static opt_result unknown(parser *p, const char *name) {
     char near[64];
     if (nearest(p->t, name, near, sizeof near)) {
-        return complain(p, "unknown option %.80s; did you mean %s? (brisk %s --help lists all)", name, near,
-                    p->t->verb);
+        return complain(p, "unknown option %.80s; did you mean %s? (brisk %s --help lists all)",
+                        name, near, p->t->verb);
     }
     return complain(p, "unknown option %.80s (brisk %s --help lists all)", name, p->t->verb);
 }
@@ -256,7 +256,8 @@ static opt_result one_option(parser *p, int argc, char **argv, int *i) {
     if (equals) return take_value(p, s, name, equals + 1);
     if (*i + 1 >= argc) {
         char want[128];
-        return complain(p, BK_STR_FMT " needs a value: %s", BK_STR_ARG(name), wanted(s, want, sizeof want));
+        return complain(p, BK_STR_FMT " needs a value: %s", BK_STR_ARG(name),
+                        wanted(s, want, sizeof want));
     }
     return take_value(p, s, name, argv[++*i]);
 }
@@ -296,8 +297,8 @@ void opt_print_help(const opt_table *t, bk_buf *out) {
                                   BK_STR_ARG(name));
         }
         if (s->value) snprintf(left + n, sizeof left - n, " %s", s->value);
-        bk_buf_printf(out, "  %-34s%s%s\n", left, strlen(left) > 33 ? "\n                                    " : "",
-                      s->help);
+        bk_buf_printf(out, "  %-34s%s%s\n", left,
+                      strlen(left) > 33 ? "\n                                    " : "", s->help);
     }
     bk_buf_printf(out, "  %-34s%s\n", "-h, --help", "this text");
 }

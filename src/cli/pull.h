@@ -7,8 +7,8 @@
 #if BRISK_HAVE_ARCHIVE
 /* Writes the member of the archive to the new file `out`. False, with why in why[cap], when it is not
  * there, is not exactly `size` bytes or cannot be written. */
-bool pull_extract(const char *archive, const char *member, uint64_t size, const char *out, char *why,
-                  size_t cap);
+bool pull_extract(const char *archive, const char *member, uint64_t size, const char *out,
+                  char *why, size_t cap);
 #endif
 
 #endif

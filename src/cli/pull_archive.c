@@ -38,8 +38,8 @@ static bool copy(struct archive *a, FILE *f, uint64_t size, char *why, size_t ca
     return false;
 }
 
-bool pull_extract(const char *archive, const char *member, uint64_t size, const char *out, char *why,
-                  size_t cap) {
+bool pull_extract(const char *archive, const char *member, uint64_t size, const char *out,
+                  char *why, size_t cap) {
     struct archive *a = archive_read_new();
     FILE *f = fopen(out, "wbe");
     bool good = false;

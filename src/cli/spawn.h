@@ -5,8 +5,8 @@
 #include "base/base.h"
 
 typedef struct spawn {
-    const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
-    const char *output;      /* stdout and stderr go to this new file */
+    const char *const *argv;          /* NULL-terminated; argv[0] is looked up in PATH */
+    const char *output;               /* stdout and stderr go to this new file */
     const char *env_name, *env_value; /* one variable set for it; NULL: none */
     /* Called about ten times a second while it runs; may be NULL. */
     void (*tick)(void *user);

@@ -7,8 +7,8 @@ static void token_name(bk_json *w, const bk_tokenizer *t, const char *key, int32
     bk_json_str(w, bk_tokenizer_bytes(t, id));
 }
 
-static void write_vars(bk_buf *out, const bk_tokenizer *t, const bk_chat_message *messages, size_t n,
-                       bool add_generation_prompt) {
+static void write_vars(bk_buf *out, const bk_tokenizer *t, const bk_chat_message *messages,
+                       size_t n, bool add_generation_prompt) {
     bk_json w = {.out = out};
     bk_json_begin(&w, '{');
     bk_json_key(&w, "messages");

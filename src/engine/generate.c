@@ -42,8 +42,7 @@ static bk_status prepare(answer *a, bk_error *err) {
 
 /* Passes on what may be; whether to go on. */
 static bool hand_over(answer *a, size_t n, int32_t token) {
-    bool more = n == 0 || !a->o->on_text ||
-                a->o->on_text(a->stop.held.data, n, token, a->o->user);
+    bool more = n == 0 || !a->o->on_text || a->o->on_text(a->stop.held.data, n, token, a->o->user);
     bk_stop_drop(&a->stop, n);
     return more;
 }
@@ -79,8 +78,9 @@ static bk_status step(answer *a, const float *logits, int32_t *token, bool *more
     *more = false;
     *token = bk_sampler_pick(a->sampler, logits);
     if (*token < 0) {
-        return bk_fail(err, BK_ERR_FORMAT, "the model computed no usable logits (all NaN): the file "
-                                           "is damaged or does not suit this program");
+        return bk_fail(err, BK_ERR_FORMAT,
+                       "the model computed no usable logits (all NaN): the file "
+                       "is damaged or does not suit this program");
     }
     bk_status st = bk_session_append(a->session, token, 1, err);
     if (st) return st;

@@ -78,8 +78,9 @@ bk_status bk_session_create(bk_model *model, const bk_session_options *options, 
                        trained);
     }
     if (batch < 1 || batch > MAX_BATCH) {
-        return bk_fail(err, BK_ERR_INVALID, "a batch of %d tokens was asked for, 1 to %d are possible",
-                       batch, MAX_BATCH);
+        return bk_fail(err, BK_ERR_INVALID,
+                       "a batch of %d tokens was asked for, 1 to %d are possible", batch,
+                       MAX_BATCH);
     }
     batch = bk_min_int(batch, context);
     bk_session *s = session_alloc(model, (size_t)context, (size_t)batch);
@@ -130,8 +131,9 @@ static bk_status check_tokens(const bk_session *s, size_t kept, const int32_t *t
     }
     for (size_t i = 0; i < n; i++) {
         if (tokens[i] < 0 || (size_t)tokens[i] >= s->n_vocab) {
-            return bk_fail(err, BK_ERR_INVALID, "token id %d is out of range: this model has 0 to %zu",
-                           tokens[i], s->n_vocab - 1);
+            return bk_fail(err, BK_ERR_INVALID,
+                           "token id %d is out of range: this model has 0 to %zu", tokens[i],
+                           s->n_vocab - 1);
         }
     }
     return BK_OK;
@@ -163,7 +165,8 @@ static bk_status rewind_kv(bk_session *s, size_t n, bk_error *err) {
 
 bk_status bk_session_truncate(bk_session *s, size_t n, bk_error *err) {
     if (n > s->n) {
-        return bk_fail(err, BK_ERR_INVALID, "cannot keep %zu tokens: the session holds %zu", n, s->n);
+        return bk_fail(err, BK_ERR_INVALID, "cannot keep %zu tokens: the session holds %zu", n,
+                       s->n);
     }
     if (n == s->n) return BK_OK;
     bk_status st = rewind_kv(s, n, err);
@@ -277,7 +280,8 @@ bk_status bk_session_eval_rows(bk_session *s, const int32_t *tokens, size_t n, b
         }
         for (size_t i = 0; i < count && row; i++) row(done + i, s->rows + i * s->n_vocab, user);
         done += count;
-        if (done == n) memcpy(s->logits, s->rows + (count - 1) * s->n_vocab, s->n_vocab * sizeof(float));
+        if (done == n)
+            memcpy(s->logits, s->rows + (count - 1) * s->n_vocab, s->n_vocab * sizeof(float));
     }
     s->logits_valid = true;
     return BK_OK;

@@ -20,19 +20,24 @@ INLINE void scores(const float *q, size_t ldq, size_t n, const uint16_t *keys, s
                    size_t first, size_t n_tiles, float s[][BK_ATTN_CHUNK]) {
     __m256 acc[QUERIES][SUMS];
     keys += first * head_size * 16;
-    UNROLL for (size_t i = 0; i < n; i++)
-        UNROLL for (size_t t = 0; t < 2 * n_tiles; t++) acc[i][t] = _mm256_setzero_ps();
+    UNROLL for (size_t i = 0; i < n; i++) {
+        UNROLL for (size_t t = 0; t < 2 * n_tiles; t++) { acc[i][t] = _mm256_setzero_ps(); }
+    }
     for (size_t d = 0; d < head_size; d++) {
         __m256 x[QUERIES];
-        UNROLL for (size_t i = 0; i < n; i++) x[i] = _mm256_set1_ps(q[i * ldq + d]);
+        UNROLL for (size_t i = 0; i < n; i++) { x[i] = _mm256_set1_ps(q[i * ldq + d]); }
         UNROLL for (size_t t = 0; t < 2 * n_tiles; t++) {
             __m256 k = f16(keys + (t / 2 * head_size + d) * 16 + t % 2 * 8);
-            UNROLL for (size_t i = 0; i < n; i++) acc[i][t] = _mm256_fmadd_ps(x[i], k, acc[i][t]);
+            UNROLL for (size_t i = 0; i < n; i++) {
+                acc[i][t] = _mm256_fmadd_ps(x[i], k, acc[i][t]);
+            }
         }
     }
-    UNROLL for (size_t i = 0; i < n; i++)
-        UNROLL for (size_t t = 0; t < 2 * n_tiles; t++)
+    UNROLL for (size_t i = 0; i < n; i++) {
+        UNROLL for (size_t t = 0; t < 2 * n_tiles; t++) {
             _mm256_storeu_ps(s[i] + first * 16 + t * 8, acc[i][t]);
+        }
+    }
 }
 
 /* s[0..64) -> exp(s - max) inside [lo, hi), 0 outside. Returns max; *sum by 16 lanes. */
@@ -41,9 +46,9 @@ INLINE float softmax(float *s, int lo, int hi, float *sum) {
     __m256 inside[CHUNK_VECS], v[CHUNK_VECS], max = _mm256_set1_ps(-INFINITY), lanes[2];
     for (int t = 0; t < CHUNK_VECS; t++) {
         __m256i at = _mm256_add_epi32(lane, _mm256_set1_epi32(8 * t));
-        inside[t] = _mm256_castsi256_ps(
-            _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(lo), at),
-                                _mm256_cmpgt_epi32(_mm256_set1_epi32(hi), at)));
+        inside[t] =
+            _mm256_castsi256_ps(_mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(lo), at),
+                                                    _mm256_cmpgt_epi32(_mm256_set1_epi32(hi), at)));
         v[t] = _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), _mm256_loadu_ps(s + 8 * t), inside[t]);
         max = _mm256_max_ps(v[t], max); /* NaN counts as nothing */
     }
@@ -63,20 +68,25 @@ INLINE float softmax(float *s, int lo, int hi, float *sum) {
 INLINE void average(float p[][BK_ATTN_CHUNK], size_t n, const uint16_t *values, size_t head_size,
                     size_t d0, size_t vecs, int lo, int hi, float *o, size_t ldo) {
     __m256 acc[QUERIES][SUMS];
-    UNROLL for (size_t i = 0; i < n; i++)
-        UNROLL for (size_t v = 0; v < vecs; v++) acc[i][v] = _mm256_setzero_ps();
+    UNROLL for (size_t i = 0; i < n; i++) {
+        UNROLL for (size_t v = 0; v < vecs; v++) { acc[i][v] = _mm256_setzero_ps(); }
+    }
     for (int k = lo; k < hi; k++) {
         const uint16_t *row = values + (size_t)k * head_size + d0;
         __m256 w[QUERIES];
-        UNROLL for (size_t i = 0; i < n; i++) w[i] = _mm256_set1_ps(p[i][k]);
+        UNROLL for (size_t i = 0; i < n; i++) { w[i] = _mm256_set1_ps(p[i][k]); }
         UNROLL for (size_t v = 0; v < vecs; v++) {
             __m256 x = f16(row + v * 8);
-            UNROLL for (size_t i = 0; i < n; i++) acc[i][v] = _mm256_fmadd_ps(w[i], x, acc[i][v]);
+            UNROLL for (size_t i = 0; i < n; i++) {
+                acc[i][v] = _mm256_fmadd_ps(w[i], x, acc[i][v]);
+            }
         }
     }
-    UNROLL for (size_t i = 0; i < n; i++)
-        UNROLL for (size_t v = 0; v < vecs; v++)
+    UNROLL for (size_t i = 0; i < n; i++) {
+        UNROLL for (size_t v = 0; v < vecs; v++) {
             _mm256_storeu_ps(o + i * ldo + d0 + v * 8, acc[i][v]);
+        }
+    }
 }
 
 /* Dimensions left over after the vectors: heads whose size is no multiple of 8. */
@@ -112,8 +122,7 @@ INLINE void queries(const float *q, size_t ldq, size_t n, size_t tiles, size_t v
     size_t d = 0;
     for (; d + 8 * vecs <= head_size; d += 8 * vecs)
         average(s, n, values, head_size, d, vecs, first, last, o, ldo);
-    for (; d + 8 <= head_size; d += 8)
-        average(s, n, values, head_size, d, 1, first, last, o, ldo);
+    for (; d + 8 <= head_size; d += 8) average(s, n, values, head_size, d, 1, first, last, o, ldo);
     if (d < head_size) average_tail(s, n, values, head_size, d, first, last, o, ldo);
 }
 

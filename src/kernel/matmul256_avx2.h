@@ -1,197 +1,17 @@
-/* Matrix product on 256 bits, for AVX2 and for both encodings of VNNI: a line of 64 bytes is two
- * halves of 8 rows. The file that includes this defines block_dots and tile_dots with its own
- * instructions, and calls matmul256_init. The format is a compile-time constant of every body, so
- * each ends up as straight code. Order of operations: kernel.h. */
+/* Matrix product on 256 bits, for AVX2 and for both encodings of VNNI. A file that includes this
+ * calls matmul256_init; with DPBUSD defined as the intrinsic of vpdpbusd it gets kernels of VNNI,
+ * without those of AVX2. Order of operations: kernel.h. */
 #ifndef BRISK_KERNEL_MATMUL256_AVX2_H
 #define BRISK_KERNEL_MATMUL256_AVX2_H
 
-#include <immintrin.h>
-#include <string.h>
+#ifdef DPBUSD
+#include "kernel/dots_avxvnni.h"
+#else
+#include "kernel/dots_avx2.h"
+#endif
 
-#include "kernel/parts.h"
-
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
-
-/* PREFETCH: how far ahead the weight stream is asked for. */
-enum { HALVES = 2, PREFETCH = 4096 };
-
-/* ---- What a format is: its lines, its scales ---------------------------------------------------- */
-
-typedef struct fmt {
-    bk_type type;
-    bk_layout layout;
-    int zero, zero_shift, sub;
-    bool has_min;
-    size_t lines; /* per 32 k */
-} fmt;
-
-INLINE fmt fmt_of(bk_type type) {
-    switch (type) {
-    case BK_TYPE_Q4_0: return (fmt){type, BK_LAYOUT_N4, 8, 3, 32, false, 4};
-    case BK_TYPE_Q4_1: return (fmt){type, BK_LAYOUT_N4, 0, 0, 32, true, 4};
-    case BK_TYPE_Q5_0: return (fmt){type, BK_LAYOUT_N5, 16, 4, 32, false, 5};
-    case BK_TYPE_Q4_K: return (fmt){type, BK_LAYOUT_N4, 0, 0, 32, true, 4};
-    case BK_TYPE_Q6_K: return (fmt){type, BK_LAYOUT_N6, 32, 5, 16, false, 6};
-    default: return (fmt){type, BK_LAYOUT_B8, 128, 7, 32, false, 8};
-    }
-}
-
-/* ---- To be defined with the instructions of a level ---------------------------------------------- */
-
-/* Sums of one block for some halves and columns: with sub 16 [0] is of k 0..15 and [1] of k 16..31,
- * otherwise all is in [0]. `part` is room for narrower sums on the way. */
-typedef struct sums {
-    __m256i full[HALVES][BK_DIRECT_COLS][2], part[HALVES][BK_DIRECT_COLS][2];
-} sums;
-
-/* s += the byte lines j and j + 4 (j = 0..3, in order) of `halves` halves times the quants of a
- * block at a[c]; after j = 3 full is complete. */
-static inline void line_dots(fmt f, size_t j, const __m256i w[HALVES][2], size_t halves,
-                             const int8_t *const a[], size_t cols, sums *s);
-
-/* sum[half][c] += dots of 16 rows with `cols` columns over n_lines byte lines at q; the quants of
- * column c begin at x[c].q + at. */
-static inline void tile_dots(fmt f, const uint8_t *q, size_t n_lines, const bk_act *x, size_t at,
-                             size_t cols, __m256i sum[][BK_TILE_COLS]);
-
-/* ---- Loads ---------------------------------------------------------------------------------------- */
-
-INLINE __m256i load(const uint8_t *p) {
-    return _mm256_loadu_si256((const __m256i *)(const void *)p);
-}
-
-/* Entry i of an array over 16 rows, the 8 of one half. */
-INLINE __m256 load_f16(const uint8_t *array, size_t i, size_t half) {
-    return _mm256_cvtph_ps(
-        _mm_loadu_si128((const __m128i *)(const void *)(array + i * 32 + half * 16)));
-}
-
-INLINE __m256 load_u8(const uint8_t *array, size_t i, size_t half) {
-    __m128i v = _mm_loadl_epi64((const __m128i *)(const void *)(array + i * 16 + half * 8));
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(v));
-}
-
-INLINE __m256 load_i8(const uint8_t *array, size_t i, size_t half) {
-    __m128i v = _mm_loadl_epi64((const __m128i *)(const void *)(array + i * 16 + half * 8));
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(v));
-}
-
-/* Four activations for all rows. */
-INLINE __m256i broadcast(const int8_t *p) {
-    int32_t v;
-    memcpy(&v, p, 4);
-    return _mm256_set1_epi32(v);
-}
-
-/* Byte lines j and j + 4 (j = 0..3) of one half of a block. */
-INLINE void line_pair(fmt f, const uint8_t *p, size_t half, size_t j, __m256i q[2]) {
-    const __m256i low = _mm256_set1_epi8(15);
-    p += 32 * half;
-    __m256i x = load(p + 64 * j);
-    if (f.layout == BK_LAYOUT_B8) {
-        q[0] = x;
-        q[1] = load(p + 64 * j + 256);
-        return;
-    }
-    q[0] = _mm256_and_si256(x, low);
-    q[1] = _mm256_and_si256(_mm256_srli_epi16(x, 4), low);
-    if (f.layout == BK_LAYOUT_N5) { /* bits j and j + 4 to the place of 16 */
-        const __m256i bit = _mm256_set1_epi8(16);
-        __m256i h = load(p + 256);
-        __m256i h0 = _mm256_slli_epi16(h, 4 - (int)j), h1 = _mm256_srli_epi16(h, (int)j);
-        q[0] = _mm256_or_si256(q[0], _mm256_and_si256(h0, bit));
-        q[1] = _mm256_or_si256(q[1], _mm256_and_si256(h1, bit));
-    }
-    if (f.layout == BK_LAYOUT_N6) { /* bits 2j, 2j + 1 of both lines to the place of 48 */
-        const __m256i pair = _mm256_set1_epi8(48);
-        int up = j < 2 ? 4 - 2 * (int)j : 0, down = j < 2 ? 0 : 2 * (int)j - 4;
-        __m256i h0 = _mm256_srli_epi16(_mm256_slli_epi16(load(p + 256), up), down);
-        __m256i h1 = _mm256_srli_epi16(_mm256_slli_epi16(load(p + 320), up), down);
-        q[0] = _mm256_or_si256(q[0], _mm256_and_si256(h0, pair));
-        q[1] = _mm256_or_si256(q[1], _mm256_and_si256(h1, pair));
-    }
-}
-
-/* Quants of channel `at` (0..31) of a block for the rows of one half, one to a dword. */
-static inline __m256i packed_channel(bk_layout layout, const uint8_t *p, size_t half, size_t at) {
-    size_t j = at / 4, byte = at % 4 * 8;
-    __m128i shift = _mm_cvtsi64_si128((long long)(byte + (j < 4 ? 0 : 4)));
-    p += 32 * half;
-    if (layout == BK_LAYOUT_B8)
-        return _mm256_and_si256(_mm256_srl_epi32(load(p + 64 * j), _mm_cvtsi64_si128((int)byte)),
-                                _mm256_set1_epi32(255));
-    __m256i q = _mm256_srl_epi32(load(p + j % 4 * 64), shift);
-    q = _mm256_and_si256(q, _mm256_set1_epi32(15));
-    if (layout == BK_LAYOUT_N4) return q;
-    bool five = layout == BK_LAYOUT_N5;
-    shift = _mm_cvtsi64_si128((long long)(byte + (five ? j : j % 4 * 2)));
-    __m256i h = _mm256_srl_epi32(load(p + 256 + (five ? 0 : j / 4 * 64)), shift);
-    h = _mm256_and_si256(h, _mm256_set1_epi32(five ? 1 : 3));
-    return _mm256_or_si256(q, _mm256_slli_epi32(h, 4));
-}
-
-/* The arrays at the head of a group (packed.h), nb = k / 32; part: the scale within the block. */
-INLINE __m256 block_d(fmt f, const uint8_t *g, size_t nb, size_t b, size_t part, size_t half) {
-    switch (f.type) {
-    case BK_TYPE_Q4_1: return load_f16(g + nb * 32, b, half);
-    case BK_TYPE_Q4_K:
-        return _mm256_mul_ps(load_f16(g + nb / 8 * 32, b / 8, half),
-                             load_u8(g + nb / 8 * 64 + nb * 16, b, half));
-    case BK_TYPE_Q6_K:
-        return _mm256_mul_ps(load_f16(g, b / 8, half),
-                             load_i8(g + nb / 8 * 32, 2 * b + part, half));
-    default: return load_f16(g, b, half);
-    }
-}
-
-INLINE __m256 block_m(fmt f, const uint8_t *g, size_t nb, size_t b, size_t half) {
-    if (f.type == BK_TYPE_Q4_1) return load_f16(g, b, half);
-    __m256 m = _mm256_mul_ps(load_f16(g, b / 8, half), load_u8(g + nb / 8 * 64, b, half));
-    return _mm256_sub_ps(_mm256_set1_ps(-0.0f), m);
-}
-
-/* The weights of one channel as floats. */
-INLINE __m256 weight(__m256i q, int zero, __m256 d, __m256 m) {
-    return _mm256_fmadd_ps(d, _mm256_cvtepi32_ps(_mm256_sub_epi32(q, _mm256_set1_epi32(zero))), m);
-}
-
-/* 8 outputs of a group's half; rows past the last are left alone. */
-static inline void store(const bk_packed *w, size_t group, size_t half, float *column, __m256 y,
-                         bool add) {
-    size_t row = group * BK_GROUP_ROWS + half * 8;
-    float *o = column + row;
-    if (row + 8 <= w->n_rows) {
-        _mm256_storeu_ps(o, add ? _mm256_add_ps(_mm256_loadu_ps(o), y) : y);
-    } else if (row < w->n_rows) {
-        __m256i rows = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(w->n_rows - row)),
-                                          _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-        if (add) y = _mm256_add_ps(_mm256_maskload_ps(o, rows), y);
-        _mm256_maskstore_ps(o, rows, y);
-    }
-}
-
-INLINE bk_act act_at(const void *acts, size_t pitch, size_t c, size_t k) {
-    return bk_act_view((char *)(uintptr_t)acts + c * pitch, k); /* read only here */
-}
-
-/* The same pointer, of which the compiler knows nothing: what is loaded through it is not kept in
- * registers from the half before, of which there are too few. */
-INLINE const int8_t *fresh(const int8_t *p) {
-    __asm__ volatile("" : "+r"(p));
-    return p;
-}
-
-/* Where a dot begins so that q counts as q - zero. */
-INLINE __m256i zero_start(fmt f, int32_t nsum) {
-    if (f.zero == 0) return _mm256_setzero_si256();
-    return _mm256_slli_epi32(_mm256_set1_epi32(nsum), f.zero_shift);
-}
-
-/* acc += sum * s * d */
-INLINE __m256 scaled(__m256i sum, float s, __m256 d, __m256 acc) {
-    return _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(s)), d, acc);
-}
+/* How far ahead the weight stream is asked for. */
+enum { PREFETCH = 4096 };
 
 /* ---- Direct: few columns, each line unpacked once ------------------------------------------------ */
 
@@ -211,15 +31,17 @@ INLINE void direct_block(fmt f, const uint8_t *g, const uint8_t *lines, size_t n
     }
     UNROLL for (size_t j = 0; j < 4; j++) {
         __m256i w[HALVES][2];
-        UNROLL for (size_t h = 0; h < halves; h++)
+        UNROLL for (size_t h = 0; h < halves; h++) {
             line_pair(f, lines + b * f.lines * 64, first + h, j, w[h]);
+        }
         line_dots(f, j, w, halves, a, cols, &s);
     }
     UNROLL for (size_t h = 0; h < halves; h++) {
         UNROLL for (size_t p = 0; p < 32 / (size_t)f.sub; p++) {
             __m256 d = block_d(f, g, nb, b, p, first + h);
-            UNROLL for (size_t c = 0; c < cols; c++)
+            UNROLL for (size_t c = 0; c < cols; c++) {
                 acc[first + h][c] = scaled(s.full[h][c][p], x[c].s[b], d, acc[first + h][c]);
+            }
         }
     }
 }
@@ -252,47 +74,52 @@ INLINE void direct_group(fmt f, const bk_packed *w, size_t group, const bk_act *
     const size_t nb = w->k / 32,
                  halves = cols > 2 && (f.sub == 16 || f.layout == BK_LAYOUT_B8) ? 1 : HALVES;
     const uint8_t *g = w->data + group * w->group_bytes, *lines = g + w->scale_bytes;
-    UNROLL for (size_t h = 0; h < HALVES; h++)
-        UNROLL for (size_t c = 0; c < cols; c++) acc[h][c] = _mm256_setzero_ps();
+    UNROLL for (size_t h = 0; h < HALVES; h++) {
+        UNROLL for (size_t c = 0; c < cols; c++) { acc[h][c] = _mm256_setzero_ps(); }
+    }
     for (size_t b = 0; f.has_min && b < nb; b++) {
         UNROLL for (size_t h = 0; h < HALVES; h++) {
             __m256 m = block_m(f, g, nb, b, h);
-            UNROLL for (size_t c = 0; c < cols; c++)
+            UNROLL for (size_t c = 0; c < cols; c++) {
                 acc[h][c] = _mm256_fmadd_ps(_mm256_set1_ps(x[c].a[b]), m, acc[h][c]);
+            }
         }
     }
     for (size_t b = 0; b < nb; b++) {
-        UNROLL for (size_t j = 0; j < f.lines; j++)
+        UNROLL for (size_t j = 0; j < f.lines; j++) {
             _mm_prefetch((const char *)lines + (b * f.lines + j) * 64 + PREFETCH, _MM_HINT_T0);
-        UNROLL for (size_t h = 0; h < HALVES; h += halves)
+        }
+        UNROLL for (size_t h = 0; h < HALVES; h += halves) {
             direct_block(f, g, lines, nb, b, h, halves, x, cols, acc);
+        }
     }
 }
 
 INLINE void direct_cols(fmt f, const bk_packed *w, size_t first, size_t n, const void *acts,
                         size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
     bk_act x[BK_DIRECT_COLS];
-    UNROLL for (size_t c = 0; c < cols; c++) x[c] = act_at(acts, pitch, c, w->k);
+    UNROLL for (size_t c = 0; c < cols; c++) { x[c] = act_at(acts, pitch, c, w->k); }
     for (size_t i = first; i < first + n; i++) {
         /* A copy, because what is passed by address is not kept in registers. */
         __m256 acc[HALVES][BK_DIRECT_COLS], y[HALVES][BK_DIRECT_COLS];
         direct_group(f, w, i, x, cols, acc);
-        UNROLL for (size_t h = 0; h < HALVES; h++)
-            UNROLL for (size_t c = 0; c < cols; c++) y[h][c] = acc[h][c];
+        UNROLL for (size_t h = 0; h < HALVES; h++) {
+            UNROLL for (size_t c = 0; c < cols; c++) { y[h][c] = acc[h][c]; }
+        }
         direct_end(f, w, i, x, cols, y, out, ldo, add);
     }
 }
 
-#define DIRECT(name, T)                                                                           \
-    static void name(const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch,  \
-                     size_t cols, float *out, size_t ldo, bool add) {                             \
-        const fmt f = fmt_of(T);                                                                  \
-        switch (cols) {                                                                           \
-        case 1: direct_cols(f, w, first, n, acts, pitch, 1, out, ldo, add); break;                \
-        case 2: direct_cols(f, w, first, n, acts, pitch, 2, out, ldo, add); break;                \
-        case 3: direct_cols(f, w, first, n, acts, pitch, 3, out, ldo, add); break;                \
-        default: direct_cols(f, w, first, n, acts, pitch, 4, out, ldo, add); break;               \
-        }                                                                                         \
+#define DIRECT(name, T)                                                                          \
+    static void name(const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch, \
+                     size_t cols, float *out, size_t ldo, bool add) {                            \
+        const fmt f = fmt_of(T);                                                                 \
+        switch (cols) {                                                                          \
+        case 1: direct_cols(f, w, first, n, acts, pitch, 1, out, ldo, add); break;               \
+        case 2: direct_cols(f, w, first, n, acts, pitch, 2, out, ldo, add); break;               \
+        case 3: direct_cols(f, w, first, n, acts, pitch, 3, out, ldo, add); break;               \
+        default: direct_cols(f, w, first, n, acts, pitch, 4, out, ldo, add); break;              \
+        }                                                                                        \
     }
 DIRECT(direct_q4_0, BK_TYPE_Q4_0)
 DIRECT(direct_q4_1, BK_TYPE_Q4_1)
@@ -315,13 +142,15 @@ INLINE __m256 float_line(bk_type type, const uint8_t *g, size_t k, size_t half) 
 INLINE void float_groups(bk_type type, const bk_packed *w, size_t first, size_t n, const float *x,
                          size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
     __m256 acc[4 * HALVES][BK_DIRECT_COLS];
-    UNROLL for (size_t v = 0; v < n * HALVES; v++)
-        UNROLL for (size_t c = 0; c < cols; c++) acc[v][c] = _mm256_setzero_ps();
+    UNROLL for (size_t v = 0; v < n * HALVES; v++) {
+        UNROLL for (size_t c = 0; c < cols; c++) { acc[v][c] = _mm256_setzero_ps(); }
+    }
     for (size_t k = 0; k < w->k; k++) {
         UNROLL for (size_t v = 0; v < n * HALVES; v++) {
             __m256 line = float_line(type, w->data + (first + v / 2) * w->group_bytes, k, v % 2);
-            UNROLL for (size_t c = 0; c < cols; c++)
+            UNROLL for (size_t c = 0; c < cols; c++) {
                 acc[v][c] = _mm256_fmadd_ps(_mm256_set1_ps(x[c * pitch + k]), line, acc[v][c]);
+            }
         }
     }
     for (size_t v = 0; v < n * HALVES; v++)
@@ -338,15 +167,15 @@ INLINE void float_cols(bk_type type, const bk_packed *w, size_t first, size_t n,
     for (; i < n; i++) float_groups(type, w, first + i, 1, x, pitch, cols, out, ldo, add);
 }
 
-#define DIRECT_FLOAT(name, T)                                                                     \
-    static void name(const bk_packed *w, size_t first, size_t n, const float *x, size_t pitch,    \
-                     size_t cols, float *out, size_t ldo, bool add) {                             \
-        switch (cols) {                                                                           \
-        case 1: float_cols(T, w, first, n, x, pitch, 1, out, ldo, add); break;                    \
-        case 2: float_cols(T, w, first, n, x, pitch, 2, out, ldo, add); break;                    \
-        case 3: float_cols(T, w, first, n, x, pitch, 3, out, ldo, add); break;                    \
-        default: float_cols(T, w, first, n, x, pitch, 4, out, ldo, add); break;                   \
-        }                                                                                         \
+#define DIRECT_FLOAT(name, T)                                                                  \
+    static void name(const bk_packed *w, size_t first, size_t n, const float *x, size_t pitch, \
+                     size_t cols, float *out, size_t ldo, bool add) {                          \
+        switch (cols) {                                                                        \
+        case 1: float_cols(T, w, first, n, x, pitch, 1, out, ldo, add); break;                 \
+        case 2: float_cols(T, w, first, n, x, pitch, 2, out, ldo, add); break;                 \
+        case 3: float_cols(T, w, first, n, x, pitch, 3, out, ldo, add); break;                 \
+        default: float_cols(T, w, first, n, x, pitch, 4, out, ldo, add); break;                \
+        }                                                                                      \
     }
 DIRECT_FLOAT(direct_f32, BK_TYPE_F32)
 DIRECT_FLOAT(direct_f16, BK_TYPE_F16)
@@ -437,8 +266,9 @@ INLINE void tile_scale(fmt f, const tile *t, const bk_act *x, size_t cols, size_
     }
     tile_dots(f, t->q + (b * 8 + l) * 64, n_lines, x, 32 * b + 4 * l, cols, sum);
     UNROLL for (size_t c = 0; c < cols; c++) {
-        UNROLL for (size_t h = 0; h < HALVES; h++)
+        UNROLL for (size_t h = 0; h < HALVES; h++) {
             acc[h][c] = scaled(sum[h][c], x[c].s[b], _mm256_load_ps(d + h * 8), acc[h][c]);
+        }
     }
 }
 
@@ -447,8 +277,9 @@ INLINE void tile_int(fmt f, const tile *t, const bk_act *x, size_t cols,
     for (size_t b = 0; f.has_min && b < t->nb; b++) {
         UNROLL for (size_t h = 0; h < HALVES; h++) {
             __m256 m = _mm256_load_ps(t->m + b * 16 + h * 8);
-            UNROLL for (size_t c = 0; c < cols; c++)
+            UNROLL for (size_t c = 0; c < cols; c++) {
                 acc[h][c] = _mm256_fmadd_ps(_mm256_set1_ps(x[c].a[b]), m, acc[h][c]);
+            }
         }
     }
     for (size_t b = 0; b < t->nb; b++) {
@@ -510,38 +341,40 @@ INLINE void tile_run(fmt f, const job *j, size_t c0, size_t cols) {
     size_t k = j->w->k, nb = k / 32, nd = f.sub == 16 ? 2 * nb : nb;
     bk_act x[BK_TILE_COLS] = {{0}};
     if (f.sub) {
-        UNROLL for (size_t c = 0; c < cols; c++) x[c] = act_at(j->acts, j->pitch, c0 + c, k);
+        UNROLL for (size_t c = 0; c < cols; c++) { x[c] = act_at(j->acts, j->pitch, c0 + c, k); }
     }
     for (size_t g = 0; g < j->n; g++) {
         /* A copy, because what is passed by address is not kept in registers. */
         __m256 acc[HALVES][BK_TILE_COLS], y[HALVES][BK_TILE_COLS];
         tile t = {j->panel->q + g * k * 16, j->panel->d + g * nd * 16, j->panel->m + g * nb * 16,
                   nb};
-        UNROLL for (size_t h = 0; h < HALVES; h++)
-            UNROLL for (size_t c = 0; c < cols; c++) acc[h][c] = _mm256_setzero_ps();
+        UNROLL for (size_t h = 0; h < HALVES; h++) {
+            UNROLL for (size_t c = 0; c < cols; c++) { acc[h][c] = _mm256_setzero_ps(); }
+        }
         if (f.sub) {
             tile_int(f, &t, x, cols, acc);
         } else {
             tile_float((const float *)(const void *)j->panel->q + g * k * 16, k,
                        (const float *)j->acts + c0 * j->pitch, j->pitch, cols, acc);
         }
-        UNROLL for (size_t h = 0; h < HALVES; h++)
-            UNROLL for (size_t c = 0; c < cols; c++) y[h][c] = acc[h][c];
+        UNROLL for (size_t h = 0; h < HALVES; h++) {
+            UNROLL for (size_t c = 0; c < cols; c++) { y[h][c] = acc[h][c]; }
+        }
         tile_end(j, j->first + g, &t, x, c0, cols, y);
     }
 }
 
-#define TILE(name, F)                                                                             \
-    static void name(const job *j, size_t c0, size_t cols) {                                      \
-        const fmt f = F;                                                                          \
-        switch (cols) {                                                                           \
-        case 1: tile_run(f, j, c0, 1); break;                                                     \
-        case 2: tile_run(f, j, c0, 2); break;                                                     \
-        case 3: tile_run(f, j, c0, 3); break;                                                     \
-        case 4: tile_run(f, j, c0, 4); break;                                                     \
-        case 5: tile_run(f, j, c0, 5); break;                                                     \
-        default: tile_run(f, j, c0, 6); break;                                                    \
-        }                                                                                         \
+#define TILE(name, F)                                        \
+    static void name(const job *j, size_t c0, size_t cols) { \
+        const fmt f = F;                                     \
+        switch (cols) {                                      \
+        case 1: tile_run(f, j, c0, 1); break;                \
+        case 2: tile_run(f, j, c0, 2); break;                \
+        case 3: tile_run(f, j, c0, 3); break;                \
+        case 4: tile_run(f, j, c0, 4); break;                \
+        case 5: tile_run(f, j, c0, 5); break;                \
+        default: tile_run(f, j, c0, 6); break;               \
+        }                                                    \
     }
 TILE(tile_q4_0, fmt_of(BK_TYPE_Q4_0))
 TILE(tile_q4_1, fmt_of(BK_TYPE_Q4_1)) /* a panel of Q4_K looks the same */

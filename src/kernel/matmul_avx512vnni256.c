@@ -1,5 +1,6 @@
 /* The 256-bit VNNI level in the encoding of AVX512-VNNI with VL. */
-#include "kernel/matmul256_avxvnni.h"
+#define DPBUSD _mm256_dpbusd_epi32
+#include "kernel/matmul256_avx2.h"
 
 void bk_kernels_init_avx512vnni256(bk_kernels *k) {
     k->level = BK_CPU_AVXVNNI;

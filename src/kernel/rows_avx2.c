@@ -60,13 +60,13 @@ static int32_t sum_of_4(__m128i v) {
 
 /* q: the block's rounded values in order, 8 per register. */
 static void put_block(const __m256i q[4], float max, size_t b, const bk_act *a) {
-    __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]),
-                                       _mm256_packs_epi32(q[2], q[3]));
+    __m256i bytes =
+        _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
     /* Packing works per half: dwords come as 0 2 4 6 1 3 5 7. */
     bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     _mm256_storeu_si256((__m256i *)(void *)(a->q + 32 * b), bytes);
-    __m256i sums = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes),
-                                     _mm256_set1_epi16(1));
+    __m256i sums =
+        _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes), _mm256_set1_epi16(1));
     int32_t sum0 = sum_of_4(_mm256_castsi256_si128(sums));
     int32_t sum1 = sum_of_4(_mm256_extracti128_si256(sums, 1));
     a->s[b] = max / 127.0f;

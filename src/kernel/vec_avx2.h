@@ -43,8 +43,7 @@ static inline float bk_max_avx2(__m256 v) {
 
 /* 2^n for n in [-126, 127]. */
 static inline __m256 bk_exp2i_avx2(__m256i n) {
-    return _mm256_castsi256_ps(
-        _mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
 }
 
 /* bk_expf (kernel/expf.h), 8 at a time. */

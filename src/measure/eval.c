@@ -36,9 +36,10 @@ static bk_status open_reference(eval *e, size_t rows, bk_error *err) {
     }
     if (st) return st;
     if (other != n_vocab) {
-        return bk_fail(err, BK_ERR_INVALID,
-                       "the reference predicts %zu tokens, the model %zu: their vocabularies differ",
-                       other, n_vocab);
+        return bk_fail(
+            err, BK_ERR_INVALID,
+            "the reference predicts %zu tokens, the model %zu: their vocabularies differ", other,
+            n_vocab);
     }
     e->ref_row = bk_alloc(n_vocab, sizeof *e->ref_row);
     if (!e->ref_row || !bk_score_reserve(&e->score, rows)) {
@@ -136,8 +137,8 @@ bk_status bk_eval_text(bk_model *model, bk_str text, const bk_eval_options *o, b
     int most = bk_model_config(model)->context_length;
     int context = o->context ? o->context : bk_min_int(DEFAULT_WINDOW, most);
     if (context < 4 || context > most) {
-        return bk_fail(err, BK_ERR_INVALID, "windows of %d tokens, this model takes 4 to %d", context,
-                       most);
+        return bk_fail(err, BK_ERR_INVALID, "windows of %d tokens, this model takes 4 to %d",
+                       context, most);
     }
     const bk_tokenizer *t = bk_model_tokenizer(model);
     int32_t begin = bk_tokenizer_add_bos(t) ? bk_tokenizer_bos(t) : -1;
@@ -148,8 +149,8 @@ bk_status bk_eval_text(bk_model *model, bk_str text, const bk_eval_options *o, b
     size_t window_len = (size_t)context, n_windows = ids.len / window_len;
     if (!st && n_windows == 0) {
         st = bk_fail(err, BK_ERR_INVALID,
-                     "the text has %zu tokens, one window takes %d: give a longer text or -c", ids.len,
-                     context);
+                     "the text has %zu tokens, one window takes %d: give a longer text or -c",
+                     ids.len, context);
     }
     if (!st) {
         eval e;

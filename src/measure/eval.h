@@ -20,8 +20,8 @@ typedef struct bk_eval_options {
  * each computed by itself, its first token replaced by the begin token where the model wants one;
  * of each window the predictions of the second half are scored. A rest is left out.
  * INVALID (text shorter than a window, vocabularies that differ), FORMAT, IO, CANCELLED, NOMEM. */
-bk_status bk_eval_text(bk_model *model, bk_str text, const bk_eval_options *options, bk_summary *out,
-                       bk_error *err);
+bk_status bk_eval_text(bk_model *model, bk_str text, const bk_eval_options *options,
+                       bk_summary *out, bk_error *err);
 
 /* Sequences of token ids, each from an empty memory: lengths[n_sequences], their tokens one after
  * another. All rows are compared and saved; all but the last of a sequence scored. */

@@ -56,7 +56,8 @@ bk_status bk_score_add(bk_score *s, const float *logits, const double *ref, size
                        bk_error *err) {
     size_t top, ref_top;
     double lse = log_sum_f(logits, n, &top);
-    if (!isfinite(lse)) return bk_fail(err, BK_ERR_FORMAT, "the model's logits are not all numbers");
+    if (!isfinite(lse))
+        return bk_fail(err, BK_ERR_FORMAT, "the model's logits are not all numbers");
     double ref_lse = ref ? log_sum_d(ref, n, &ref_top) : 0;
     if (!isfinite(ref_lse)) {
         return bk_fail(err, BK_ERR_FORMAT, "the reference's logits are not all numbers");

@@ -6,11 +6,11 @@
 
 /* Running sums; zero-initialised is empty. Everything is computed in double. */
 typedef struct bk_score {
-    size_t n_loss;             /* predictions scored against the text */
-    double loss, loss2;        /* sums of -log p and its square */
-    double ref_loss;           /* the same for the reference */
-    size_t n_kl, same_top;     /* predictions compared, and how many agree on the best token */
-    double *kl;                /* [cap_kl] KL(reference || model) of each, in nats */
+    size_t n_loss;         /* predictions scored against the text */
+    double loss, loss2;    /* sums of -log p and its square */
+    double ref_loss;       /* the same for the reference */
+    size_t n_kl, same_top; /* predictions compared, and how many agree on the best token */
+    double *kl;            /* [cap_kl] KL(reference || model) of each, in nats */
     size_t cap_kl;
 } bk_score;
 

@@ -139,6 +139,8 @@ static bk_tval repeat_string(bk_trun *run, const bk_tstr *s, int64_t times) {
     bk_tsb sb;
     bk_tsb_init(&sb, run);
     if (s->len == 0) times = 0;
+    if (times > 0 && (uint64_t)times > BK_T_MAX_OUTPUT / s->len)
+        return bk_trun_fail(run, BK_ERR_LIMIT, "a text of more than %zu MiB", BK_T_MAX_OUTPUT >> 20);
     for (int64_t i = 0; i < times; i++) {
         if (!bk_tsb_str(&sb, s)) return bk_tval_fail();
     }

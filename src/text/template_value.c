@@ -244,7 +244,7 @@ bool bk_tval_items(bk_trun *run, bk_tval v, bk_tval **items, size_t *n) {
         *n = v.dict->n;
         return true;
     case BK_T_SEQ:
-        *items = v.seq->items + v.seq->next;
+        *items = v.seq->items ? v.seq->items + v.seq->next : NULL;
         *n = v.seq->n - v.seq->next;
         if (v.seq->kind == BK_SEQ_ITER) v.seq->next = v.seq->n;
         return true;

@@ -162,7 +162,8 @@ static bool parse(int argc, char **argv, options *o) {
 int main(int argc, char **argv) {
     options o = {.seed = bk_now_ns() % 1000000};
     if (!parse(argc, argv, &o)) {
-        fprintf(stderr, "usage: check [--list] [--seed=N] [--level=NAME] [--test=PART] [--bench]\n");
+        fprintf(stderr,
+                "usage: check [--list] [--seed=N] [--level=NAME] [--test=PART] [--bench]\n");
         return 2;
     }
     level levels[BK_CPU_LEVELS + 1];

@@ -48,11 +48,11 @@ float check_unit(check *c);                 /* -1 .. 1 */
 typedef enum check_kind {
     CHECK_NORMAL,
     CHECK_ZERO,
-    CHECK_OUTLIER,  /* one value 1000 times the rest */
-    CHECK_EQUAL,    /* one magnitude, random signs: ties */
+    CHECK_OUTLIER, /* one value 1000 times the rest */
+    CHECK_EQUAL,   /* one magnitude, random signs: ties */
     CHECK_SUBNORMAL,
-    CHECK_HUGE,     /* near the largest float */
-    CHECK_MIXED,    /* magnitudes from 1e-30 to 1e30 */
+    CHECK_HUGE,  /* near the largest float */
+    CHECK_MIXED, /* magnitudes from 1e-30 to 1e30 */
     CHECK_NONFINITE,
     CHECK_KINDS
 } check_kind;
@@ -60,12 +60,12 @@ void check_fill(check *c, check_kind kind, float *x, size_t n);
 
 /* What blocks of weights are made of. The last kind alone holds infinities and NaN. */
 typedef enum check_weights {
-    CHECK_W_RANDOM,  /* any quants, scales like a model's */
-    CHECK_W_ONES,    /* all bits of all quants set */
-    CHECK_W_ZEROS,   /* all clear */
-    CHECK_W_HIGH,    /* bytes 0x80: -128 in Q8_0 */
-    CHECK_W_SCALES,  /* any finite half as scale */
-    CHECK_W_BITS,    /* any bits at all */
+    CHECK_W_RANDOM, /* any quants, scales like a model's */
+    CHECK_W_ONES,   /* all bits of all quants set */
+    CHECK_W_ZEROS,  /* all clear */
+    CHECK_W_HIGH,   /* bytes 0x80: -128 in Q8_0 */
+    CHECK_W_SCALES, /* any finite half as scale */
+    CHECK_W_BITS,   /* any bits at all */
     CHECK_WEIGHTS
 } check_weights;
 /* n_rows rows of k weights as in a file. */

@@ -155,8 +155,8 @@ static void merge_case(check *c, size_t head, int which) {
     check_fill(c, CHECK_NORMAL, b, head + 2);
     a[0] *= 20, b[0] *= 20;
     a[1] = fabsf(a[1]), b[1] = fabsf(b[1]) + 1;
-    if (which == 1) b[0] = -INFINITY, b[1] = 0;                       /* nothing to merge */
-    if (which == 2) {                                                 /* nothing before */
+    if (which == 1) b[0] = -INFINITY, b[1] = 0; /* nothing to merge */
+    if (which == 2) {                           /* nothing before */
         a[0] = -INFINITY;
         memset(a + 1, 0, (head + 1) * sizeof *a);
     }
@@ -184,7 +184,8 @@ static bool same_half(uint16_t a, uint16_t b) {
     return a == b || ((a & 0x7FFF) > 0x7C00 && (b & 0x7FFF) > 0x7C00);
 }
 
-static void same_halves(check *c, const char *what, const uint16_t *a, const uint16_t *b, size_t n) {
+static void same_halves(check *c, const char *what, const uint16_t *a, const uint16_t *b,
+                        size_t n) {
     for (size_t i = 0; i < n; i++) {
         if (same_half(a[i], b[i])) continue;
         check_fail(c, "%s: [%zu] is %04x, want %04x", what, i, a[i], b[i]);

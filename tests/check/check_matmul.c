@@ -251,8 +251,8 @@ static void bench_one(check *c, int type, size_t n_rows, size_t k, size_t cols) 
     double ns = check_time(cols <= BK_DIRECT_COLS ? bench_direct : bench_tiles, &a);
     double ops = 2.0 * (double)n_rows * (double)k * (double)cols;
     printf("%-8s %-5s %5zu rows, k %5zu, columns %3zu  %10.0f ns  %6.2f GB/s  %7.1f GOPS\n",
-           c->level, p.type->name, n_rows, k, cols, ns,
-           (double)bk_packed_bytes(&p.w) / ns, ops / ns);
+           c->level, p.type->name, n_rows, k, cols, ns, (double)bk_packed_bytes(&p.w) / ns,
+           ops / ns);
     check_release();
 }
 

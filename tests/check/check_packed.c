@@ -47,7 +47,8 @@ static void packed_row(check *c, int type) {
     const bk_quant *t = bk_quant_find((uint32_t)type);
     if (!c->portable) return; /* the same code at every level */
     for (size_t n = 1; n <= 40; n++)
-        row_case(c, t, n, t->bits ? t->block_len * (1 + n % 3) : n, (check_weights)(n % CHECK_WEIGHTS));
+        row_case(c, t, n, t->bits ? t->block_len * (1 + n % 3) : n,
+                 (check_weights)(n % CHECK_WEIGHTS));
     for (size_t k = 1; k <= 18; k++)
         row_case(c, t, 17, t->bits ? t->block_len * k : k * 7, (check_weights)(k % CHECK_WEIGHTS));
 }
@@ -60,11 +61,16 @@ static void packed_init(check *c, int arg) {
         size_t n_rows, k;
         bool ok;
     } cases[] = {
-        {BK_TYPE_Q4_0, 1, 32, true},        {BK_TYPE_Q4_0, 1, 33, false},
-        {BK_TYPE_Q4_0, 0, 32, false},       {BK_TYPE_Q4_0, 1, 0, false},
-        {BK_TYPE_Q4_K, 3, 288, false},      {BK_TYPE_Q4_K, 3, 512, true},
-        {BK_TYPE_Q4_0, SIZE_MAX, 32, false}, {BK_TYPE_Q4_0, 1, SIZE_MAX / 32 * 32, false},
-        {BK_TYPE_F32, SIZE_MAX / 64, 1000, false}, {BK_TYPE_F16, 5, 7, true},
+        {BK_TYPE_Q4_0, 1, 32, true},
+        {BK_TYPE_Q4_0, 1, 33, false},
+        {BK_TYPE_Q4_0, 0, 32, false},
+        {BK_TYPE_Q4_0, 1, 0, false},
+        {BK_TYPE_Q4_K, 3, 288, false},
+        {BK_TYPE_Q4_K, 3, 512, true},
+        {BK_TYPE_Q4_0, SIZE_MAX, 32, false},
+        {BK_TYPE_Q4_0, 1, SIZE_MAX / 32 * 32, false},
+        {BK_TYPE_F32, SIZE_MAX / 64, 1000, false},
+        {BK_TYPE_F16, 5, 7, true},
     };
     for (size_t i = 0; i < BK_ARRAY_LEN(cases); i++) {
         const bk_quant *t = bk_quant_find((uint32_t)cases[i].type);
@@ -77,15 +83,10 @@ static void packed_init(check *c, int arg) {
 }
 
 static const check_test tests[] = {
-    {"packed/init", packed_init, 0},
-    {"packed/Q4_0", packed_row, BK_TYPE_Q4_0},
-    {"packed/Q4_1", packed_row, BK_TYPE_Q4_1},
-    {"packed/Q5_0", packed_row, BK_TYPE_Q5_0},
-    {"packed/Q8_0", packed_row, BK_TYPE_Q8_0},
-    {"packed/Q4_K", packed_row, BK_TYPE_Q4_K},
-    {"packed/Q6_K", packed_row, BK_TYPE_Q6_K},
-    {"packed/F32", packed_row, BK_TYPE_F32},
-    {"packed/F16", packed_row, BK_TYPE_F16},
-    {"packed/BF16", packed_row, BK_TYPE_BF16},
+    {"packed/init", packed_init, 0},           {"packed/Q4_0", packed_row, BK_TYPE_Q4_0},
+    {"packed/Q4_1", packed_row, BK_TYPE_Q4_1}, {"packed/Q5_0", packed_row, BK_TYPE_Q5_0},
+    {"packed/Q8_0", packed_row, BK_TYPE_Q8_0}, {"packed/Q4_K", packed_row, BK_TYPE_Q4_K},
+    {"packed/Q6_K", packed_row, BK_TYPE_Q6_K}, {"packed/F32", packed_row, BK_TYPE_F32},
+    {"packed/F16", packed_row, BK_TYPE_F16},   {"packed/BF16", packed_row, BK_TYPE_BF16},
 };
 const check_family check_packed_family = {tests, BK_ARRAY_LEN(tests), NULL};

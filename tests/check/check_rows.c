@@ -48,7 +48,8 @@ static void against_double(check *c, const float *x, size_t k, const bk_act *a) 
             check_near(c, "value", s * a->q[i], v, s * 0.5 * (1 + 256 * EPS) + 1e-37, i);
         }
         check_near(c, "scale", (double)a->s[b], max / 127, max / 127 * 2 * EPS + 1e-45, b);
-        if (a->nsum[b] != -sum[0] - sum[1] || a->nsum0[b] != -sum[0]) check_fail(c, "sums of %zu", b);
+        if (a->nsum[b] != -sum[0] - sum[1] || a->nsum0[b] != -sum[0])
+            check_fail(c, "sums of %zu", b);
         double want = (double)a->s[b] * (sum[0] + sum[1]);
         if (fabs(want) < 3e38)
             check_near(c, "a", (double)a->a[b], want, fabs(want) * EPS + 1e-45, b);

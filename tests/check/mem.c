@@ -115,8 +115,7 @@ static void put_float(check *c, check_weights kind, bk_type type, uint8_t *p) {
         memcpy(p, &h, sizeof h);
 }
 
-uint8_t *check_blocks(check *c, check_weights kind, const bk_quant *type, size_t n_rows,
-                      size_t k) {
+uint8_t *check_blocks(check *c, check_weights kind, const bk_quant *type, size_t n_rows, size_t k) {
     size_t n = n_rows * (k / type->block_len), size = type->block_bytes;
     uint8_t *blocks = check_mem(n * size);
     uint8_t fill = kind == CHECK_W_ONES ? 0xFF : kind == CHECK_W_HIGH ? 0x80 : 0;

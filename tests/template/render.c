@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/mem.h"
 #include "text/template.h"
 
 static char *read_block(size_t *len) {

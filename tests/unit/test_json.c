@@ -69,7 +69,8 @@ static void test_any_bytes(void **state) {
                 assert_int_equal(json_string_length(s), 2);
                 assert_memory_equal(json_string_value(s), text, 2);
             } else {
-                assert_non_null(memmem(json_string_value(s), json_string_length(s), "\xEF\xBF\xBD", 3));
+                assert_non_null(
+                    memmem(json_string_value(s), json_string_length(s), "\xEF\xBF\xBD", 3));
             }
             /* No control character stays raw: the output may be shown on a terminal. */
             for (size_t i = 0; i < out.len; i++) assert_true((unsigned char)out.data[i] >= 32);
@@ -84,8 +85,7 @@ static void test_escapes(void **state) {
     bk_buf out = {0};
     bk_json w = {.out = &out};
     bk_json_str(&w, BK_STR("a\"b\\c\nd\te\rf\x01\x7f\xC2\x9B\xC3\xA9"));
-    assert_string_equal(out.data,
-                        "\"a\\\"b\\\\c\\nd\\te\\rf\\u0001\\u007f\\u009b\xC3\xA9\"");
+    assert_string_equal(out.data, "\"a\\\"b\\\\c\\nd\\te\\rf\\u0001\\u007f\\u009b\xC3\xA9\"");
     bk_buf_free(&out);
 }
 
@@ -102,8 +102,9 @@ static void test_depth(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layout),  cmocka_unit_test(test_numbers), cmocka_unit_test(test_any_bytes),
-        cmocka_unit_test(test_escapes), cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_layout),    cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_any_bytes), cmocka_unit_test(test_escapes),
+        cmocka_unit_test(test_depth),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,9 +38,9 @@ static opt_result parse(values *v, bool rest, char *err, size_t cap, int argc, c
     return opt_parse(&t, argc, (char **)(uintptr_t)argv, err, cap);
 }
 
-#define PARSE(v, err, ...)                                                                         \
-    parse(v, false, err, sizeof err,                                                               \
-          (int)(sizeof((const char *[]){"try", __VA_ARGS__}) / sizeof(char *)),                    \
+#define PARSE(v, err, ...)                                                      \
+    parse(v, false, err, sizeof err,                                            \
+          (int)(sizeof((const char *[]){"try", __VA_ARGS__}) / sizeof(char *)), \
           (const char *[]){"try", __VA_ARGS__})
 
 static void test_values(void **state) {
@@ -80,8 +80,9 @@ static void test_lists(void **state) {
     check_list("1-8*2,3", 5, (int[]){1, 2, 4, 8, 3});
     check_list("0-10+5", 3, (int[]){0, 5, 10});
     char err[256];
-    static const char *const bad[] = {"", "1,", ",1", "a", "1-", "5-2", "1-2*1", "0-4*2", "257", "1-9+0",
-                                      "0-256", "1 ", " 1", "1-2+x", "99999999999999999999"};
+    static const char *const bad[] = {"",      "1,",    ",1",    "a",     "1-",
+                                      "5-2",   "1-2*1", "0-4*2", "257",   "1-9+0",
+                                      "0-256", "1 ",    " 1",    "1-2+x", "99999999999999999999"};
     for (size_t i = 0; i < BK_ARRAY_LEN(bad); i++) {
         values v = {0};
         if (PARSE(&v, err, "-t", bad[i]) != OPT_ERROR) fail_msg("'%s' was taken", bad[i]);
@@ -99,9 +100,11 @@ static void refuse(const char *option, const char *value, const char *wanted) {
 
 static void test_refused_values(void **state) {
     (void)state;
-    static const char *const numbers[] = {"", "x", "1x", " 1", "1001", "-2", "1.5", "0x10", "nan", "+"};
+    static const char *const numbers[] = {"",   "x",   "1x",   " 1",  "1001",
+                                          "-2", "1.5", "0x10", "nan", "+"};
     for (size_t i = 0; i < BK_ARRAY_LEN(numbers); i++) refuse("-n", numbers[i], "from -1 to 1000");
-    static const char *const reals[] = {"", "x", "nan", "inf", "-0.1", "101", "1e", "1,5", " 1", "."};
+    static const char *const reals[] = {"",    "x",  "nan", "inf", "-0.1",
+                                        "101", "1e", "1,5", " 1",  "."};
     for (size_t i = 0; i < BK_ARRAY_LEN(reals); i++) refuse("--temp", reals[i], "from 0 to 100");
     refuse("--seed", "-2", "-1 for a random one");
     refuse("--seed", "18446744073709551616", "whole number");
@@ -162,9 +165,9 @@ static void test_distance(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),        cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_values),         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_refused_values), cmocka_unit_test(test_refused_names),
-        cmocka_unit_test(test_rest),          cmocka_unit_test(test_distance),
+        cmocka_unit_test(test_rest),           cmocka_unit_test(test_distance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

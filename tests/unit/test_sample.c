@@ -126,8 +126,8 @@ static void test_against_plain(void **state) {
                 for (int again = 0; again < 4; again++) {
                     int32_t got = bk_sampler_pick(s, x), want = plain_pick(&p, &rng, x, sizes[z]);
                     if (got != want) {
-                        fail_msg("kind %d size %zu setting %zu: %d, wanted %d", kind, sizes[z], k, got,
-                                 want);
+                        fail_msg("kind %d size %zu setting %zu: %d, wanted %d", kind, sizes[z], k,
+                                 got, want);
                     }
                 }
                 bk_sampler_destroy(&s);
@@ -200,7 +200,8 @@ static void test_penalties(void **state) {
     assert_int_equal(bk_sampler_pick(s, x), 0); /* 0 has left the window of two */
     bk_sampler_destroy(&s);
 
-    p = (bk_sampling){.repeat_penalty = 1, .top_p = 1, .frequency_penalty = 0.5f, .penalty_last_n = -1};
+    p = (bk_sampling){
+        .repeat_penalty = 1, .top_p = 1, .frequency_penalty = 0.5f, .penalty_last_n = -1};
     s = make(p, 4);
     for (int i = 0; i < 3; i++) bk_sampler_accept(s, 0);
     bk_sampler_accept(s, 1);
@@ -230,8 +231,8 @@ static void test_no_allocation(void **state) {
     bk_rng rng;
     bk_rng_seed(&rng, 1, 2);
     fill(x, MOST, 0, &rng);
-    bk_sampling p = {.temperature = 1, .top_k = 50, .top_p = 0.9f, .repeat_penalty = 1.1f,
-                     .penalty_last_n = 16};
+    bk_sampling p = {
+        .temperature = 1, .top_k = 50, .top_p = 0.9f, .repeat_penalty = 1.1f, .penalty_last_n = 16};
     bk_sampler *s = make(p, MOST);
     uint64_t before = bk_alloc_count();
     for (int i = 0; i < 40; i++) bk_sampler_accept(s, bk_sampler_pick(s, x));
@@ -245,8 +246,9 @@ static void test_ranges(void **state) {
     struct {
         const char *name;
         bk_sampling p;
-    } bad[] = {{"temperature", off}, {"temperature", off}, {"top_k", off},         {"top_p", off},
-               {"min_p", off},       {"min_p", off},       {"repeat_penalty", off}, {"penalty_last_n", off}};
+    } bad[] = {{"temperature", off},    {"temperature", off},   {"top_k", off},
+               {"top_p", off},          {"min_p", off},         {"min_p", off},
+               {"repeat_penalty", off}, {"penalty_last_n", off}};
     bad[0].p.temperature = -1;
     bad[1].p.temperature = NAN;
     bad[2].p.top_k = -1;
@@ -266,10 +268,10 @@ static void test_ranges(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_plain),          cmocka_unit_test(test_greedy),
-        cmocka_unit_test(test_shares),                 cmocka_unit_test(test_seed),
-        cmocka_unit_test(test_penalties),              cmocka_unit_test(test_negative_logits_repeat),
-        cmocka_unit_test(test_no_allocation),          cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_against_plain), cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_shares),        cmocka_unit_test(test_seed),
+        cmocka_unit_test(test_penalties),     cmocka_unit_test(test_negative_logits_repeat),
+        cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_ranges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

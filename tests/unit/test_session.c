@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,12 +20,16 @@ static brisk_model_info info;
 static brisk_token prompt[150];
 
 static const char text[] =
-    "The library on the hill was built in 1887, of brick and slate, with a clock that has never been "
-    "right. Its first keeper, a retired ship's carpenter named Odell, read every book before he let "
+    "The library on the hill was built in 1887, of brick and slate, with a clock that has never "
+    "been "
+    "right. Its first keeper, a retired ship's carpenter named Odell, read every book before he "
+    "let "
     "anyone borrow it, and wrote his opinion inside the cover in pencil. Some of those notes are "
     "still there. In one volume on bees he wrote: true, mostly. In a treatise on tides: he has not "
-    "seen one. People come now from three counties to read the notes rather than the books, and the "
-    "present keeper has begun, with a softer pencil, to answer them. Nobody has complained yet, but "
+    "seen one. People come now from three counties to read the notes rather than the books, and "
+    "the "
+    "present keeper has begun, with a softer pencil, to answer them. Nobody has complained yet, "
+    "but "
     "the clock struck eleven the other day at half past two, and she took it as applause.";
 
 static int open_model(void **state) {
@@ -196,6 +201,41 @@ static void test_set(void **state) {
     free(want);
 }
 
+/* Sessions of one model, and forks of one session, each in a thread of its own. */
+static void *compute_in_thread(void *arg) {
+    brisk_session *s = arg;
+    if (brisk_session_append(s, prompt + 70, N - 70, NULL)) return NULL;
+    return brisk_session_eval(s, NULL, NULL, NULL) ? NULL : s;
+}
+
+static void test_threads(void **state) {
+    (void)state;
+    enum { THREADS = 4 };
+    float *want = reference(N);
+    brisk_session *s[THREADS];
+    pthread_t thread[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        if (i % 2 == 0) {
+            s[i] = create(512, 16);
+            append(s[i], prompt, 70);
+            logits_of(s[i]);
+        } else if (brisk_session_fork(s[i - 1], &s[i], NULL)) {
+            fail_msg("fork %d", i);
+        }
+    }
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&thread[i], NULL, compute_in_thread, s[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        void *done;
+        pthread_join(thread[i], &done);
+        assert_non_null(done);
+        assert_memory_equal(logits_of(s[i]), want, row_bytes());
+        brisk_session_destroy(&s[i]);
+    }
+    free(want);
+}
+
 /* ---- Limits ----------------------------------------------------------------------------------- */
 
 static void test_overflow(void **state) {
@@ -240,6 +280,13 @@ static void test_refused(void **state) {
         assert_int_equal(brisk_session_create(model, &bad[i], &s, &err), BRISK_ERR_INVALID);
         assert_null(s);
     }
+    brisk_model *vocabulary;
+    const brisk_model_options header = {.vocab_only = true};
+    assert_int_equal(brisk_model_open(getenv("BRISK_TEST_MODEL"), &header, &vocabulary, &err),
+                     BRISK_OK);
+    assert_int_equal(brisk_session_create(vocabulary, NULL, &s, &err), BRISK_ERR_INVALID);
+    assert_null(s);
+    brisk_model_close(&vocabulary);
     brisk_model *none = model;
     assert_int_equal(brisk_model_open("no/such.gguf", NULL, &none, &err), BRISK_ERR_NOT_FOUND);
     assert_null(none);
@@ -379,7 +426,8 @@ static void test_no_allocation(void **state) {
 static brisk_token special(const char *name) {
     brisk_token id;
     size_t n;
-    assert_int_equal(brisk_tokenize(model, name, strlen(name), false, true, &id, 1, &n, NULL), BRISK_OK);
+    assert_int_equal(brisk_tokenize(model, name, strlen(name), false, true, &id, 1, &n, NULL),
+                     BRISK_OK);
     return id;
 }
 
@@ -413,7 +461,9 @@ static void test_chat_encode(void **state) {
 static void test_chat(void **state) {
     (void)state;
     if (!info.has_chat_template) fail_msg("the default model has a chat template");
-    brisk_chat_message m[3] = {{"user", "Say <|im_end|> twice."}, {"assistant", "No."}, {"user", "Why?"}};
+    brisk_chat_message m[3] = {{"user", "Say <|im_end|> twice."},
+                               {"assistant", "No."},
+                               {"user", "Why?"}};
     brisk_session *s = create(512, 0);
     brisk_error err;
     if (brisk_session_chat(s, m, 1, &err)) fail_msg("%s", err.text);
@@ -445,7 +495,8 @@ static void test_tokenize(void **state) {
     size_t n;
     brisk_error err;
     const char *sentence = "one two three four five six";
-    assert_int_equal(brisk_tokenize(model, sentence, strlen(sentence), false, false, ids, 4, &n, &err),
+    assert_int_equal(brisk_tokenize(model, sentence, strlen(sentence), false, false, ids, 4, &n,
+                                    &err),
                      BRISK_ERR_LIMIT);
     assert_true(n > 4);
     assert_int_equal(brisk_tokenize(model, "", 0, false, false, NULL, 0, &n, &err), BRISK_OK);
@@ -462,13 +513,13 @@ static void test_tokenize(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_batches),    cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_truncate),   cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_set),        cmocka_unit_test(test_overflow),
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_generate),   cmocka_unit_test(test_no_allocation),
-        cmocka_unit_test(test_chat_encode), cmocka_unit_test(test_chat),
-        cmocka_unit_test(test_tokenize),
+        cmocka_unit_test(test_batches),       cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_truncate),      cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_set),           cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_overflow),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_cancel),        cmocka_unit_test(test_generate),
+        cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_chat_encode),
+        cmocka_unit_test(test_chat),          cmocka_unit_test(test_tokenize),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

@@ -123,8 +123,9 @@ static void test_random(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_found), cmocka_unit_test(test_not_found), cmocka_unit_test(test_overlap),
-        cmocka_unit_test(test_held),  cmocka_unit_test(test_refused),   cmocka_unit_test(test_random),
+        cmocka_unit_test(test_found),   cmocka_unit_test(test_not_found),
+        cmocka_unit_test(test_overlap), cmocka_unit_test(test_held),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,14 +1,16 @@
-/* Dots with the 256-bit vpdpbusd, whose two encodings have different intrinsics: the file that
- * includes this may define DPBUSD. */
-#ifndef BRISK_KERNEL_MATMUL256_AVXVNNI_H
-#define BRISK_KERNEL_MATMUL256_AVXVNNI_H
+/* Dots with the 256-bit vpdpbusd: four products added to 32 bits at once. Its two encodings have
+ * different intrinsics, so the file that includes this defines DPBUSD. */
+#ifndef BRISK_KERNEL_DOTS_AVXVNNI_H
+#define BRISK_KERNEL_DOTS_AVXVNNI_H
 
-#include "kernel/matmul256_avx2.h"
+#include "kernel/lines_avx2.h"
 
 #ifndef DPBUSD
 #define DPBUSD _mm256_dpbusd_epi32
 #endif
 
+/* s += the byte lines j and j + 4 (j = 0..3, in order) of `halves` halves times the quants of a
+ * block at a[c]; after j = 3 full is complete. */
 INLINE void line_dots(fmt f, size_t j, const __m256i w[HALVES][2], size_t halves,
                       const int8_t *const a[], size_t cols, sums *s) {
     const size_t second = f.sub == 16;
@@ -22,6 +24,8 @@ INLINE void line_dots(fmt f, size_t j, const __m256i w[HALVES][2], size_t halves
     }
 }
 
+/* sum[half][c] += dots of 16 rows with `cols` columns over n_lines byte lines at q; the quants of
+ * column c begin at x[c].q + at. */
 INLINE void tile_dots(fmt f, const uint8_t *q, size_t n_lines, const bk_act *x, size_t at,
                       size_t cols, __m256i sum[][BK_TILE_COLS]) {
     (void)f;
@@ -29,7 +33,7 @@ INLINE void tile_dots(fmt f, const uint8_t *q, size_t n_lines, const bk_act *x, 
         __m256i w[HALVES] = {load(q + 64 * j), load(q + 64 * j + 32)};
         UNROLL for (size_t c = 0; c < cols; c++) {
             __m256i a = broadcast(x[c].q + at + 4 * j);
-            UNROLL for (size_t h = 0; h < HALVES; h++) sum[h][c] = DPBUSD(sum[h][c], w[h], a);
+            UNROLL for (size_t h = 0; h < HALVES; h++) { sum[h][c] = DPBUSD(sum[h][c], w[h], a); }
         }
     }
 }

