@@ -372,7 +372,8 @@ static bk_status import_pages(bk_kv *kv, const export_header *h, const uint8_t *
 
 bk_status bk_kv_import(bk_kv *kv, const void *data, size_t len, bk_error *err) {
     export_header h, want;
-    if (len < sizeof h) return bk_fail(err, BK_ERR_FORMAT, "exported positions: only %zu bytes", len);
+    if (len < sizeof h)
+        return bk_fail(err, BK_ERR_FORMAT, "exported positions: only %zu bytes", len);
     memcpy(&h, data, sizeof h);
     want = header_of(kv, h.begin, h.end);
     if (memcmp(&h, &want, sizeof h) != 0)

@@ -28,8 +28,8 @@ typedef struct bk_kv_shape {
     int n_groups; /* 1..2 */
     bk_kv_group group[2];
     int n_kv_heads, head_size;
-    size_t max_tokens;    /* of one sequence */
-    size_t state_bytes;   /* recurrent state per sequence, beside the pages; 0: none */
+    size_t max_tokens;  /* of one sequence */
+    size_t state_bytes; /* recurrent state per sequence, beside the pages; 0: none */
 } bk_kv_shape;
 
 /* `device` outlives the pool; limit_bytes 0: none. */

@@ -89,9 +89,8 @@ INLINE void direct_group(fmt f, const bk_packed *w, size_t group, const bk_act *
         UNROLL for (size_t j = 0; j < f.lines; j++) {
             _mm_prefetch((const char *)lines + (b * f.lines + j) * 64 + PREFETCH, _MM_HINT_T0);
         }
-        UNROLL for (size_t h = 0; h < HALVES; h += halves) {
-            direct_block(f, g, lines, nb, b, h, halves, x, cols, acc);
-        }
+        direct_block(f, g, lines, nb, b, 0, halves, x, cols, acc);
+        if (halves == 1) direct_block(f, g, lines, nb, b, 1, 1, x, cols, acc);
     }
 }
 

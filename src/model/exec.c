@@ -73,7 +73,7 @@ void bk_exec_destroy(bk_exec **exec) {
     if (!x) return;
     *exec = NULL;
     bk_pass *p = &x->pass;
-    void *all[] = {x->tokens, x->logit_rows, x->rows, x->seqs, x->angles, p->x,    p->q,
+    void *all[] = {x->tokens, x->logit_rows, x->rows, x->seqs, x->angles, p->x,      p->q,
                    p->k,      p->v,          p->attn, p->gate, p->up,     p->logits, p->cmds};
     for (size_t i = 0; i < BK_ARRAY_LEN(all); i++) bk_free(all[i]);
     bk_model_unref(&x->model);
@@ -139,14 +139,20 @@ static void fill(bk_exec *x, const bk_rows *rows, size_t n) {
 
 bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *err) {
     bk_status status = check(x, rows, n, err);
+    if (status != BK_OK) return status;
     for (size_t i = 0; status == BK_OK && i < n; i++)
         status = bk_kv_reserve(rows[i].kv, rows[i].n, err);
-    if (status != BK_OK) return status;
-    fill(x, rows, n);
-    x->model->arch->record(&x->pass);
-    bk_device *d = x->model->device;
-    status = d->ops->run(d, x->pass.cmds, x->pass.n_cmds, err);
-    if (status != BK_OK) return status;
+    if (status == BK_OK) {
+        fill(x, rows, n);
+        x->model->arch->record(&x->pass);
+        bk_device *d = x->model->device;
+        status = d->ops->run(d, x->pass.cmds, x->pass.n_cmds, err);
+    }
+    if (status != BK_OK) {
+        /* Room that was made for this pass goes back. */
+        for (size_t i = 0; i < n; i++) bk_kv_truncate(rows[i].kv, bk_kv_len(rows[i].kv), NULL);
+        return status;
+    }
     size_t n_vocab = (size_t)x->model->config.n_vocab;
     const float *logits = x->pass.logits;
     for (size_t i = 0; i < n; i++) {

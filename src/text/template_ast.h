@@ -15,7 +15,7 @@
 #define BK_T_MAX_SOURCE ((size_t)1 << 20)
 #define BK_T_MAX_PARSE_DEPTH 200
 
-/* ---- Lexer ------------------------------------------------------------------------------------ */
+/* ---- Lexer ----------------------------------------------------------------------------------- */
 
 typedef enum bk_ttok {
     BK_TOK_EOF,
@@ -88,7 +88,7 @@ bool bk_tlexer_fail(bk_tlexer *lx, bk_status code, int line, const char *fmt, ..
 bool bk_tlexer_string(bk_tlexer *lx, bk_ttoken *tok);
 bool bk_tlexer_number(bk_tlexer *lx, bk_ttoken *tok);
 
-/* ---- Tree ------------------------------------------------------------------------------------- */
+/* ---- Tree ------------------------------------------------------------------------------------ */
 
 typedef enum bk_tnode_kind {
     /* Expressions */
@@ -135,15 +135,15 @@ typedef enum bk_tnode_kind {
 } bk_tnode_kind;
 
 enum { /* special names that a macro's body refers to */
-    BK_T_USES_CALLER = 1,
-    BK_T_USES_KWARGS = 2,
-    BK_T_USES_VARARGS = 4
+       BK_T_USES_CALLER = 1,
+       BK_T_USES_KWARGS = 2,
+       BK_T_USES_VARARGS = 4
 };
 
 typedef struct bk_tnode bk_tnode;
 struct bk_tnode {
     uint8_t kind, op, uses;
-    bool in_not;  /* BK_N_OPERAND: "not in" */
+    bool in_not;   /* BK_N_OPERAND: "not in" */
     int16_t depth; /* levels of nodes below, itself included */
     int line;
     bk_str name;
@@ -159,7 +159,7 @@ struct bk_template {
     bk_tnode *body;
 };
 
-/* ---- Parser ----------------------------------------------------------------------------------- */
+/* ---- Parser ---------------------------------------------------------------------------------- */
 
 typedef struct bk_tparser {
     bk_tlexer lx;

@@ -4,7 +4,7 @@
 
 #include "text/template_eval.h"
 
-/* ---- Arguments -------------------------------------------------------------------------------- */
+/* ---- Arguments ------------------------------------------------------------------------------- */
 
 /* Cuts the next name from a list separated by blanks. */
 static bk_str next_name(const char **params) {
@@ -67,7 +67,7 @@ bool bk_targ_str(bk_trun *run, const char *what, bk_tval v, const bk_tstr **out)
     return false;
 }
 
-/* ---- Methods of lists, tuples and dictionaries ------------------------------------------------ */
+/* ---- Methods of lists, tuples and dictionaries ----------------------------------------------- */
 
 bk_tval bk_tdict_items(bk_trun *run, const bk_tdict *d, bk_tkind kind) {
     bk_tval *items = bk_trun_alloc(run, d->n, sizeof *items);
@@ -132,8 +132,11 @@ static const bk_tmethod_def *find_method(const bk_tmethod_def *defs, size_t n, b
 }
 
 const bk_tmethod_def *bk_tmethod_find(bk_tval self, bk_str name) {
-    static const bk_tmethod_def dict[] = {
-        {"items", m_items}, {"keys", m_keys}, {"values", m_values}, {"get", m_get}, {"copy", m_copy}};
+    static const bk_tmethod_def dict[] = {{"items", m_items},
+                                          {"keys", m_keys},
+                                          {"values", m_values},
+                                          {"get", m_get},
+                                          {"copy", m_copy}};
     static const bk_tmethod_def list[] = {{"count", m_count}, {"index", m_index}, {"copy", m_copy}};
     if (self.type == BK_T_STR) return bk_tstr_method(name);
     if (self.type == BK_T_DICT) return find_method(dict, BK_ARRAY_LEN(dict), name);
@@ -154,7 +157,7 @@ bool bk_tmethod_changes(bk_tval self, bk_str name) {
     return false;
 }
 
-/* ---- Global functions ------------------------------------------------------------------------- */
+/* ---- Global functions ------------------------------------------------------------------------ */
 
 static bk_tval g_range(bk_trun *run, const bk_targs *args) {
     int64_t v[3] = {0, 0, 1}, step;

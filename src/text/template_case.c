@@ -9,14 +9,15 @@ bool bk_tchar_space(uint32_t cp) {
 }
 
 bool bk_tchar_printable(uint32_t cp) {
-    static const uint32_t hidden[][2] = {
-        {0, 0x1F},          {0x7F, 0xA0},       {0xAD, 0xAD},       {0x600, 0x605},
-        {0x61C, 0x61C},     {0x6DD, 0x6DD},     {0x70F, 0x70F},     {0x890, 0x891},
-        {0x8E2, 0x8E2},     {0x1680, 0x1680},   {0x180E, 0x180E},   {0x2000, 0x200F},
-        {0x2028, 0x202F},   {0x205F, 0x206F},   {0x3000, 0x3000},   {0xD800, 0xF8FF},
-        {0xFEFF, 0xFEFF},   {0xFFF9, 0xFFFB},   {0x110BD, 0x110BD}, {0x110CD, 0x110CD},
-        {0x13430, 0x13438}, {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A}, {0xE0001, 0xE0001},
-        {0xE0020, 0xE007F}, {0xF0000, 0x10FFFF}};
+    static const uint32_t hidden[][2] = {{0, 0x1F},          {0x7F, 0xA0},       {0xAD, 0xAD},
+                                         {0x600, 0x605},     {0x61C, 0x61C},     {0x6DD, 0x6DD},
+                                         {0x70F, 0x70F},     {0x890, 0x891},     {0x8E2, 0x8E2},
+                                         {0x1680, 0x1680},   {0x180E, 0x180E},   {0x2000, 0x200F},
+                                         {0x2028, 0x202F},   {0x205F, 0x206F},   {0x3000, 0x3000},
+                                         {0xD800, 0xF8FF},   {0xFEFF, 0xFEFF},   {0xFFF9, 0xFFFB},
+                                         {0x110BD, 0x110BD}, {0x110CD, 0x110CD}, {0x13430, 0x13438},
+                                         {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A}, {0xE0001, 0xE0001},
+                                         {0xE0020, 0xE007F}, {0xF0000, 0x10FFFF}};
     for (size_t i = 0; i < BK_ARRAY_LEN(hidden); i++) {
         if (cp >= hidden[i][0] && cp <= hidden[i][1]) return false;
     }
@@ -151,7 +152,8 @@ bk_tval bk_tstr_case(bk_trun *run, const bk_tstr *s, bk_tcase mode) {
             put_lower(&sb, (bk_str){s->data + word, s->len - word}, i - word, len, cp, user);
         }
         if (first && mode == BK_CASE_TITLE_FILTER) word = i + len;
-        first = mode == BK_CASE_TITLE ? !is_cased(cp) : mode == BK_CASE_TITLE_FILTER && opens_word(cp);
+        first =
+            mode == BK_CASE_TITLE ? !is_cased(cp) : mode == BK_CASE_TITLE_FILTER && opens_word(cp);
         i += len;
     }
     return bk_tsb_done(&sb);

@@ -120,8 +120,8 @@ bk_tval bk_tval_contains(bk_trun *run, bk_tval hay, bk_tval needle) {
                                 bk_tval_type_name(needle));
         if (!bk_trun_charge(run, hay.str->len)) return bk_tval_fail();
         if (needle.str->len == 0) return bk_tval_bool(true);
-        return bk_tval_bool(memmem(hay.str->data, hay.str->len, needle.str->data,
-                                   needle.str->len) != NULL);
+        return bk_tval_bool(
+            memmem(hay.str->data, hay.str->len, needle.str->data, needle.str->len) != NULL);
     case BK_T_DICT: {
         bk_tval found = bk_tdict_get(run, hay.dict, needle);
         return found.type == BK_T_FAIL ? found : bk_tval_bool(found.type != BK_T_MISSING);

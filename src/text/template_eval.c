@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- Names ------------------------------------------------------------------------------------ */
+/* ---- Names ----------------------------------------------------------------------------------- */
 
 bk_tscope *bk_tscope_push(bk_trun *run, bk_tscope *parent) {
     bk_tscope *scope = bk_trun_alloc(run, 1, sizeof *scope);
@@ -65,7 +65,7 @@ bk_tval bk_tundef_fail(bk_trun *run, bk_tval v) {
                         BK_STR_ARG(v.undef->name));
 }
 
-/* ---- Attributes ------------------------------------------------------------------------------- */
+/* ---- Attributes ------------------------------------------------------------------------------ */
 
 static bk_tval bind_method(bk_trun *run, const bk_tmethod_def *def, bk_tval self) {
     bk_tmethod *m = bk_trun_alloc(run, 1, sizeof *m);
@@ -89,7 +89,7 @@ bk_tval bk_tattr(bk_trun *run, bk_tval obj, bk_str name) {
     return bk_tval_undef(run, name, bk_tval_type_name(obj));
 }
 
-/* ---- Calls ------------------------------------------------------------------------------------ */
+/* ---- Calls ----------------------------------------------------------------------------------- */
 
 static bool add_positional(bk_trun *run, bk_targs *args, bk_tval v) {
     if (args->n == BK_T_MAX_ARGS) {
@@ -142,8 +142,8 @@ bool bk_teval_args(bk_trun *run, const bk_tnode *node, bk_targs *args) {
     if (node->n == 0) return true;
     bool spreads = false;
     for (size_t i = 0; i < node->n; i++) {
-        spreads = spreads || node->items[i]->kind == BK_N_STAR ||
-                  node->items[i]->kind == BK_N_STARSTAR;
+        spreads =
+            spreads || node->items[i]->kind == BK_N_STAR || node->items[i]->kind == BK_N_STARSTAR;
     }
     size_t room = spreads ? BK_T_MAX_ARGS : node->n;
     args->pos = bk_trun_alloc(run, room, sizeof *args->pos);
@@ -151,8 +151,8 @@ bool bk_teval_args(bk_trun *run, const bk_tnode *node, bk_targs *args) {
     if (!args->pos || !args->kw) return false;
     for (size_t i = 0; i < node->n; i++) {
         const bk_tnode *arg = node->items[i];
-        bool plain = arg->kind != BK_N_KEYWORD && arg->kind != BK_N_STAR &&
-                     arg->kind != BK_N_STARSTAR;
+        bool plain =
+            arg->kind != BK_N_KEYWORD && arg->kind != BK_N_STAR && arg->kind != BK_N_STARSTAR;
         bk_tval v = bk_teval(run, plain ? arg : arg->a);
         if (v.type == BK_T_FAIL) return false;
         if (arg->kind == BK_N_KEYWORD ? !add_keyword(run, args, arg->name, v)
@@ -189,7 +189,7 @@ bk_tval bk_teval_call(bk_trun *run, const bk_tnode *node, const bk_tmacro *calle
     return bk_tcall(run, callee, &args);
 }
 
-/* ---- The kinds of nodes ----------------------------------------------------------------------- */
+/* ---- The kinds of nodes ---------------------------------------------------------------------- */
 
 static BK_T_NOINLINE bk_tval eval_items(bk_trun *run, const bk_tnode *node) {
     bk_tval *items = bk_trun_alloc(run, node->n, sizeof *items);

@@ -11,7 +11,7 @@
 /* Keeps the frames of the recursive functions small: what they call is not inlined into them. */
 #define BK_T_NOINLINE __attribute__((noinline))
 
-/* ---- Names ------------------------------------------------------------------------------------ */
+/* ---- Names ----------------------------------------------------------------------------------- */
 
 typedef struct bk_tscope {
     struct bk_tscope *parent;
@@ -44,7 +44,7 @@ bk_tval bk_tname_get(bk_trun *run, bk_str name);
 bk_str bk_tmacro_name(const bk_tmacro *macro);
 const bk_tfunc *bk_tglobal_find(bk_str name);
 
-/* ---- Expressions ------------------------------------------------------------------------------ */
+/* ---- Expressions ----------------------------------------------------------------------------- */
 
 bk_tval bk_teval(bk_trun *run, const bk_tnode *node);
 /* Counts one level of recursion; every true is followed by run->depth--. */
@@ -64,7 +64,7 @@ bk_tval bk_tnegate(bk_trun *run, bk_tval v, bool negative);
 /* Records that an undefined value was used. */
 bk_tval bk_tundef_fail(bk_trun *run, bk_tval v);
 
-/* ---- Functions, methods, filters, tests ------------------------------------------------------- */
+/* ---- Functions, methods, filters, tests ------------------------------------------------------ */
 
 /* Spreads args over the parameters named in `params` (separated by blanks); those not given are
  * BK_T_MISSING. False with the error recorded when one of the first `required` is missing or an
@@ -116,7 +116,7 @@ bk_tval bk_tattr_path(bk_trun *run, bk_tval item, bk_tval path, bk_tval otherwis
 /* int(text, base): false when it is none. */
 bool bk_tparse_int(bk_str text, int base, int64_t *out);
 
-/* ---- Statements ------------------------------------------------------------------------------- */
+/* ---- Statements ------------------------------------------------------------------------------ */
 
 /* Runs a macro and gives its text. */
 bk_tval bk_tmacro_call(bk_trun *run, const bk_tmacro *macro, const bk_targs *args);

@@ -26,7 +26,7 @@ static bk_tval capture_scoped(bk_trun *run, const bk_tnode *body) {
     return v;
 }
 
-/* ---- Assignment ------------------------------------------------------------------------------- */
+/* ---- Assignment ------------------------------------------------------------------------------ */
 
 static bool assign(bk_trun *run, bk_tscope *scope, const bk_tnode *target, bk_tval v);
 
@@ -80,7 +80,7 @@ static BK_T_NOINLINE signal exec_set_block(bk_trun *run, const bk_tnode *node) {
     return GO_ON;
 }
 
-/* ---- Loops ------------------------------------------------------------------------------------ */
+/* ---- Loops ----------------------------------------------------------------------------------- */
 
 /* Makes sure that one more item is ready when there is one; false on an error. */
 static bool loop_pull(bk_trun *run, bk_tloop *loop) {
@@ -219,7 +219,7 @@ static BK_T_NOINLINE signal exec_for(bk_trun *run, const bk_tnode *node) {
     return loop->finished || !node->e ? GO_ON : loop_else(run, node->e);
 }
 
-/* ---- Macros ----------------------------------------------------------------------------------- */
+/* ---- Macros ---------------------------------------------------------------------------------- */
 
 static const bk_tkw *find_keyword(const bk_targs *args, bk_str name) {
     for (size_t i = 0; i < args->n_kw; i++) {
@@ -245,7 +245,8 @@ static bool too_many(bk_trun *run, const bk_tnode *macro, const char *what, bk_s
 static bool bind_special(bk_trun *run, const bk_tnode *macro, const bk_targs *args) {
     bool takes_caller = (macro->uses & BK_T_USES_CALLER) && !is_parameter(macro, BK_STR("caller"));
     bool takes_kwargs = (macro->uses & BK_T_USES_KWARGS) && !is_parameter(macro, BK_STR("kwargs"));
-    bool takes_varargs = (macro->uses & BK_T_USES_VARARGS) && !is_parameter(macro, BK_STR("varargs"));
+    bool takes_varargs =
+        (macro->uses & BK_T_USES_VARARGS) && !is_parameter(macro, BK_STR("varargs"));
     if (takes_caller) {
         const bk_tkw *kw = find_keyword(args, BK_STR("caller"));
         bk_tval v = kw ? kw->value : bk_tval_undef(run, BK_STR("caller"), NULL);
@@ -267,7 +268,8 @@ static bool bind_special(bk_trun *run, const bk_tnode *macro, const bk_targs *ar
     if (!takes_varargs) {
         return args->n == used || too_many(run, macro, "so many arguments", BK_STR(""));
     }
-    bk_tval more = bk_tval_seq(run, BK_SEQ_TUPLE, args->pos ? args->pos + used : NULL, args->n - used);
+    bk_tval more =
+        bk_tval_seq(run, BK_SEQ_TUPLE, args->pos ? args->pos + used : NULL, args->n - used);
     return more.type != BK_T_FAIL && bk_tscope_set(run, run->scope, BK_STR("varargs"), more);
 }
 
@@ -323,7 +325,7 @@ static BK_T_NOINLINE signal exec_call_block(bk_trun *run, const bk_tnode *node) 
     return v.type != BK_T_FAIL && bk_tval_print(run->out, v) ? GO_ON : STOP;
 }
 
-/* ---- The rest --------------------------------------------------------------------------------- */
+/* ---- The rest -------------------------------------------------------------------------------- */
 
 static BK_T_NOINLINE signal exec_output(bk_trun *run, const bk_tnode *node) {
     bk_tval v = bk_teval(run, node->a);

@@ -47,17 +47,31 @@ static bool set_string(bk_tparser *p, bk_tnode *node, bk_str text) {
     return true;
 }
 
+/* Appends to a string that is being put together; doubling keeps many small pieces linear. */
+static bool append(bk_tparser *p, bk_str *text, size_t *cap, bk_str more) {
+    size_t need = text->len + more.len;
+    if (need > *cap) {
+        *cap = 2 * need;
+        char *copy = bk_arena_alloc(p->lx.arena, *cap, 1);
+        if (!copy) {
+            bk_tparser_fail(p, BK_ERR_NOMEM, "out of memory");
+            return false;
+        }
+        if (text->len) memcpy(copy, text->data, text->len);
+        text->data = copy;
+    }
+    if (more.len) memcpy((char *)text->data + text->len, more.data, more.len);
+    text->len = need;
+    return true;
+}
+
 static bk_tnode *parse_string(bk_tparser *p) {
     bk_tnode *node = bk_tnode_new(p, BK_N_CONST);
     bk_str text = p->cur.text;
+    size_t cap = 0;
     if (!node || !bk_tparser_advance(p)) return NULL;
     while (p->cur.kind == BK_TOK_STRING) { /* adjacent literals are one */
-        char *both = bk_arena_alloc(p->lx.arena, text.len + p->cur.text.len + 1, 1);
-        if (!both) return bk_tparser_fail(p, BK_ERR_NOMEM, "out of memory");
-        memcpy(both, text.data, text.len);
-        memcpy(both + text.len, p->cur.text.data, p->cur.text.len);
-        text = (bk_str){both, text.len + p->cur.text.len};
-        if (!bk_tparser_advance(p)) return NULL;
+        if (!append(p, &text, &cap, p->cur.text) || !bk_tparser_advance(p)) return NULL;
     }
     return set_string(p, node, text) ? bk_tnode_finish(p, node) : NULL;
 }
@@ -93,16 +107,14 @@ static bk_tnode *parse_primary(bk_tparser *p) {
     case BK_TOK_LBRACKET: return parse_display(p, BK_N_LIST, BK_TOK_RBRACKET, "\"]\"");
     case BK_TOK_LBRACE: return parse_display(p, BK_N_DICT, BK_TOK_RBRACE, "\"}\"");
     case BK_TOK_LPAREN: break;
-    default:
-        bk_tparser_expect(p, BK_TOK_NAME, "a value");
-        return NULL;
+    default: bk_tparser_expect(p, BK_TOK_NAME, "a value"); return NULL;
     }
     if (!bk_tparser_advance(p)) return NULL;
     bk_tnode *node = bk_tparse_tuple(p, true, NULL, true);
     return node && bk_tparser_expect(p, BK_TOK_RPAREN, "\")\"") ? node : NULL;
 }
 
-/* ---- What follows a value --------------------------------------------------------------------- */
+/* ---- What follows a value -------------------------------------------------------------------- */
 
 static bk_tnode *parse_argument(bk_tparser *p) {
     bk_ttoken next;
@@ -274,9 +286,9 @@ static bk_tnode *parse_test(bk_tparser *p, bk_tnode *value) {
     node = bk_tnode_finish(p, node);
     if (!negated || !node) return node;
     bk_tnode *not = bk_tnode_new(p, BK_N_NOT);
-    if (!not) return NULL;
-    not->a = node;
-    return bk_tnode_finish(p, not);
+    if (!not ) return NULL;
+    not ->a = node;
+    return bk_tnode_finish(p, not );
 }
 
 /* Filters and tests bind tighter than any operator. */
@@ -295,7 +307,7 @@ static bk_tnode *parse_filter_chain(bk_tparser *p, bk_tnode *node) {
     return node;
 }
 
-/* ---- Operators -------------------------------------------------------------------------------- */
+/* ---- Operators ------------------------------------------------------------------------------- */
 
 static bk_tnode *parse_unary(bk_tparser *p, bool with_filter) {
     bk_tnode *node;
@@ -420,7 +432,7 @@ bk_tnode *bk_tparse_expr(bk_tparser *p) {
     return bk_tparser_ok(p) ? value : NULL;
 }
 
-/* ---- Tuples and targets ----------------------------------------------------------------------- */
+/* ---- Tuples and targets ---------------------------------------------------------------------- */
 
 static bool tuple_ends(const bk_tparser *p, const char *end) {
     return p->cur.kind == BK_TOK_VAR_END || p->cur.kind == BK_TOK_BLOCK_END ||

@@ -8,7 +8,7 @@
 #include "text/template_case.h"
 #include "text/template_eval.h"
 
-/* ---- Strings ---------------------------------------------------------------------------------- */
+/* ---- Strings --------------------------------------------------------------------------------- */
 
 static bk_tval change_case(bk_trun *run, bk_tval v, bk_tcase mode) {
     bk_tval s = bk_tval_to_str(run, v);
@@ -77,7 +77,8 @@ static bk_tval f_format(bk_trun *run, bk_tval v, const bk_tval *a, const bk_targ
 
 /* The lines of a text as indent sees them: one more, empty, after a last newline. */
 static bk_tval indent_lines(bk_trun *run, const bk_tstr *s) {
-    bk_tval with_end = bk_tbinary(run, BK_TOK_ADD, bk_tval_str(s), bk_tval_text(run, BK_STR("\n"), false));
+    bk_tval with_end =
+        bk_tbinary(run, BK_TOK_ADD, bk_tval_str(s), bk_tval_text(run, BK_STR("\n"), false));
     return with_end.type == BK_T_FAIL ? with_end : bk_tstr_lines(run, with_end.str, false);
 }
 
@@ -109,7 +110,8 @@ static bk_tval f_join(bk_trun *run, bk_tval v, const bk_tval *a, const bk_targs 
     (void)raw;
     bk_tval *items, sep;
     size_t n;
-    sep = a[0].type == BK_T_MISSING ? bk_tval_text(run, BK_STR(""), false) : bk_tval_to_str(run, a[0]);
+    sep = a[0].type == BK_T_MISSING ? bk_tval_text(run, BK_STR(""), false)
+                                    : bk_tval_to_str(run, a[0]);
     if (sep.type == BK_T_FAIL || !bk_tval_items(run, v, &items, &n)) return bk_tval_fail();
     if (a[1].type != BK_T_MISSING && a[1].type != BK_T_NONE) {
         bk_tval *picked = bk_trun_alloc(run, n, sizeof *picked);
@@ -151,7 +153,7 @@ static bk_tval f_tojson(bk_trun *run, bk_tval v, const bk_tval *a, const bk_targ
     return bk_tval_json(&sb, v, &style) ? bk_tsb_done(&sb) : bk_tval_fail();
 }
 
-/* ---- Numbers ---------------------------------------------------------------------------------- */
+/* ---- Numbers --------------------------------------------------------------------------------- */
 
 static bk_str strip(bk_str s) {
     size_t begin = bk_tspace_begin(s);
@@ -204,7 +206,8 @@ static bool parse_float(bk_str text, double *out) {
     if (s.len == 0 || s.len >= sizeof z) return false;
     for (size_t i = 0; i < s.len; i++) {
         char c = s.data[i];
-        bool between = i > 0 && i + 1 < s.len && digit(s.data[i - 1]) < 10 && digit(s.data[i + 1]) < 10;
+        bool between =
+            i > 0 && i + 1 < s.len && digit(s.data[i - 1]) < 10 && digit(s.data[i + 1]) < 10;
         if (c == '_' && between) continue;
         if (c == '_' || c == '(' || c == '\0') return false;
         digits = digits || (c >= '0' && c <= '9');
@@ -276,7 +279,8 @@ static bk_tval f_round(bk_trun *run, bk_tval v, const bk_tval *a, const bk_targs
     if (!bk_targ_int(run, "round", a[0], 0, &digits)) return bk_tval_fail();
     if (digits < 0 || digits > 15)
         return bk_trun_fail(run, BK_ERR_UNSUPPORTED, "round to other than 0 to 15 digits");
-    if (a[1].type != BK_T_MISSING && !bk_targ_str(run, "round", a[1], &method)) return bk_tval_fail();
+    if (a[1].type != BK_T_MISSING && !bk_targ_str(run, "round", a[1], &method))
+        return bk_tval_fail();
     bool common = !method || bk_str_eq(bk_tstr_view(method), BK_STR("common"));
     bool up = method && bk_str_eq(bk_tstr_view(method), BK_STR("ceil"));
     if (!common && !up && !bk_str_eq(bk_tstr_view(method), BK_STR("floor")))
@@ -293,7 +297,7 @@ static bk_tval f_round(bk_trun *run, bk_tval v, const bk_tval *a, const bk_targs
     return r;
 }
 
-/* ---- Any value -------------------------------------------------------------------------------- */
+/* ---- Any value ------------------------------------------------------------------------------- */
 
 static bk_tval f_length(bk_trun *run, bk_tval v, const bk_tval *a, const bk_targs *raw) {
     (void)a, (void)raw;

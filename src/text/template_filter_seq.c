@@ -4,13 +4,14 @@
 #include "text/template_case.h"
 #include "text/template_eval.h"
 
-/* ---- Attribute paths and keys ----------------------------------------------------------------- */
+/* ---- Attribute paths and keys ---------------------------------------------------------------- */
 
 /* One step of "a.b.0": digits are an index. */
 static bk_tval path_step(bk_trun *run, bk_tval item, bk_str part, const bk_tstr *whole) {
     int64_t index;
     bool digits = part.len > 0;
-    for (size_t i = 0; i < part.len; i++) digits = digits && part.data[i] >= '0' && part.data[i] <= '9';
+    for (size_t i = 0; i < part.len; i++)
+        digits = digits && part.data[i] >= '0' && part.data[i] <= '9';
     if (digits && bk_tparse_int(part, 10, &index)) return bk_titem(run, item, bk_tval_int(index));
     size_t begin = (size_t)(part.data - whole->data);
     bk_tval key = bk_tstr_slice(run, whole, begin, begin + part.len);
@@ -62,7 +63,7 @@ static bk_tval sort_key(bk_trun *run, bk_tval item, bk_tval attribute, bool case
     return bk_tval_seq(run, BK_SEQ_LIST, keys.items, keys.n);
 }
 
-/* ---- Sorting ---------------------------------------------------------------------------------- */
+/* ---- Sorting --------------------------------------------------------------------------------- */
 
 /* Merges keys[lo..mid) and keys[mid..hi), items along with them; stable, also in reverse. */
 static bool merge(bk_trun *run, bk_tval *keys[2], bk_tval *items[2], const size_t bounds[3],
@@ -70,8 +71,7 @@ static bool merge(bk_trun *run, bk_tval *keys[2], bk_tval *items[2], const size_
     size_t i = bounds[0], j = bounds[1], out = bounds[0];
     while (i < bounds[1] || j < bounds[2]) {
         int order = 0;
-        if (i < bounds[1] && j < bounds[2] &&
-            !bk_tval_order(run, keys[0][j], keys[0][i], &order))
+        if (i < bounds[1] && j < bounds[2] && !bk_tval_order(run, keys[0][j], keys[0][i], &order))
             return false;
         bool right = i == bounds[1] || (j < bounds[2] && order == (reverse ? 1 : -1));
         size_t from = right ? j++ : i++;
@@ -82,7 +82,8 @@ static bool merge(bk_trun *run, bk_tval *keys[2], bk_tval *items[2], const size_
 }
 
 /* Items in the order of their keys, as a new array; NULL when the keys have no order. */
-static bk_tval *sort_items(bk_trun *run, bk_tval *keys, const bk_tval *items, size_t n, bool reverse) {
+static bk_tval *sort_items(bk_trun *run, bk_tval *keys, const bk_tval *items, size_t n,
+                           bool reverse) {
     bk_tval *k[2] = {keys, bk_trun_alloc(run, n, sizeof *keys)};
     bk_tval *v[2] = {bk_trun_alloc(run, n, sizeof *items), bk_trun_alloc(run, n, sizeof *items)};
     if (!k[1] || !v[0] || !v[1]) return NULL;
@@ -196,7 +197,7 @@ static bk_tval f_sum(bk_trun *run, bk_tval v, const bk_tval *a, const bk_targs *
     return total;
 }
 
-/* ---- Taking and turning ----------------------------------------------------------------------- */
+/* ---- Taking and turning ---------------------------------------------------------------------- */
 
 static bk_tval f_first(bk_trun *run, bk_tval v, const bk_tval *a, const bk_targs *raw) {
     (void)a, (void)raw;
@@ -276,7 +277,7 @@ static bk_tval f_batch(bk_trun *run, bk_tval v, const bk_tval *a, const bk_targs
     return bk_tval_seq(run, BK_SEQ_ITER, rows.items, rows.n);
 }
 
-/* ---- map, select and relatives ---------------------------------------------------------------- */
+/* ---- map, select and relatives --------------------------------------------------------------- */
 
 /* raw without its first `skip` positional arguments. */
 static bk_targs rest(const bk_targs *raw, size_t skip) {
@@ -313,7 +314,8 @@ static bk_tval f_map(bk_trun *run, bk_tval v, const bk_tval *a, const bk_targs *
     return bk_tval_seq(run, BK_SEQ_ITER, out.items, out.n);
 }
 
-static bk_tval choose(bk_trun *run, bk_tval v, const bk_targs *raw, bool by_attribute, bool wanted) {
+static bk_tval choose(bk_trun *run, bk_tval v, const bk_targs *raw, bool by_attribute,
+                      bool wanted) {
     bk_tval *items;
     bk_tvec out = {0};
     size_t n, skip = by_attribute ? 1 : 0;

@@ -21,7 +21,7 @@ typedef struct spec {
 
 static spec plain_spec(void) { return (spec){.precision = -1, .fill = " ", .fill_len = 1}; }
 
-/* ---- Padding ---------------------------------------------------------------------------------- */
+/* ---- Padding --------------------------------------------------------------------------------- */
 
 static void put_fill(bk_tsb *out, const spec *f, size_t n) {
     for (size_t i = 0; i < n; i++) bk_tsb_bytes(out, f->fill, f->fill_len, false);
@@ -52,7 +52,7 @@ static bool put_string(bk_tsb *out, const bk_tstr *s, const spec *f, char align)
     return put_padded(out, s, f, f->align ? f->align : align, 0);
 }
 
-/* ---- Numbers ---------------------------------------------------------------------------------- */
+/* ---- Numbers --------------------------------------------------------------------------------- */
 
 static bool put_number(bk_tsb *out, const char *body, size_t head, const spec *f, bool user) {
     bk_tstr *s = bk_tstr_new(out->run, bk_str_from(body), user);
@@ -75,7 +75,10 @@ static bool put_int(bk_tsb *out, bk_tval v, spec f) {
     char buf[70], body[160];
     int64_t i = bk_tval_as_int(v);
     uint64_t u = i < 0 ? -(uint64_t)i : (uint64_t)i;
-    unsigned base = f.type == 'x' || f.type == 'X' ? 16 : f.type == 'o' ? 8 : f.type == 'b' ? 2 : 10;
+    unsigned base = f.type == 'x' || f.type == 'X' ? 16
+                    : f.type == 'o'                ? 8
+                    : f.type == 'b'                ? 2
+                                                   : 10;
     const char *prefix = base == 16 ? (f.type == 'X' ? "0X" : "0x") : base == 8 ? "0o" : "0b";
     const char *digits = digits_of(u, base, f.type == 'X', buf);
     int n = 0, zeros = f.precision - (int)strlen(digits);
@@ -116,11 +119,12 @@ static bool put_float(bk_tsb *out, bk_tval v, spec f) {
 }
 
 static bool bad_type(bk_trun *run, char type, bk_tval v) {
-    bk_trun_fail(run, BK_ERR_FORMAT, "a %s cannot be formatted as '%c'", bk_tval_type_name(v), type);
+    bk_trun_fail(run, BK_ERR_FORMAT, "a %s cannot be formatted as '%c'", bk_tval_type_name(v),
+                 type);
     return false;
 }
 
-/* ---- "%" -------------------------------------------------------------------------------------- */
+/* ---- "%" ------------------------------------------------------------------------------------- */
 
 typedef struct percent {
     bk_trun *run;
@@ -134,13 +138,14 @@ typedef struct percent {
 static bk_tval next_arg(percent *p) {
     bool tuple = p->args.type == BK_T_SEQ && p->args.seq->kind == BK_SEQ_TUPLE;
     size_t n = tuple ? p->args.seq->n : 1;
-    if (p->used >= n)
-        return bk_trun_fail(p->run, BK_ERR_FORMAT, "too few values for the format");
+    if (p->used >= n) return bk_trun_fail(p->run, BK_ERR_FORMAT, "too few values for the format");
     p->used++;
     return tuple ? p->args.seq->items[p->used - 1] : p->args;
 }
 
-static char peek(const percent *p) { return p->at < p->format->len ? p->format->data[p->at] : '\0'; }
+static char peek(const percent *p) {
+    return p->at < p->format->len ? p->format->data[p->at] : '\0';
+}
 
 static bool read_number(percent *p, int *out) {
     if (peek(p) == '*') {
@@ -206,9 +211,7 @@ static bool put_percent(percent *p, bk_tsb *out, spec f, bk_tval v) {
     case 'F':
     case 'g':
     case 'G': return bk_tval_is_number(v) ? put_float(out, v, f) : bad_type(p->run, f.type, v);
-    default:
-        bk_trun_fail(p->run, BK_ERR_FORMAT, "an unknown conversion in a format");
-        return false;
+    default: bk_trun_fail(p->run, BK_ERR_FORMAT, "an unknown conversion in a format"); return false;
     }
 }
 
@@ -261,13 +264,14 @@ bk_tval bk_tformat_percent(bk_trun *run, const bk_tstr *format, bk_tval args) {
         if (!convert(&p, &out)) return bk_tval_fail();
     }
     /* Python lets a value that can be subscripted go unused, since keys may have been meant. */
-    bool spare = args.type == BK_T_DICT || args.type == BK_T_UNDEF || (args.type == BK_T_SEQ && !tuple);
+    bool spare =
+        args.type == BK_T_DICT || args.type == BK_T_UNDEF || (args.type == BK_T_SEQ && !tuple);
     if (!spare && !p.keyed && p.used < (tuple ? args.seq->n : 1))
         return bk_trun_fail(run, BK_ERR_FORMAT, "too many values for the format");
     return bk_tsb_done(&out);
 }
 
-/* ---- str.format() ----------------------------------------------------------------------------- */
+/* ---- str.format() ---------------------------------------------------------------------------- */
 
 typedef struct braces {
     bk_trun *run;
@@ -303,7 +307,8 @@ static bool parse_spec(bk_trun *run, bk_str s, spec *f) {
         f->width = f->width * 10 + (s.data[i] - '0');
     if (i + 1 < s.len && s.data[i] == '.') {
         f->precision = 0;
-        for (i++; i < s.len && s.data[i] >= '0' && s.data[i] <= '9' && f->precision <= MAX_WIDTH; i++)
+        for (i++; i < s.len && s.data[i] >= '0' && s.data[i] <= '9' && f->precision <= MAX_WIDTH;
+             i++)
             f->precision = f->precision * 10 + (s.data[i] - '0');
     }
     if (i < s.len && strchr("sdboxXeEfFgG%", s.data[i])) f->type = s.data[i++];
@@ -347,7 +352,8 @@ static bk_tval field_value(braces *b, bk_str field) {
     while (i < field.len && v.type != BK_T_FAIL) {
         bool item = field.data[i] == '[';
         size_t begin = ++i;
-        while (i < field.len && (item ? field.data[i] != ']' : field.data[i] != '.' && field.data[i] != '['))
+        while (i < field.len &&
+               (item ? field.data[i] != ']' : field.data[i] != '.' && field.data[i] != '['))
             i++;
         bk_str name = {field.data + begin, i - begin};
         i += item && i < field.len;

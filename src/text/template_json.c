@@ -6,7 +6,7 @@
 
 #include "text/template_value.h"
 
-/* ---- Writing ---------------------------------------------------------------------------------- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 static void unit_escape(uint32_t cp, char out[16]) {
     if (cp < 0x10000) {
@@ -78,7 +78,8 @@ static bool write_list(bk_tsb *sb, const bk_tseq *seq, const bk_tjson_style *sty
 static bool write_key(bk_tsb *sb, bk_tval key, const bk_tjson_style *style) {
     if (key.type == BK_T_STR) return write_string(sb, key.str, style);
     if (key.type != BK_T_NONE && !bk_tval_is_number(key)) {
-        bk_trun_fail(sb->run, BK_ERR_FORMAT, "a %s cannot be a key in JSON", bk_tval_type_name(key));
+        bk_trun_fail(sb->run, BK_ERR_FORMAT, "a %s cannot be a key in JSON",
+                     bk_tval_type_name(key));
         return false;
     }
     return bk_tsb_lit(sb, "\"") && write_deep(sb, key, style, 0) && bk_tsb_lit(sb, "\"");
@@ -145,7 +146,7 @@ bool bk_tval_json(bk_tsb *sb, bk_tval v, const bk_tjson_style *style) {
     return write_deep(sb, v, style, 0);
 }
 
-/* ---- Reading ---------------------------------------------------------------------------------- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 /* jansson recurses up to 2048 levels and a thread's stack may be small, so brackets are counted
  * before it sees the text. */
@@ -196,7 +197,8 @@ static bk_tval read_dict(bk_trun *run, json_t *json) {
     v.dict->keys = bk_trun_alloc(run, n, sizeof *v.dict->keys);
     v.dict->values = bk_trun_alloc(run, n, sizeof *v.dict->values);
     if (!v.dict->keys || !v.dict->values) return bk_tval_fail();
-    for (void *it = json_object_iter(json); it && i < n; it = json_object_iter_next(json, it), i++) {
+    for (void *it = json_object_iter(json); it && i < n;
+         it = json_object_iter_next(json, it), i++) {
         const char *key = json_object_iter_key(it);
         v.dict->keys[i] = read_string(run, key, strlen(key));
         v.dict->values[i] = read_value(run, json_object_iter_value(it));

@@ -41,14 +41,17 @@ bk_status bk_tlexer_init(bk_tlexer *lx, bk_str source, bk_arena *arena, bk_error
 
 static bool at(const bk_tlexer *lx, size_t pos, const char *z) {
     size_t len = strlen(z);
-    return pos <= lx->src.len && len <= lx->src.len - pos && memcmp(lx->src.data + pos, z, len) == 0;
+    return pos <= lx->src.len && len <= lx->src.len - pos &&
+           memcmp(lx->src.data + pos, z, len) == 0;
 }
 
 static size_t skip_space(const bk_tlexer *lx, size_t pos) {
     return pos + bk_tspace_begin((bk_str){lx->src.data + pos, lx->src.len - pos});
 }
 
-static size_t skip_newline(const bk_tlexer *lx, size_t pos) { return at(lx, pos, "\n") ? pos + 1 : pos; }
+static size_t skip_newline(const bk_tlexer *lx, size_t pos) {
+    return at(lx, pos, "\n") ? pos + 1 : pos;
+}
 
 static void move_to(bk_tlexer *lx, size_t pos) {
     for (size_t i = lx->pos; i < pos; i++) lx->line += lx->src.data[i] == '\n';
@@ -85,8 +88,7 @@ static char sign_at(const bk_tlexer *lx, size_t pos) {
  * once white space has been eaten, or 0 when there is no such end at pos. */
 static size_t tag_end(const bk_tlexer *lx, size_t pos, const char *end) {
     char sign = sign_at(lx, pos);
-    if (sign && at(lx, pos + 1, end))
-        return sign == '-' ? skip_space(lx, pos + 3) : pos + 3;
+    if (sign && at(lx, pos + 1, end)) return sign == '-' ? skip_space(lx, pos + 3) : pos + 3;
     return at(lx, pos, end) ? skip_newline(lx, pos + 2) : 0;
 }
 

@@ -12,7 +12,7 @@ static int digit_value(char c) {
     return 99;
 }
 
-/* ---- Strings ---------------------------------------------------------------------------------- */
+/* ---- Strings --------------------------------------------------------------------------------- */
 
 /* Code point from n hexadecimal digits at s, false when there are not so many. */
 static bool hex(bk_str s, size_t n, uint32_t *cp) {
@@ -83,7 +83,7 @@ bool bk_tlexer_string(bk_tlexer *lx, bk_ttoken *tok) {
     return true;
 }
 
-/* ---- Numbers ---------------------------------------------------------------------------------- */
+/* ---- Numbers --------------------------------------------------------------------------------- */
 
 /* End of digits of this base from pos, with single underscores between them. */
 static size_t digits_end(bk_str s, size_t pos, int base) {

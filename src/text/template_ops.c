@@ -22,7 +22,7 @@ static bk_tval mismatch(bk_trun *run, int op, bk_tval a, bk_tval b) {
                         bk_tval_type_name(a), bk_tval_type_name(b));
 }
 
-/* ---- Numbers ---------------------------------------------------------------------------------- */
+/* ---- Numbers --------------------------------------------------------------------------------- */
 
 static bk_tval int_power(bk_trun *run, int64_t a, int64_t b) {
     if (b < 0) return a == 0 ? zero_division(run) : bk_tval_float(pow((double)a, (double)b));
@@ -112,9 +112,11 @@ bk_tval bk_tnegate(bk_trun *run, bk_tval v, bool negative) {
     return r;
 }
 
-/* ---- Sequences -------------------------------------------------------------------------------- */
+/* ---- Sequences ------------------------------------------------------------------------------- */
 
-static bool is_list_or_tuple(bk_tval v) { return v.type == BK_T_SEQ && v.seq->kind <= BK_SEQ_TUPLE; }
+static bool is_list_or_tuple(bk_tval v) {
+    return v.type == BK_T_SEQ && v.seq->kind <= BK_SEQ_TUPLE;
+}
 
 static bk_tval join_sequences(bk_trun *run, bk_tval a, bk_tval b) {
     bk_tseq *x = a.seq, *y = b.seq;
@@ -140,7 +142,8 @@ static bk_tval repeat_string(bk_trun *run, const bk_tstr *s, int64_t times) {
     bk_tsb_init(&sb, run);
     if (s->len == 0) times = 0;
     if (times > 0 && (uint64_t)times > BK_T_MAX_OUTPUT / s->len)
-        return bk_trun_fail(run, BK_ERR_LIMIT, "a text of more than %zu MiB", BK_T_MAX_OUTPUT >> 20);
+        return bk_trun_fail(run, BK_ERR_LIMIT, "a text of more than %zu MiB",
+                            BK_T_MAX_OUTPUT >> 20);
     for (int64_t i = 0; i < times; i++) {
         if (!bk_tsb_str(&sb, s)) return bk_tval_fail();
     }
@@ -187,7 +190,7 @@ bk_tval bk_tbinary(bk_trun *run, int op, bk_tval a, bk_tval b) {
     return mismatch(run, op, a, b);
 }
 
-/* ---- Subscripts ------------------------------------------------------------------------------- */
+/* ---- Subscripts ------------------------------------------------------------------------------ */
 
 /* Item `index` of n, counted from the end when negative; n when there is none. */
 static size_t resolve_index(int64_t index, size_t n) {
@@ -209,8 +212,8 @@ bk_tval bk_titem(bk_trun *run, bk_tval obj, bk_tval key) {
         bk_tval v = bk_tdict_get(run, obj.dict, key);
         if (v.type != BK_T_MISSING) return v;
     } else if (is_integer(key)) {
-        bool subscript = obj.type == BK_T_STR ||
-                         (obj.type == BK_T_SEQ && obj.seq->kind <= BK_SEQ_RANGE);
+        bool subscript =
+            obj.type == BK_T_STR || (obj.type == BK_T_SEQ && obj.seq->kind <= BK_SEQ_RANGE);
         size_t n = subscript ? bk_tval_len(obj) : 0;
         size_t i = resolve_index(bk_tval_as_int(key), n);
         if (i < n) return obj.type == BK_T_STR ? string_item(run, obj.str, i) : obj.seq->items[i];
@@ -238,7 +241,8 @@ static bool slice_bound(bk_trun *run, bk_tval v, int64_t n, int64_t step, int64_
     return true;
 }
 
-static bk_tval slice_string(bk_trun *run, const bk_tstr *s, int64_t start, int64_t step, size_t count) {
+static bk_tval slice_string(bk_trun *run, const bk_tstr *s, int64_t start, int64_t step,
+                            size_t count) {
     bk_tsb sb;
     bk_tval *chars;
     size_t n;
@@ -289,5 +293,6 @@ bk_tval bk_tslice(bk_trun *run, bk_tval obj, bk_tval from, bk_tval to, bk_tval b
     int64_t span = step > 0 ? stop - start : start - stop, width = step > 0 ? step : -step;
     size_t count = span > 0 ? (size_t)((span + width - 1) / width) : 0;
     if (obj.type != BK_T_STR) return slice_sequence(run, obj, start, stop, step, count);
-    return count ? slice_string(run, obj.str, start, step, count) : bk_tval_text(run, BK_STR(""), false);
+    return count ? slice_string(run, obj.str, start, step, count)
+                 : bk_tval_text(run, BK_STR(""), false);
 }

@@ -194,16 +194,11 @@ static bk_tnode *parse_statement(bk_tparser *p) {
     static const struct {
         const char *name;
         bk_tnode *(*parse)(bk_tparser *p);
-    } statements[] = {{"set", parse_set},
-                      {"if", parse_if},
-                      {"for", parse_for},
-                      {"macro", parse_macro},
-                      {"call", parse_call_block},
-                      {"filter", parse_filter_block},
-                      {"with", parse_with},
-                      {"generation", parse_generation},
-                      {"break", parse_jump},
-                      {"continue", parse_jump}};
+    } statements[] = {{"set", parse_set},         {"if", parse_if},
+                      {"for", parse_for},         {"macro", parse_macro},
+                      {"call", parse_call_block}, {"filter", parse_filter_block},
+                      {"with", parse_with},       {"generation", parse_generation},
+                      {"break", parse_jump},      {"continue", parse_jump}};
     static const char *const others[] = {"extends", "block", "include",    "import",
                                          "from",    "print", "autoescape", "do"};
     for (size_t i = 0; i < BK_ARRAY_LEN(statements); i++) {

@@ -77,7 +77,8 @@ static void repr_escape(uint32_t cp, char quote, char out[16]) {
 }
 
 static bool repr_string(bk_tsb *sb, const bk_tstr *s) {
-    bool single = s->len && memchr(s->data, '\'', s->len), dbl = s->len && memchr(s->data, '"', s->len);
+    bool single = s->len && memchr(s->data, '\'', s->len),
+         dbl = s->len && memchr(s->data, '"', s->len);
     char quote = single && !dbl ? '"' : '\'', esc[16];
     size_t from = 0;
     bk_tsb_bytes(sb, &quote, 1, false);
@@ -105,7 +106,7 @@ static bool too_deep(bk_tsb *sb, int depth) {
 static bool repr_deep(bk_tsb *sb, bk_tval v, int depth);
 
 static bool repr_seq(bk_tsb *sb, const bk_tseq *seq, int depth) {
-    static const char *const open[] = {"[", "(", "", "", "dict_keys([", "dict_values([",
+    static const char *const open[] = {"[",           "(", "", "", "dict_keys([", "dict_values([",
                                        "dict_items(["};
     static const char *const close[] = {"]", ")", "", "", "])", "])", "])"};
     if (seq->kind == BK_SEQ_ITER) return bk_tsb_lit(sb, "<generator object>");

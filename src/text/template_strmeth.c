@@ -5,7 +5,7 @@
 #include "text/template_eval.h"
 #include "text/unicode.h"
 
-/* ---- Shared with filters ---------------------------------------------------------------------- */
+/* ---- Shared with filters --------------------------------------------------------------------- */
 
 static bool in_set(uint32_t cp, const bk_tstr *set) {
     if (!set) return bk_tchar_space(cp);
@@ -123,7 +123,7 @@ bk_tval bk_tstr_lines(bk_trun *run, const bk_tstr *s, bool keep_ends) {
     return bk_tval_seq(run, BK_SEQ_LIST, lines.items, lines.n);
 }
 
-/* ---- Cutting ---------------------------------------------------------------------------------- */
+/* ---- Cutting --------------------------------------------------------------------------------- */
 
 static bk_tval m_strip(bk_trun *run, bk_tval self, const bk_targs *args) {
     if (!bk_targs_count(run, "strip", args, 0, 1)) return bk_tval_fail();
@@ -223,8 +223,7 @@ static bk_tval rsplit_space(bk_trun *run, const bk_tstr *s, int64_t max) {
         end = at -= space;
         max--;
     }
-    if (end > 0 && !bk_tvec_push(run, &parts, bk_tstr_slice(run, s, 0, end)))
-        return bk_tval_fail();
+    if (end > 0 && !bk_tvec_push(run, &parts, bk_tstr_slice(run, s, 0, end))) return bk_tval_fail();
     reverse(&parts);
     return bk_tval_seq(run, BK_SEQ_LIST, parts.items, parts.n);
 }
@@ -307,7 +306,7 @@ static bk_tval m_removesuffix(bk_trun *run, bk_tval self, const bk_targs *args) 
     return bk_tstr_slice(run, s, 0, there ? s->len - x->len : s->len);
 }
 
-/* ---- Looking ---------------------------------------------------------------------------------- */
+/* ---- Looking --------------------------------------------------------------------------------- */
 
 /* The part of s that the optional arguments start and end (numbers from `first` on) leave. False:
  * recorded. *begin is a byte offset; *inside is false when start lies beyond the end. */
@@ -401,8 +400,8 @@ static bk_tval affix(bk_trun *run, const char *name, const bk_tstr *s, const bk_
     for (size_t i = 0; i < n; i++) {
         const bk_tstr *x;
         if (!bk_targ_str(run, name, items[i], &x)) return bk_tval_fail();
-        if (inside && (at_end ? ends_with(part, bk_tstr_view(x))
-                              : bk_str_starts(part, bk_tstr_view(x))))
+        if (inside &&
+            (at_end ? ends_with(part, bk_tstr_view(x)) : bk_str_starts(part, bk_tstr_view(x))))
             return bk_tval_bool(true);
     }
     return bk_tval_bool(false);
@@ -455,7 +454,7 @@ static bk_tval m_islower(bk_trun *run, bk_tval self, const bk_targs *args) {
     return bk_tval_bool(bk_tstr_is_case(bk_tstr_view(self.str), BK_CASE_LOWER));
 }
 
-/* ---- Making ----------------------------------------------------------------------------------- */
+/* ---- Making ---------------------------------------------------------------------------------- */
 
 static bk_tval change_case(bk_trun *run, bk_tval self, const bk_targs *args, bk_tcase mode) {
     return bk_targs_count(run, "a change of case", args, 0, 0) ? bk_tstr_case(run, self.str, mode)
@@ -503,22 +502,38 @@ static bk_tval m_format(bk_trun *run, bk_tval self, const bk_targs *args) {
 
 const bk_tmethod_def *bk_tstr_method(bk_str name) {
     static const bk_tmethod_def methods[] = {
-        {"strip", m_strip},           {"lstrip", m_lstrip},
-        {"rstrip", m_rstrip},         {"split", m_split},
-        {"rsplit", m_rsplit},         {"splitlines", m_splitlines},
-        {"partition", m_partition},   {"rpartition", m_rpartition},
-        {"startswith", m_startswith}, {"endswith", m_endswith},
-        {"replace", m_replace},       {"upper", m_upper},
-        {"lower", m_lower},           {"title", m_title},
-        {"capitalize", m_capitalize}, {"join", m_join},
-        {"find", m_find},             {"rfind", m_rfind},
-        {"index", m_index},           {"rindex", m_rindex},
-        {"count", m_count},           {"format", m_format},
-        {"isalpha", m_isalpha},       {"isdigit", m_isdigit},
-        {"isalnum", m_isalnum},       {"isspace", m_isspace},
-        {"isupper", m_isupper},       {"islower", m_islower},
-        {"isnumeric", m_isdigit},     {"isdecimal", m_isdigit},
-        {"removeprefix", m_removeprefix}, {"removesuffix", m_removesuffix},
+        {"strip", m_strip},
+        {"lstrip", m_lstrip},
+        {"rstrip", m_rstrip},
+        {"split", m_split},
+        {"rsplit", m_rsplit},
+        {"splitlines", m_splitlines},
+        {"partition", m_partition},
+        {"rpartition", m_rpartition},
+        {"startswith", m_startswith},
+        {"endswith", m_endswith},
+        {"replace", m_replace},
+        {"upper", m_upper},
+        {"lower", m_lower},
+        {"title", m_title},
+        {"capitalize", m_capitalize},
+        {"join", m_join},
+        {"find", m_find},
+        {"rfind", m_rfind},
+        {"index", m_index},
+        {"rindex", m_rindex},
+        {"count", m_count},
+        {"format", m_format},
+        {"isalpha", m_isalpha},
+        {"isdigit", m_isdigit},
+        {"isalnum", m_isalnum},
+        {"isspace", m_isspace},
+        {"isupper", m_isupper},
+        {"islower", m_islower},
+        {"isnumeric", m_isdigit},
+        {"isdecimal", m_isdigit},
+        {"removeprefix", m_removeprefix},
+        {"removesuffix", m_removesuffix},
     };
     for (size_t i = 0; i < BK_ARRAY_LEN(methods); i++) {
         if (bk_str_eq(name, bk_str_from(methods[i].name))) return &methods[i];

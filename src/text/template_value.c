@@ -73,7 +73,7 @@ bool bk_tvec_push(bk_trun *run, bk_tvec *v, bk_tval item) {
     return true;
 }
 
-/* ---- Dictionaries ----------------------------------------------------------------------------- */
+/* ---- Dictionaries ---------------------------------------------------------------------------- */
 
 bk_tval bk_tval_dict(bk_trun *run) {
     bk_tdict *d = bk_trun_alloc(run, 1, sizeof *d);
@@ -150,12 +150,12 @@ bk_tval bk_tdict_find(bk_trun *run, const bk_tdict *d, bk_str name) {
     return bk_tdict_get(run, d, (bk_tval){.type = BK_T_STR, .str = &s});
 }
 
-/* ---- Asking about values ---------------------------------------------------------------------- */
+/* ---- Asking about values --------------------------------------------------------------------- */
 
 const char *bk_tval_type_name(bk_tval v) {
     static const char *const seq_names[] = {
-        [BK_SEQ_LIST] = "list",      [BK_SEQ_TUPLE] = "tuple",      [BK_SEQ_RANGE] = "range",
-        [BK_SEQ_ITER] = "generator", [BK_SEQ_KEYS] = "dict_keys",   [BK_SEQ_VALUES] = "dict_values",
+        [BK_SEQ_LIST] = "list",        [BK_SEQ_TUPLE] = "tuple",    [BK_SEQ_RANGE] = "range",
+        [BK_SEQ_ITER] = "generator",   [BK_SEQ_KEYS] = "dict_keys", [BK_SEQ_VALUES] = "dict_values",
         [BK_SEQ_ITEMS] = "dict_items",
     };
     switch ((bk_ttype)v.type) {

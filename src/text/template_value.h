@@ -12,8 +12,8 @@
 #include "base/str.h"
 #include "text/template.h"
 
-/* Budgets of one rendering. The depth keeps the C stack below 200 KB, so that a rendering may run
- * on a thread with a 256 KB stack. */
+/* Budgets of one rendering. With these depths an optimised build needs less than 130 KB of C stack,
+ * so that a rendering may run on a thread with a 256 KB stack; a test does so. */
 #define BK_T_MAX_STEPS 4000000u
 #define BK_T_MAX_BYTES ((size_t)256 << 20) /* all values made during a rendering */
 #define BK_T_MAX_OUTPUT ((size_t)64 << 20) /* the rendered text, and any one string */
@@ -92,8 +92,8 @@ typedef struct bk_tseq {
     bk_tkind kind;
     bk_tval *items;
     size_t n;
-    size_t next;                /* BK_SEQ_ITER: items before it are used up */
-    int64_t start, stop, step;  /* BK_SEQ_RANGE: for printing */
+    size_t next;               /* BK_SEQ_ITER: items before it are used up */
+    int64_t start, stop, step; /* BK_SEQ_RANGE: for printing */
 } bk_tseq;
 
 /* Keeps the order of insertion. */
@@ -150,7 +150,7 @@ struct bk_trun {
     bk_tdict *vars;
     struct bk_tscope *scope; /* where names are looked up and set */
     bk_tval block;           /* the text that a filter block hands to its filters */
-    bk_tsb *out; /* where statements write */
+    bk_tsb *out;             /* where statements write */
 };
 
 /* Records the first error of a rendering ("chat template, line N: ...") and returns BK_T_FAIL. */
@@ -163,7 +163,7 @@ bool bk_trun_charge(bk_trun *run, size_t n);
 /* Zeroed memory of the rendering; NULL with the error recorded when the budget is gone. */
 void *bk_trun_alloc(bk_trun *run, size_t n, size_t size);
 
-/* ---- Making values ---------------------------------------------------------------------------- */
+/* ---- Making values --------------------------------------------------------------------------- */
 
 static inline bk_tval bk_tval_fail(void) { return (bk_tval){.type = BK_T_FAIL}; }
 static inline bk_tval bk_tval_missing(void) { return (bk_tval){.type = BK_T_MISSING}; }
@@ -190,7 +190,7 @@ typedef struct bk_tvec {
 } bk_tvec;
 bool bk_tvec_push(bk_trun *run, bk_tvec *v, bk_tval item); /* false also for BK_T_FAIL items */
 
-/* ---- Strings ---------------------------------------------------------------------------------- */
+/* ---- Strings --------------------------------------------------------------------------------- */
 
 size_t bk_tchars(bk_str s); /* characters of valid UTF-8 */
 bk_tstr *bk_tstr_new(bk_trun *run, bk_str text, bool user);
@@ -210,17 +210,17 @@ bool bk_tsb_str(bk_tsb *sb, const bk_tstr *s);
 void bk_tsb_mark_user(bk_tsb *sb, size_t begin); /* everything from begin on */
 bk_tval bk_tsb_done(bk_tsb *sb);
 
-/* ---- What Python does with any value ---------------------------------------------------------- */
+/* ---- What Python does with any value --------------------------------------------------------- */
 
 const char *bk_tval_type_name(bk_tval v);
 bool bk_tval_truth(bk_tval v);
-bool bk_tval_is_number(bk_tval v);   /* int, float or bool */
-int64_t bk_tval_as_int(bk_tval v);   /* of int or bool */
-double bk_tval_as_float(bk_tval v);  /* of a number */
-bool bk_tval_is_list(bk_tval v);     /* a list, not a tuple or an iterator */
+bool bk_tval_is_number(bk_tval v);  /* int, float or bool */
+int64_t bk_tval_as_int(bk_tval v);  /* of int or bool */
+double bk_tval_as_float(bk_tval v); /* of a number */
+bool bk_tval_is_list(bk_tval v);    /* a list, not a tuple or an iterator */
 bool bk_tval_iterable(bk_tval v);
-bool bk_tval_sized(bk_tval v);       /* has len() */
-size_t bk_tval_len(bk_tval v);       /* of sized values */
+bool bk_tval_sized(bk_tval v); /* has len() */
+size_t bk_tval_len(bk_tval v); /* of sized values */
 
 /* == ; false with run->status set when nesting or steps run out. */
 bool bk_tval_equal(bk_trun *run, bk_tval a, bk_tval b);

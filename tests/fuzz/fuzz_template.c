@@ -40,7 +40,8 @@ static void check(bk_str source, const bk_rendered *r) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char line[] = "\n====\n";
     bk_str source = {(const char *)data, size};
-    bk_str vars = BK_STR("{\"messages\": [{\"role\": \"user\", \"content\": \"Gr\xC3\xBC\xC3\x9F""e\"}], "
+    bk_str vars = BK_STR("{\"messages\": [{\"role\": \"user\", \"content\": \"Gr\xC3\xBC\xC3\x9F"
+                         "e\"}], "
                          "\"add_generation_prompt\": true, \"tools\": null, \"n\": 3}");
     const char *cut = size ? memmem(data, size, line, sizeof line - 1) : NULL;
     if (cut) {

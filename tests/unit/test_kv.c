@@ -359,8 +359,8 @@ static void windows_give_pages_back(void **state) {
         assert_int_equal(append(&m, 1, (uint16_t)(i * 3)), BK_OK);
         assert_true(holds(&m));
         size_t full = bk_div_up(m.len, PAGE), left = oldest_needed(1, m.len) / PAGE;
-        assert_int_equal(bk_kv_pool_bytes(pool), full * page_bytes(shape, 0) +
-                                                     (full - left) * page_bytes(shape, 1));
+        assert_int_equal(bk_kv_pool_bytes(pool),
+                         full * page_bytes(shape, 0) + (full - left) * page_bytes(shape, 1));
         assert_int_equal(bk_kv_bytes(m.kv), bk_kv_pool_bytes(pool));
         for (size_t p = 0; p < left; p++) assert_null(bk_kv_table(m.kv, 1, NULL)[p]);
     }
@@ -529,8 +529,7 @@ static void damaged_positions_are_refused(void **state) {
         forked(&a, &b);
         assert_int_equal(append(&b, 300, 500), BK_OK);
         bk_buf good = exported(&b, 64, b.len);
-        for (size_t len = 0; len < good.len; len += len < 200 ? 1 : 13)
-            refused(&a, good.data, len);
+        for (size_t len = 0; len < good.len; len += len < 200 ? 1 : 13) refused(&a, good.data, len);
         refused(&a, good.data, good.len - 1);
         bk_buf_putc(&good, 'x');
         refused(&a, good.data, good.len);
@@ -670,11 +669,16 @@ static void random_operations(void **state) {
         for (size_t i = 0; i < SEQUENCES; i++) all[i] = (model){.kv = create(pool)};
         for (int step = 0; step < 3000; step++) {
             size_t i = bk_rng_u32(&rng) % SEQUENCES, op = bk_rng_u32(&rng) % 16;
-            if (op < 9) random_append(&all[i], &rng);
-            else if (op < 11) random_fork(all, i, &rng);
-            else if (op < 14) random_truncate(&all[i], &rng);
-            else if (op < 15) random_transfer(pool, &all[i], &all[(i + 1) % SEQUENCES]);
-            else if (bk_kv_truncate(all[i].kv, 0, &err) == BK_OK) all[i].len = 0;
+            if (op < 9)
+                random_append(&all[i], &rng);
+            else if (op < 11)
+                random_fork(all, i, &rng);
+            else if (op < 14)
+                random_truncate(&all[i], &rng);
+            else if (op < 15)
+                random_transfer(pool, &all[i], &all[(i + 1) % SEQUENCES]);
+            else if (bk_kv_truncate(all[i].kv, 0, &err) == BK_OK)
+                all[i].len = 0;
             for (size_t k = 0; k < SEQUENCES; k++) assert_true(holds(&all[k]));
         }
         for (size_t i = 0; i < SEQUENCES; i++) bk_kv_destroy(&all[i].kv);

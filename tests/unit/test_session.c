@@ -1,5 +1,5 @@
-/* Sessions and answers over the default model ($BRISK_TEST_MODEL), through the public header and,
- * where that hides the matter, the internal ones. */
+/* Sessions and answers over a small random model, through the public header and, where that hides the
+ * matter, the internal ones. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +17,8 @@
 
 static brisk_model *model;
 static brisk_model_info info;
-static brisk_token prompt[150];
+static brisk_token prompt[512];
+static const char path[] = "tests/data/tiny_chat.gguf";
 
 static const char text[] =
     "The library on the hill was built in 1887, of brick and slate, with a clock that has never "
@@ -34,10 +35,9 @@ static const char text[] =
 
 static int open_model(void **state) {
     (void)state;
-    const char *path = getenv("BRISK_TEST_MODEL");
     brisk_error err;
-    if (!path || brisk_model_open(path, NULL, &model, &err)) {
-        print_error("BRISK_TEST_MODEL: %s\n", path ? err.text : "not set");
+    if (brisk_model_open(path, NULL, &model, &err)) {
+        print_error("%s\n", err.text);
         return -1;
     }
     brisk_model_get_info(model, &info);
@@ -45,7 +45,7 @@ static int open_model(void **state) {
     brisk_status st = brisk_tokenize(model, text, strlen(text), true, false, prompt,
                                      BK_ARRAY_LEN(prompt), &n, &err);
     if (st || n < 140) {
-        print_error("the text has %zu tokens, 140 to 150 are wanted\n", n);
+        print_error("the text has %zu tokens, 140 to 512 are wanted\n", n);
         return -1;
     }
     return 0;
@@ -282,8 +282,7 @@ static void test_refused(void **state) {
     }
     brisk_model *vocabulary;
     const brisk_model_options header = {.vocab_only = true};
-    assert_int_equal(brisk_model_open(getenv("BRISK_TEST_MODEL"), &header, &vocabulary, &err),
-                     BRISK_OK);
+    assert_int_equal(brisk_model_open(path, &header, &vocabulary, &err), BRISK_OK);
     assert_int_equal(brisk_session_create(vocabulary, NULL, &s, &err), BRISK_ERR_INVALID);
     assert_null(s);
     brisk_model_close(&vocabulary);
@@ -368,19 +367,24 @@ static void test_generate(void **state) {
     assert_string_equal(sampled[0].text, sampled[1].text);
     assert_string_not_equal(sampled[0].text, sampled[2].text);
 
-    /* A stop text out of the middle of the greedy answer cuts it there. */
-    char stop[6] = {0};
+    /* A stop text out of the middle of an answer cuts it where it first stands. */
+    char stop[16] = {0};
     const char *stops[] = {stop};
-    memcpy(stop, greedy[0].text + greedy[0].len / 2, 5);
-    o.sampling.temperature = 0;
+    size_t at = sampled[2].len / 2;
+    while ((sampled[2].text[at] & 0xC0) == 0x80) at++;
+    size_t end = at + 4;
+    while ((sampled[2].text[end] & 0xC0) == 0x80) end++;
+    memcpy(stop, sampled[2].text + at, end - at);
+    assert_true(strlen(stop) >= 4);
     o.stop = stops;
     o.n_stop = 1;
     answer cut = {0};
     assert_int_equal(generate(&o, &cut).finish, BRISK_FINISH_STOP);
-    size_t wanted = (size_t)(strstr(greedy[0].text, stop) - greedy[0].text);
-    assert_int_equal(cut.len, wanted);
-    assert_memory_equal(cut.text, greedy[0].text, wanted);
+    const char *first = memmem(sampled[2].text, sampled[2].len, stop, strlen(stop));
+    assert_int_equal(cut.len, first - sampled[2].text);
+    assert_memory_equal(cut.text, sampled[2].text, cut.len);
 
+    o.sampling.temperature = 0;
     o.n_stop = 0;
     answer refused = {.refuse_after = 3};
     assert_int_equal(generate(&o, &refused).finish, BRISK_FINISH_CANCELLED);
@@ -460,7 +464,7 @@ static void test_chat_encode(void **state) {
 
 static void test_chat(void **state) {
     (void)state;
-    if (!info.has_chat_template) fail_msg("the default model has a chat template");
+    assert_true(info.has_chat_template);
     brisk_chat_message m[3] = {{"user", "Say <|im_end|> twice."},
                                {"assistant", "No."},
                                {"user", "Why?"}};

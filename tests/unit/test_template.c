@@ -17,10 +17,10 @@
 #define CASES "tests/template/cases.json"
 #define TEMPLATES "tests/template/templates/"
 
-static const char *const files[] = {
-    "chatml.jinja", "gemma.jinja",        "llama3.jinja", "llama3-tools.jinja",
-    "mistral.jinja", "mistral-tools.jinja", "qwen2.jinja",  "qwen2.5.jinja",
-    "qwen3.jinja",  "smollm2.jinja",      "training.jinja", "zephyr.jinja"};
+static const char *const files[] = {"chatml.jinja",       "gemma.jinja",    "llama3.jinja",
+                                    "llama3-tools.jinja", "mistral.jinja",  "mistral-tools.jinja",
+                                    "qwen2.jinja",        "qwen2.5.jinja",  "qwen3.jinja",
+                                    "smollm2.jinja",      "training.jinja", "zephyr.jinja"};
 
 static bk_status render(bk_str source, const char *vars, bk_rendered *out, bk_error *err) {
     bk_template *t = NULL;
@@ -64,7 +64,7 @@ static char *read_file(const char *dir, const char *name, size_t *len) {
     return data;
 }
 
-/* ---- Stored cases ----------------------------------------------------------------------------- */
+/* ---- Stored cases ---------------------------------------------------------------------------- */
 
 static void check_spans(const json_t *want, const bk_rendered *r, const char *name) {
     if (json_array_size(want) != r->n_user) fail_msg("%s: %zu spans", name, r->n_user);
@@ -131,7 +131,7 @@ static void test_smollm2(void **state) {
     free(source);
 }
 
-/* ---- Provenance ------------------------------------------------------------------------------- */
+/* ---- Provenance ------------------------------------------------------------------------------ */
 
 static bool inside_span(const bk_rendered *r, size_t begin, size_t end) {
     for (size_t i = 0; i < r->n_user; i++) {
@@ -174,16 +174,35 @@ static void test_injection_templates(void **state) {
 
 static void test_injection_operations(void **state) {
     (void)state;
-    static const char *const sources[] = {
-        "{{ c }}", "{{ c | trim }}", "{{ c.strip() }}", "{{ c | replace(' ', '_') }}",
-        "{{ '-'.join(c.split(' ')) }}", "{{ c[1:-1] }}", "{{ (c ~ 'tail')[:-2] }}",
-        "{{ c | tojson }}", "{{ [c] | tojson(indent=2) }}", "{{ {'k': c} }}", "{{ l }}",
-        "{{ l | join('') }}", "{{ 'a' + c + 'b' }}", "{{ '%s' % c }}", "{{ '{}'.format(c) }}",
-        "{{ c | list | join }}", "{{ c[::-1][::-1] }}", "{{ c | lower }}", "{{ c * 2 }}",
-        "{{ d | tojson }}", "{% for k in d %}{{ k }}{% endfor %}", "{{ c | indent }}",
-        "{% set x %}{{ c }}{% endset %}{{ x }}", "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(c) }}",
-        "{{ 'y' | replace('y', c) }}", "{{ c | default('z') }}", "{{ c.splitlines()[0] }}",
-        "{% filter trim %}{{ c }}{% endfilter %}", "{{ c.partition('zz')[0] }}"};
+    static const char *const sources[] = {"{{ c }}",
+                                          "{{ c | trim }}",
+                                          "{{ c.strip() }}",
+                                          "{{ c | replace(' ', '_') }}",
+                                          "{{ '-'.join(c.split(' ')) }}",
+                                          "{{ c[1:-1] }}",
+                                          "{{ (c ~ 'tail')[:-2] }}",
+                                          "{{ c | tojson }}",
+                                          "{{ [c] | tojson(indent=2) }}",
+                                          "{{ {'k': c} }}",
+                                          "{{ l }}",
+                                          "{{ l | join('') }}",
+                                          "{{ 'a' + c + 'b' }}",
+                                          "{{ '%s' % c }}",
+                                          "{{ '{}'.format(c) }}",
+                                          "{{ c | list | join }}",
+                                          "{{ c[::-1][::-1] }}",
+                                          "{{ c | lower }}",
+                                          "{{ c * 2 }}",
+                                          "{{ d | tojson }}",
+                                          "{% for k in d %}{{ k }}{% endfor %}",
+                                          "{{ c | indent }}",
+                                          "{% set x %}{{ c }}{% endset %}{{ x }}",
+                                          "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(c) }}",
+                                          "{{ 'y' | replace('y', c) }}",
+                                          "{{ c | default('z') }}",
+                                          "{{ c.splitlines()[0] }}",
+                                          "{% filter trim %}{{ c }}{% endfilter %}",
+                                          "{{ c.partition('zz')[0] }}"};
     const char *vars = "{\"c\": \" @<|im_end|>@ \", \"l\": [\"@<|im_end|>@\"], "
                        "\"d\": {\"@<|im_end|>@\": 1}}";
     for (size_t i = 0; i < BK_ARRAY_LEN(sources); i++) {
@@ -201,7 +220,8 @@ static void test_own_text(void **state) {
     (void)state;
     bk_rendered r;
     bk_error err = {0};
-    const char *source = "<a>{{ '<b>' + c ~ '<c>' }}{{ ('<d>' ~ c ~ '<e>') | upper | trim }}{{ n }}";
+    const char *source =
+        "<a>{{ '<b>' + c ~ '<c>' }}{{ ('<d>' ~ c ~ '<e>') | upper | trim }}{{ n }}";
     assert_int_equal(render(bk_str_from(source), "{\"c\": \"xy\", \"n\": 5}", &r, &err), BK_OK);
     assert_string_equal(r.text.data, "<a><b>xy<c><D>XY<E>5");
     assert_int_equal(r.n_user, 3);
@@ -214,7 +234,7 @@ static void test_own_text(void **state) {
     bk_rendered_free(&r);
 }
 
-/* ---- Variables -------------------------------------------------------------------------------- */
+/* ---- Variables ------------------------------------------------------------------------------- */
 
 static void test_variables(void **state) {
     (void)state;
@@ -225,9 +245,18 @@ static void test_variables(void **state) {
                 "9223372036854775807 -9223372036854775808 1.0");
     expect_text("{{ s | length }}", "{\"s\": \"a\\u0000\\ud83d\\ude00\"}", "3");
     expect_text("{{ range }}{{ messages }}", "{\"range\": 1, \"messages\": []}", "1[]");
-    static const char *const bad[] = {"", "[]", "1", "{", "{} x", "{\"a\": 1e999}", "{\"a\": 'b'}",
-                                      "{\"a\": \"\xff\"}", "{\"a\": \"\\ud800\"}", "null",
-                                      "{\"a\": 9223372036854775808}", "{\"a\\u0000\": 1}"};
+    static const char *const bad[] = {"",
+                                      "[]",
+                                      "1",
+                                      "{",
+                                      "{} x",
+                                      "{\"a\": 1e999}",
+                                      "{\"a\": 'b'}",
+                                      "{\"a\": \"\xff\"}",
+                                      "{\"a\": \"\\ud800\"}",
+                                      "null",
+                                      "{\"a\": 9223372036854775808}",
+                                      "{\"a\\u0000\": 1}"};
     for (size_t i = 0; i < BK_ARRAY_LEN(bad); i++)
         expect_error("x", bad[i], BK_ERR_FORMAT, "not a JSON object");
 }
@@ -253,7 +282,7 @@ static void test_deep_variables(void **state) {
     bk_free(vars);
 }
 
-/* ---- Refusals --------------------------------------------------------------------------------- */
+/* ---- Refusals -------------------------------------------------------------------------------- */
 
 static void test_refusals(void **state) {
     (void)state;
@@ -276,7 +305,7 @@ static void test_refusals(void **state) {
     expect_error("{{ raise_exception('\\x1b[31m') }}", "{}", BK_ERR_FORMAT, "\\x1b[31m");
 }
 
-/* ---- Budgets ---------------------------------------------------------------------------------- */
+/* ---- Budgets --------------------------------------------------------------------------------- */
 
 static void test_budgets(void **state) {
     (void)state;
@@ -291,19 +320,25 @@ static void test_budgets(void **state) {
         {"{{ [1] * 9223372036854775807 }}", "MiB"},
         {"{{ [1, 2] * 99999999 }}", "MiB"},
         {"{% set n = namespace(s='xxxxxxxx') %}{% for i in range(60) %}{% set n.s = n.s + n.s %}"
-         "{% endfor %}", "MiB"},
+         "{% endfor %}",
+         "MiB"},
         {"{% set n = namespace(l=[1]) %}{% for i in range(60) %}{% set n.l = n.l + n.l %}"
-         "{% endfor %}", "MiB"},
+         "{% endfor %}",
+         "MiB"},
         {"{% for a in range(99999) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' * 99 }}"
-         "{% endfor %}", "MiB"},
+         "{% endfor %}",
+         "MiB"},
         {"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "100 deep"},
         {"{% macro f() %}{{ [[[[[[[[f()]]]]]]]] }}{% endmacro %}{{ f() }}", "600 deep"},
         {"{% set n = namespace(x=[]) %}{% for i in range(300) %}{% set n.x = [n.x] %}{% endfor %}"
-         "{{ n.x }}", "200 deep"},
+         "{{ n.x }}",
+         "200 deep"},
         {"{% set n = namespace(x=[]) %}{% for i in range(300) %}{% set n.x = [n.x] %}{% endfor %}"
-         "{{ n.x | tojson }}", "200 deep"},
+         "{{ n.x | tojson }}",
+         "200 deep"},
         {"{% set n = namespace(x=[], y=[]) %}{% for i in range(300) %}{% set n.x = [n.x] %}"
-         "{% set n.y = [n.y] %}{% endfor %}{{ n.x == n.y }}", "200 deep"},
+         "{% set n.y = [n.y] %}{% endfor %}{{ n.x == n.y }}",
+         "200 deep"},
         {"{% set n = namespace() %}{% set n.n = n %}{{ n }}", "200 deep"},
         {"{{ 9223372036854775807 + 1 }}", "64 bits"},
         {"{{ -9223372036854775807 - 2 }}", "64 bits"},
@@ -368,7 +403,7 @@ static void test_source_size(void **state) {
     bk_free(big);
 }
 
-/* ---- Small stacks, threads, memory ------------------------------------------------------------ */
+/* ---- Small stacks, threads, memory ----------------------------------------------------------- */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
 #define STACK_BYTES ((size_t)2 << 20) /* their frames are several times larger */
@@ -378,7 +413,8 @@ static void test_source_size(void **state) {
 
 static void *deepest(void *arg) {
     static const char *const sources[] = {
-        "{% macro f() %}{{ [1, 1 + (f() | upper | length)][0] if 1 else 2 }}{% endmacro %}{{ f() }}",
+        "{% macro f() %}{{ [1, 1 + (f() | upper | length)][0] if 1 else 2 }}{% endmacro %}{{ f() "
+        "}}",
         "{% macro f() %}{% for x in [1] if f() %}{% endfor %}{% endmacro %}{{ f() }}",
         "{% macro f(a=f()) %}{% endmacro %}{{ f() }}",
         "{% set n = namespace(x=[]) %}{% for i in range(198) %}{% set n.x = {1: (n.x,)} %}"

@@ -1,0 +1,306 @@
+#!/usr/bin/env python3
+"""brisk's logits against the float64 pass of forward.py.
+
+    BRISK_TEST_MODEL=model.gguf test_truth.py [--only PATTERN] [--full] [--count 512]
+
+1. Small random models of odd shapes in every weight type: with float weights equal but for rounding;
+   with integer weights within a stated mean KL divergence, and much closer still to a float64 pass
+   that rounds activations as brisk says it does.
+2. The default model on a text: mean KL at most 0.7 times that of llama.cpp's arithmetic (simulated);
+   the same bits for any number of threads and any CPU level.
+3. Greedy text: at each step the truth's best token, or one within 0.5 of its logit.
+With --full and BRISK_PEER_BIN, the folder of llama.cpp's programs: KL of llama.cpp itself.
+
+True log probabilities of the default model are kept in build/truth/ by the hashes of model, tokens
+and forward.py. Needs numpy, gguf and tokenizers. Exit status 1 when something is out of bounds.
+"""
+import argparse
+import fnmatch
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.join(HERE, "..", "..")
+sys.path[:0] = [HERE, os.path.join(ROOT, "tests", "tools"), os.path.join(ROOT, "bench")]
+from activation_schemes import (LlamaCpp, divergence, everywhere, exact, half_attention,  # noqa: E402
+                                half_kv, int8, log_softmax, tokenize)
+from forward import Model  # noqa: E402
+from make_tiny import make  # noqa: E402
+
+BRISK = os.environ.get("BRISK", os.path.join(ROOT, "build", "brisk"))
+KEPT = os.path.join(ROOT, "build", "truth")
+TEXT = os.path.join(ROOT, "tests", "data", "prose.txt")
+PROMPTS = ("The old lighthouse stood at the end of the road.",
+           "To make bread you need flour, water and",
+           "def fibonacci(n):\n")
+FLOATS = ("F32", "F16", "BF16")
+
+# Bounds. Largest difference of a logit by the deviation of all logits, float weights: float32 sums,
+# and keys or values that round to the other neighbour in f16.
+FLOAT_BOUND = 5e-4
+# Mean KL in nats of small random models with integer weights; their logits have deviations of about
+# 2, as those of real models do, but nothing in them averages rounding errors out.
+KL_BOUND = 4e-3
+# What is left of that KL against the same rounding in float64: values that round the other way.
+REST_BOUND = 0.1
+# The default model against llama.cpp's arithmetic.
+RATIO_BOUND = 0.7
+GREEDY_BOUND = 0.5
+
+failures = []
+
+
+def report(good, what, text):
+    print(f"{'ok  ' if good else 'FAIL'} {what:34} {text}", flush=True)
+    if not good:
+        failures.append(what)
+
+
+# ---- Running brisk ------------------------------------------------------------------------------
+
+def brisk(*args, level=None):
+    env = dict(os.environ, BRISK_CPU=level) if level else os.environ
+    done = subprocess.run([BRISK, *args], env=env, stdin=subprocess.DEVNULL, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"brisk {' '.join(args)}: status {done.returncode}: "
+                           f"{done.stderr.decode(errors='replace').strip()}")
+    return json.loads(done.stdout)
+
+
+def brisk_logits(folder, model, tokens, *more, level=None):
+    """(logits [n, vocabulary] float32, what eval printed)."""
+    ids, out = os.path.join(folder, "ids.json"), os.path.join(folder, "logits.npy")
+    with open(ids, "w", encoding="utf-8") as file:
+        json.dump([int(t) for t in tokens], file)
+    said = brisk("eval", "-m", model, "--tokens", ids, "--save-logits", out, "--json", *more,
+                 level=level)
+    logits = np.load(out)
+    os.remove(out)
+    return logits, said
+
+
+# ---- Small models -------------------------------------------------------------------------------
+
+class AsBrisk(Model):
+    """What brisk computes, in float64: inputs of products with integer weights go through int8 by 32
+    with the two largest of the row kept; keys and values through float16."""
+    scheme = staticmethod(exact(32, 2))
+
+    def project(self, x, name, site, layer):
+        integer = self.tensors[name + ".weight"].tensor_type.name not in FLOATS
+        rounded = self.scheme(x.astype(np.float32)).astype(x.dtype) if integer else x
+        return super().project(rounded, name, site, layer)
+
+
+def tiny_models():
+    """(name, options of make_tiny) of shapes that real models do not have, and of every type."""
+    shape = dict(layers=2, embd=64, heads=4, kv_heads=2, ff=160, vocab=320, context=256)
+    k_quants = dict(shape, embd=256, heads=4, kv_heads=1, head_size=64, ff=512)
+    for kind in FLOATS + ("Q4_0", "Q4_1", "Q5_0", "Q8_0"):
+        yield kind, dict(shape, types={"*": kind}, seed=11)
+    for kind in ("Q4_K", "Q6_K"):
+        yield kind, dict(k_quants, types={"*": kind}, seed=12)
+    yield "as converters mix K-quants", dict(k_quants, tied=True, seed=13, types={
+        "*": "Q4_K", "token_embd.weight": "Q6_K", "*ffn_down*": "Q6_K", "*attn_v*": "Q6_K"})
+    yield "Q4_1 with Q8_0 head", dict(shape, seed=14, types={"*": "Q4_1", "output.weight": "Q8_0"})
+    yield "each matrix another type", dict(shape, heads=8, head_size=32, ff=256, seed=15, types={
+        "*": "Q4_0", "token_embd.weight": "F16", "output.weight": "Q5_0", "*attn_q*": "Q8_0",
+        "*attn_k*": "BF16", "*attn_v*": "Q4_1", "*attn_output*": "Q4_K", "*gate*": "F32",
+        "*ffn_down*": "Q6_K"})
+    yield "integer q, float k and v", dict(shape, seed=16, types={
+        "*": "F32", "*attn_q*": "Q8_0", "*ffn_up*": "Q4_1"})
+    yield "odd heads 5:1", dict(shape, embd=80, heads=5, kv_heads=1, seed=17, types={"*": "F16"})
+    yield "heads 9:3", dict(shape, embd=288, heads=9, kv_heads=3, ff=96, seed=18, types={"*": "Q4_1"})
+    yield "heads 3:3, head size 20", dict(shape, embd=60, heads=3, kv_heads=3, ff=88, seed=19)
+    yield "head size 80, 4:1", dict(shape, embd=96, heads=4, kv_heads=1, head_size=80, seed=20,
+                                    types={"*": "Q8_0"})
+    yield "head size 256", dict(shape, heads=2, kv_heads=1, head_size=256, seed=21, types={"*": "F16"})
+    yield "head size 2", dict(shape, heads=7, kv_heads=7, head_size=2, seed=22, types={"*": "F32"})
+    yield "rotates 6 of 16", dict(shape, rope_dims=6, seed=23, types={"*": "F32"})
+    yield "rope factors, base 500000", dict(shape, rope_freqs=True, rope_base=500000.0, seed=24)
+    yield "linear rope scaling", dict(shape, rope_scale=4.0, seed=25)
+    yield "untied, version 2", dict(shape, version=2, seed=26, types={"*": "Q5_0"})
+    yield "tied, version 2, alignment 64", dict(shape, version=2, alignment=64, tied=True, seed=27)
+    yield "one layer, width 1 block", dict(shape, layers=1, embd=32, heads=1, kv_heads=1, ff=32,
+                                           seed=28, types={"*": "Q4_0"})
+    yield "odd sizes everywhere", dict(shape, layers=3, embd=42, heads=7, kv_heads=7, ff=51, vocab=333,
+                                       seed=29, types={"*": "BF16"})
+    yield "wide and flat", dict(shape, layers=1, embd=1120, heads=4, kv_heads=4, head_size=24, ff=32,
+                                seed=30, types={"*": "Q8_0"})
+
+
+def is_float(options):
+    return all(kind in FLOATS for kind in (options.get("types") or {"*": "F32"}).values())
+
+
+def check_tiny(folder, name, options):
+    path = os.path.join(folder, "tiny.gguf")
+    make(path, **options)
+    tokens = np.random.default_rng(options["seed"]).integers(0, options["vocab"], 200)
+    ours, _ = brisk_logits(folder, path, tokens)
+    simulated = AsBrisk(path).logits(tokens, kv=half_kv)
+    if ours.shape != simulated.shape:
+        report(False, name, f"logits of shape {ours.shape}, wanted {simulated.shape}")
+        return
+    deviation = simulated.std()
+    if is_float(options):
+        worst = np.abs(ours - simulated).max() / deviation
+        report(worst <= FLOAT_BOUND, name, f"largest difference {worst:.1e} of the deviation")
+        return
+    kl = divergence(log_softmax(Model(path).logits(tokens)), ours)[0].mean()
+    rest = divergence(log_softmax(simulated), ours)[0].mean()
+    report(kl <= KL_BOUND and rest <= REST_BOUND * kl, name,
+           f"mean KL {1e3 * kl:.4f} mnat, {1e3 * rest:.5f} from the same rounding")
+
+
+# ---- The default model --------------------------------------------------------------------------
+
+class Truth:
+    """True log probabilities of the default model, from build/truth/ where they are known."""
+
+    def __init__(self, path):
+        self.path, self.model = path, None
+        digest = hashlib.sha256()
+        for name in (path, os.path.join(HERE, "forward.py")):
+            with open(name, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        self.digest = digest.digest()
+        os.makedirs(KEPT, exist_ok=True)
+
+    def keep(self, name, tokens, compute):
+        """Rows float32; a new one of a name takes the place of those with other hashes."""
+        key = hashlib.sha256(self.digest + np.asarray(tokens, "<i4").tobytes()).hexdigest()[:16]
+        path = os.path.join(KEPT, f"{name}-{key}.npy")
+        if not os.path.exists(path):
+            for old in fnmatch.filter(os.listdir(KEPT), f"{name}-*.npy"):
+                os.remove(os.path.join(KEPT, old))
+            np.save(path + ".part.npy", compute().astype(np.float32))
+            os.replace(path + ".part.npy", path)
+        return path
+
+    def log_probabilities(self, name, tokens):
+        """Path of the rows."""
+        def compute():
+            self.model = self.model or Model(self.path)
+            return log_softmax(self.model.logits(tokens))
+        return self.keep(name, tokens, compute)
+
+    def peer_kl(self, tokens, truth):
+        """KL of each row with llama.cpp's arithmetic, simulated in float32."""
+        def compute():
+            act = everywhere(lambda x: int8(x, 32, half=True))
+            return divergence(truth, LlamaCpp(self.path, np.float32).logits(
+                tokens, act, half_attention))[0]
+        return np.load(self.keep("simulated-peer", tokens, compute))
+
+
+def check_default(folder, truth, path, count):
+    with open(TEXT, encoding="utf-8") as file:
+        tokens = tokenize(path, file.read())[:count]
+    rows = truth.log_probabilities("prose", tokens)
+    ours, said = brisk_logits(folder, path, tokens, "--reference-logits", rows)
+    true = np.load(rows).astype(np.float64)
+    kl, same = divergence(true, ours)
+    peer = truth.peer_kl(tokens, true).mean()
+    report(kl.mean() <= RATIO_BOUND * peer, f"default model, {len(tokens)} tokens",
+           f"mean KL {1e3 * kl.mean():.4f} mnat (llama.cpp's arithmetic {1e3 * peer:.4f}, ratio "
+           f"{kl.mean() / peer:.2f}), p99 {1e3 * np.quantile(kl, .99):.2f}, same best token "
+           f"{100 * same.mean():.2f} %")
+    report(abs(said["kl_mean"] - kl.mean()) <= 1e-3 * kl.mean() and said["compared"] == len(tokens),
+           "brisk eval says the same", f"mean KL {1e3 * said['kl_mean']:.4f} mnat")
+    loss = [-rows[np.arange(len(tokens) - 1), tokens[1:]].mean() for rows in (true, log_softmax(ours))]
+    change = np.exp(loss[1] - loss[0]) - 1
+    report(abs(change) <= 0.005, "perplexity",
+           f"{np.exp(loss[1]):.4f}, true {np.exp(loss[0]):.4f} ({100 * change:+.3f} %)")
+    return tokens, ours
+
+
+def check_bits(folder, path, tokens, ours):
+    """Rows are causal: those of the first tokens must come out the same whatever computes them."""
+    n = 80
+    runs = [(f"{t} threads", ("-t", str(t)), None) for t in (1, 2, 4)]
+    runs += [(f"level {level}", (), level) for level in ("avx2", "avxvnni")]
+    for what, more, level in runs:
+        again, _ = brisk_logits(folder, path, tokens[:n], *more, level=level)
+        differ = int((again.view(np.uint32) != ours[:n].view(np.uint32)).sum())
+        report(differ == 0, f"bits, {what}", f"{differ} of {again.size} logits differ")
+
+
+def check_greedy(truth, path):
+    for i, prompt in enumerate(PROMPTS):
+        said = brisk("run", "-m", path, "--raw", "-p", prompt, "-n", "64", "--temp", "0",
+                     "--ignore-eos", "--json")
+        before, answer = tokenize(path, prompt), said["tokens"]
+        if said["prompt_tokens"] != len(before) or len(answer) != 64:
+            report(False, f"greedy text {i + 1}", f"{said['prompt_tokens']} + {len(answer)} tokens, "
+                   f"wanted {len(before)} + 64")
+            continue
+        rows = np.load(truth.log_probabilities(f"greedy{i + 1}", before + answer[:-1]))
+        rows = rows[len(before) - 1:]
+        behind = rows.max(axis=1) - rows[np.arange(64), answer]
+        report(behind.max() <= GREEDY_BOUND, f"greedy text {i + 1}",
+               f"{int((behind > 0).sum())} of 64 not the truth's best, at most {behind.max():.3f} below")
+
+
+# ---- llama.cpp itself ---------------------------------------------------------------------------
+
+def check_peer(folder, truth, path, programs):
+    """llama-perplexity's windows of 512: the second half of each is compared."""
+    from truth import PeerLogits, begin_token
+    saved = os.path.join(folder, "peer.logits")
+    subprocess.run([os.path.join(programs, "llama-perplexity"), "-m", path, "-f", TEXT, "-c", "512",
+                    "-t", "2", "--save-all-logits", saved], check=True, capture_output=True)
+    peer, begin = PeerLogits(saved), begin_token(path)
+    theirs, mine = [], []
+    for w in range(peer.windows):
+        tokens = [int(t) for t in peer.tokens[w]]
+        if begin is not None:
+            tokens[0] = begin
+        true = np.load(truth.log_probabilities(f"window{w}", tokens)).astype(np.float64)[peer.first:-1]
+        ours = brisk_logits(folder, path, tokens)[0][peer.first:-1]
+        theirs.append((np.exp(true) * (true - peer.log_probabilities(w))).sum(axis=1))
+        mine.append(divergence(true, ours)[0])
+    a, b = np.mean(mine), np.mean(theirs)
+    report(a <= RATIO_BOUND * b, "llama.cpp itself", f"mean KL {1e3 * b:.4f} mnat, brisk "
+           f"{1e3 * a:.4f}, ratio {a / b:.2f} over {sum(map(len, mine))} tokens")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="brisk's logits against a float64 pass")
+    parser.add_argument("--only", default="*", help="tiny models, or default, bits, greedy, peer")
+    parser.add_argument("--count", type=int, default=512, help="tokens of the text")
+    parser.add_argument("--full", action="store_true", help="llama.cpp too, from BRISK_PEER_BIN")
+    options = parser.parse_args()
+    wanted = lambda name: fnmatch.fnmatchcase(name, options.only)  # noqa: E731
+    path = os.environ.get("BRISK_TEST_MODEL")
+    if not path:
+        sys.exit("BRISK_TEST_MODEL names no model; build/brisk pull prints the path of one")
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, shape in tiny_models():
+            if wanted(name):
+                check_tiny(folder, name, shape)
+        truth = Truth(path)
+        if wanted("default") or wanted("bits"):
+            tokens, ours = check_default(folder, truth, path, options.count)
+            check_bits(folder, path, tokens, ours)
+        if wanted("greedy"):
+            check_greedy(truth, path)
+        if options.full:
+            programs = os.environ.get("BRISK_PEER_BIN")
+            if not programs:
+                sys.exit("--full wants BRISK_PEER_BIN, the folder of llama.cpp's programs")
+            check_peer(folder, truth, path, programs)
+    print(f"truth: {len(failures)} failed, {time.monotonic() - start:.1f} s")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
