@@ -36,7 +36,7 @@ shell_tests=(
 passed=0
 failed=0
 jobs=$(nproc)
-export BRISK=build/brisk PYTHON=build/venv/bin/python
+export BRISK_TEST_JOBS=$jobs BRISK=build/brisk PYTHON=build/venv/bin/python
 export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
 
 # step NAME COMMAND...

@@ -95,7 +95,8 @@ bool run_answer(run *r, bool print, brisk_stats *stats) {
         return false;
     }
     if (r->out_failed) cli_fail("cannot write the output");
-    return !r->out_failed;
+    if (r->answer.failed) cli_fail("no memory for the answer");
+    return !r->out_failed && !r->answer.failed;
 }
 
 static double per_second(double n, double ms) { return ms > 0 ? n * 1000 / ms : 0; }

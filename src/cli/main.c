@@ -1,4 +1,5 @@
 /* brisk: the program. Each verb is a file cmd_VERB.c. */
+#include <langinfo.h>
 #include <locale.h>
 #include <stdarg.h>
 #include <string.h>
@@ -69,8 +70,15 @@ static int unknown_verb(const char *name) {
     return cli_fail("unknown verb '%.80s' (brisk --help lists them)", name);
 }
 
+/* Line editing asks the locale what the terminal's characters are. Where none is set (a bare container)
+ * UTF-8 is the better guess. */
+static void set_characters(void) {
+    setlocale(LC_CTYPE, "");
+    if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0) setlocale(LC_CTYPE, "C.UTF-8");
+}
+
 int main(int argc, char **argv) {
-    setlocale(LC_CTYPE, ""); /* line editing needs to know the terminal's characters */
+    set_characters();
     if (argc < 2) {
         print_usage(stderr);
         return EXIT_ERROR;

@@ -212,8 +212,7 @@ static opt_result take_value(parser *p, const opt_spec *s, bk_str name, const ch
     case OPT_FLOAT: good = take_float(text, s); break;
     case OPT_SEED: good = take_seed(text, s); break;
     case OPT_CHOICE: good = take_choice(text, s); break;
-    case OPT_FLAG:
-    case OPT_IGNORED: break;
+    case OPT_FLAG: break;
     }
     if (good) return OPT_OK;
     char want[128];

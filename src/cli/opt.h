@@ -22,15 +22,14 @@ typedef struct opt_strs {
 } opt_strs;
 
 typedef enum opt_kind {
-    OPT_FLAG,   /* bool */
-    OPT_STR,    /* const char * */
-    OPT_STRS,   /* opt_strs; each use adds one */
-    OPT_INT,    /* int, min..max */
-    OPT_INTS,   /* opt_ints, each min..max */
-    OPT_FLOAT,  /* float, min..max */
-    OPT_SEED,   /* int64_t-sized: uint64_t, "-1" is UINT64_MAX */
-    OPT_CHOICE, /* int: index among choices "a|b|c" */
-    OPT_IGNORED /* accepted with a value for compatibility: has no meaning here */
+    OPT_FLAG,  /* bool */
+    OPT_STR,   /* const char * */
+    OPT_STRS,  /* opt_strs; each use adds one */
+    OPT_INT,   /* int, min..max */
+    OPT_INTS,  /* opt_ints, each min..max */
+    OPT_FLOAT, /* float, min..max */
+    OPT_SEED,  /* uint64_t; "-1" is UINT64_MAX */
+    OPT_CHOICE /* int: index among choices "a|b|c" */
 } opt_kind;
 
 typedef struct opt_spec {

@@ -30,19 +30,18 @@ struct bk_session {
     float *rows;       /* [ROW_BATCH][n_vocab], made by the first eval_rows */
 };
 
-static scratch *scratch_create(bk_model *model, size_t batch, bk_error *err) {
+static bk_status scratch_create(bk_model *model, size_t batch, scratch **out, bk_error *err) {
     scratch *sh = bk_alloc_zero(1, sizeof *sh);
-    if (!sh) {
-        bk_fail(err, BK_ERR_NOMEM, "no memory for a session");
-        return NULL;
-    }
-    if (bk_exec_create(model, batch, bk_min_size(batch, ROW_BATCH), &sh->exec, err)) {
+    if (!sh) return bk_fail(err, BK_ERR_NOMEM, "no memory for a session");
+    bk_status st = bk_exec_create(model, batch, bk_min_size(batch, ROW_BATCH), &sh->exec, err);
+    if (st) {
         bk_free(sh);
-        return NULL;
+        return st;
     }
     pthread_mutex_init(&sh->lock, NULL);
     atomic_init(&sh->refs, 1);
-    return sh;
+    *out = sh;
+    return BK_OK;
 }
 
 static void scratch_unref(scratch *sh) {
@@ -85,8 +84,8 @@ bk_status bk_session_create(bk_model *model, const bk_session_options *options, 
     batch = bk_min_int(batch, context);
     bk_session *s = session_alloc(model, (size_t)context, (size_t)batch);
     if (!s) return bk_fail(err, BK_ERR_NOMEM, "no memory for a session of %d tokens", context);
-    s->shared = scratch_create(model, s->batch, err);
-    bk_status st = s->shared ? bk_model_new_kv(model, &s->kv, err) : BK_ERR_NOMEM;
+    bk_status st = scratch_create(model, s->batch, &s->shared, err);
+    if (!st) st = bk_model_new_kv(model, &s->kv, err);
     if (st) bk_session_destroy(&s);
     *out = s;
     return st;

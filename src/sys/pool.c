@@ -20,6 +20,7 @@
 
 enum {
     MAX_THREADS = 256,
+    LINES = 128,              /* two cache lines: processors fetch them in pairs */
     SPIN_BARRIER_NS = 100000, /* inside a region: others are at work */
     SPIN_IDLE_NS = 200000,    /* between regions: the next token is near, or nothing is */
     SPIN_CROWDED_NS = 2000    /* more threads than CPUs */
@@ -39,10 +40,11 @@ struct bk_pool {
     bk_pool_fn fn;
     void *arg;
     bool stop;
-    _Alignas(128) _Atomic uint32_t phase;
-    _Alignas(128) _Atomic int arrived;
-    _Alignas(128) _Atomic int sleepers;
-    _Alignas(128) _Atomic size_t cursor;
+    void *memory; /* of this struct, which is aligned within */
+    _Alignas(LINES) _Atomic uint32_t phase;
+    _Alignas(LINES) _Atomic int arrived;
+    _Alignas(LINES) _Atomic int sleepers;
+    _Alignas(LINES) _Atomic size_t cursor;
 };
 
 static void pause_cpu(void) {
@@ -112,8 +114,10 @@ void bk_pool_run(bk_pool *p, bk_pool_fn fn, void *arg) {
     pthread_mutex_lock(&p->run_lock);
     p->fn = fn;
     p->arg = arg;
-    if (p->n_threads > 1) next_phase(p);
-    else atomic_store_explicit(&p->cursor, 0, memory_order_relaxed);
+    if (p->n_threads > 1)
+        next_phase(p);
+    else
+        atomic_store_explicit(&p->cursor, 0, memory_order_relaxed);
     fn(arg, 0);
     barrier(p);
     pthread_mutex_unlock(&p->run_lock);
@@ -124,14 +128,15 @@ bk_status bk_pool_create(int n_threads, bk_pool **out, bk_error *err) {
     if (n_threads < 1 || n_threads > MAX_THREADS)
         return bk_fail(err, BK_ERR_INVALID, "threads: %d given, 1 to %d wanted", n_threads,
                        MAX_THREADS);
-    bk_pool *p = bk_alloc_aligned(sizeof *p);
+    char *memory = bk_alloc_aligned(sizeof(bk_pool) + LINES);
     worker *workers = bk_alloc_zero((size_t)n_threads, sizeof *workers);
-    if (!p || !workers) {
-        bk_free(p);
+    if (!memory || !workers) {
+        bk_free(memory);
         bk_free(workers);
         return bk_fail(err, BK_ERR_NOMEM, "no memory for a pool of %d threads", n_threads);
     }
-    *p = (bk_pool){.n_threads = n_threads, .n_started = 1, .workers = workers};
+    bk_pool *p = (bk_pool *)(void *)(memory + (-(uintptr_t)memory & (LINES - 1)));
+    *p = (bk_pool){.n_threads = n_threads, .n_started = 1, .workers = workers, .memory = memory};
     p->crowded = n_threads > bk_cpu_default_threads();
     pthread_mutex_init(&p->run_lock, NULL);
     for (int i = 1; i < n_threads; i++) {
@@ -157,7 +162,7 @@ void bk_pool_destroy(bk_pool **pool) {
     for (int i = 1; i < p->n_started; i++) pthread_join(p->workers[i].thread, NULL);
     pthread_mutex_destroy(&p->run_lock);
     bk_free(p->workers);
-    bk_free(p);
+    bk_free(p->memory);
 }
 
 int bk_pool_threads(const bk_pool *p) { return p->n_threads; }

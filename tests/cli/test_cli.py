@@ -378,6 +378,26 @@ class Terminal(Case):
                 self.type("\x04")
                 self.assertEqual(self.ended(), 0)
 
+    def test_editing(self):
+        """Characters of several bytes, moving and deleting, recalling: with and without a locale."""
+        for locale in ("C.UTF-8", "", "POSIX"):
+            with self.subTest(locale=locale):
+                self.start(*GREEDY, "--raw", "-n", "1",
+                           env={"LC_ALL": locale, "LC_CTYPE": "", "LANG": ""})
+                self.until("> ")
+                self.type("caf\u00e9\u20acx\x7f\x7f na\u00efve\x02\x02\r")  # DEL, Ctrl-B
+                self.until(r"tok/s[^\n]*\n")
+                self.type("/stats\r")
+                self.until("context used")
+                self.until("> ")
+                self.type("\x10\x10")  # Ctrl-P: the line before the last
+                self.until("caf\u00e9 na\u00efve")
+                self.type("\r")
+                self.until(r"tok/s[^\n]*\n")
+                self.until("> ")
+                self.type("/bye\r")
+                self.assertEqual(self.ended(), 0)
+
     def test_bye(self):
         self.start(*GREEDY)
         self.until("> ")

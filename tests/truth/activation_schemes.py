@@ -11,6 +11,7 @@ needs numpy, gguf and tokenizers. Every int8 group is symmetric, scaled by absma
 in float32 and rounded to nearest even; weights are the file's own.
 """
 import argparse
+import functools
 import os
 import re
 import sys
@@ -26,8 +27,9 @@ SITES = ("qkv", "attn_out", "gate_up", "down", "head")
 ROW = 0                                 # a group size: the whole row
 
 
-def tokenize(path, text):
-    """Token numbers by the byte-pair vocabulary in the file (pre-tokeniser `smollm`)."""
+@functools.lru_cache
+def tokenizer_of(path):
+    """The byte-pair vocabulary in the file with the pre-tokeniser `smollm`."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     fields = gguf.GGUFReader(path).fields
     tokens = fields["tokenizer.ggml.tokens"].contents()
@@ -38,7 +40,12 @@ def tokenize(path, text):
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Digits(individual_digits=True),
         pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    return tokenizer.encode(text).ids
+    return tokenizer
+
+
+def tokenize(path, text):
+    """Token numbers."""
+    return tokenizer_of(path).encode(text).ids
 
 
 # ---- ways to round a row --------------------------------------------------------------
