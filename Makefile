@@ -167,7 +167,7 @@ fuzz:
 fuzz-programs: $(FUZZ_PROGS)
 
 # ---- Checks of the source -----------------------------------------------------------------------
-.PHONY: format format-check layers size symbols headers banned
+.PHONY: format format-check layers size symbols headers banned docs
 format:
 	$(CLANG_FORMAT) -i $(FORMATTED)
 format-check:
@@ -176,6 +176,8 @@ layers:
 	@tools/layers
 banned:
 	@tools/banned
+docs:
+	@tools/check_docs
 headers:
 	@CC="$(CC)" ISA="$(AVX2) $(AVX512_VNNI) -mavxvnni" \
 	    tools/check_headers $(CONFIG_DEFS) $(CONFIG_CFLAGS)
@@ -214,7 +216,7 @@ help:
 	@echo '  check          check-unit, check-kernels, check-fuzz (replay of the corpus)'
 	@echo '  fuzz           libFuzzer programs, with clang'
 	@echo '  format         rewrite sources with clang-format; format-check only looks'
-	@echo '  layers         includes point downwards; banned: unwanted functions'
+	@echo '  layers         includes point downwards; banned: unwanted functions; docs: links'
 	@echo '  headers        every header compiles alone, the public ones as C++ too'
 	@echo '  symbols        exported symbols are the functions of include/*.h'
 	@echo '  size           lines per folder, size of the program'

@@ -91,7 +91,7 @@ if [ -n "$(missing_of "$build_packages")" ]; then
 fi
 step 'python packages' make_venv
 
-for check in format-check layers banned headers; do step "$check" make "$check"; done
+for check in format-check layers banned docs headers; do step "$check" make "$check"; done
 step 'build release' build release all tests
 step 'model' pull
 BRISK_TEST_MODEL=$(pull 2>/dev/null)

@@ -24,8 +24,10 @@ static void print_token(const brisk_model *model, brisk_token token) {
     putchar('"');
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)bytes[i];
-        if (c < 32 || c == 127) printf("\\x%02x", c);
-        else putchar(c);
+        if (c < 32 || c == 127)
+            printf("\\x%02x", c);
+        else
+            putchar(c);
     }
     putchar('"');
 }
@@ -40,8 +42,8 @@ static void print_best(const brisk_model *model, const float *logits, int n_voca
             for (int i = 0; i < rank; i++) taken |= best[i] == t;
             if (!taken && (best[rank] < 0 || logits[t] > logits[best[rank]])) best[rank] = t;
         }
-        printf("    %6.2f %%  score %7.3f  ", 100 * exp(log_probability(logits, n_vocab, best[rank])),
-               (double)logits[best[rank]]);
+        printf("    %6.2f %%  score %7.3f  ",
+               100 * exp(log_probability(logits, n_vocab, best[rank])), (double)logits[best[rank]]);
         print_token(model, best[rank]);
         putchar('\n');
     }
@@ -66,7 +68,8 @@ static void on_row(size_t i, const float *logits, void *user) {
         putchar('\n');
         return;
     }
-    printf("head: a score for each of %d tokens; as probabilities, the best next ones\n", s->n_vocab);
+    printf("head: a score for each of %d tokens; as probabilities, the best next ones\n",
+           s->n_vocab);
     print_best(s->model, logits, s->n_vocab);
 }
 
@@ -75,7 +78,8 @@ static int run(brisk_model *model, const char *text, size_t len, brisk_error *er
     brisk_token tokens[MAX_TOKENS];
     size_t n;
     brisk_model_get_info(model, &info);
-    brisk_status status = brisk_tokenize(model, text, len, true, false, tokens, MAX_TOKENS, &n, err);
+    brisk_status status =
+        brisk_tokenize(model, text, len, true, false, tokens, MAX_TOKENS, &n, err);
     if (status) return status;
 
     printf("tokenise: %zu bytes are %zu tokens\n   ", len, n);

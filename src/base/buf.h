@@ -6,7 +6,7 @@
 #include "base/str.h"
 
 typedef struct bk_buf {
-    char *data;  /* owned; NUL-terminated after every append, the NUL not counted */
+    char *data; /* owned; NUL-terminated after every append, the NUL not counted */
     size_t len, cap;
     size_t limit; /* most bytes it may hold; 0 means 1 GiB */
     bool failed;  /* an append did not fit or memory was short; sticky, later appends do nothing */
@@ -21,6 +21,8 @@ bool bk_buf_printf(bk_buf *b, const char *fmt, ...) BK_PRINTF(2, 3);
 void bk_buf_clear(bk_buf *b); /* empties, keeps the memory, forgets a failure */
 void bk_buf_free(bk_buf *b);
 
-static inline bk_str bk_buf_view(const bk_buf *b) { return (bk_str){b->data ? b->data : "", b->len}; }
+static inline bk_str bk_buf_view(const bk_buf *b) {
+    return (bk_str){b->data ? b->data : "", b->len};
+}
 
 #endif

@@ -68,7 +68,10 @@ size_t bk_utf8_incomplete_tail(const char *s, size_t len) {
     for (size_t back = 1; back <= 3 && back <= len; back++) {
         unsigned char c = (unsigned char)s[len - back];
         if ((c & 0xC0) == 0x80) continue;
-        size_t want = c >= 0xF0 && c <= 0xF4 ? 4 : c >= 0xE0 && c < 0xF0 ? 3 : c >= 0xC2 && c < 0xE0 ? 2 : 1;
+        size_t want = c >= 0xF0 && c <= 0xF4  ? 4
+                      : c >= 0xE0 && c < 0xF0 ? 3
+                      : c >= 0xC2 && c < 0xE0 ? 2
+                                              : 1;
         return want > back ? back : 0;
     }
     return 0;
@@ -90,7 +93,8 @@ size_t bk_str_printable(char *dst, size_t cap, const char *src, size_t len) {
         } else {
             if (4 * n >= cap - out) break;
             for (size_t i = 0; i < n; i++)
-                out += (size_t)snprintf(dst + out, cap - out, "\\x%02x", (unsigned char)src[pos + i]);
+                out +=
+                    (size_t)snprintf(dst + out, cap - out, "\\x%02x", (unsigned char)src[pos + i]);
         }
         pos += n;
     }

@@ -13,8 +13,7 @@ enum { ROW_BLOCK = 16 };
 
 static char *layer_head(const bk_attn_shape *s, void *const *pages, size_t page, int layer,
                         size_t head) {
-    return (char *)pages[page] +
-           (size_t)layer * bk_page_layer_bytes(s->n_kv_heads, s->head_size) +
+    return (char *)pages[page] + (size_t)layer * bk_page_layer_bytes(s->n_kv_heads, s->head_size) +
            head * bk_page_head_bytes(s->head_size);
 }
 
@@ -153,8 +152,8 @@ static void attend(bk_cpu_device *d, const bk_cmd *c, size_t r0, size_t rows, si
         d->kernels->attn_chunk(b.q, hs, b.n, keys, keys + BK_ATTN_CHUNK * hs, hs, b.lo, b.hi,
                                b.part_max, b.part_sum, b.part, hs);
         for (size_t i = 0; i < b.n; i++)
-            d->kernels->attn_merge(&b.max[i], &b.sum[i], b.o + i * hs, b.part_max[i],
-                                   b.part_sum[i], b.part + i * hs, hs);
+            d->kernels->attn_merge(&b.max[i], &b.sum[i], b.o + i * hs, b.part_max[i], b.part_sum[i],
+                                   b.part + i * hs, hs);
     }
     scatter(c, r0, head, &b);
 }

@@ -44,7 +44,8 @@ bk_cpu_need bk_cpu_product_need(const bk_cmd *c) {
 static operand operand_view(const bk_cmd *c, void *memory) {
     const bk_input *in = &c->product.input;
     size_t ld = row_floats(in->k);
-    operand o = {memory, ld, (char *)memory + c->rows * ld * sizeof(float), bk_act_row_bytes(in->k)};
+    operand o = {memory, ld, (char *)memory + c->rows * ld * sizeof(float),
+                 bk_act_row_bytes(in->k)};
     if (in->kind == BK_INPUT_ROWS && !in->index) o.x = in->x, o.ld = in->ld;
     return o;
 }

@@ -19,9 +19,9 @@ typedef struct bk_weight bk_weight;
  * head_bytes * kv_head: keys first, then values, each BK_ATTN_CHUNK * head_size f16. */
 typedef struct bk_attn_shape {
     int n_heads, n_kv_heads, head_size, rope_dims;
-    float scale;  /* of the scores */
-    int window;   /* positions seen, 0: all */
-    bool neox;    /* rotate halves (i, i + dims/2) instead of neighbours (2i, 2i + 1) */
+    float scale; /* of the scores */
+    int window;  /* positions seen, 0: all */
+    bool neox;   /* rotate halves (i, i + dims/2) instead of neighbours (2i, 2i + 1) */
 } bk_attn_shape;
 
 /* One row of a pass. */
@@ -49,13 +49,13 @@ typedef enum bk_input_kind {
 
 typedef struct bk_input {
     bk_input_kind kind;
-    size_t k;              /* values a row */
-    const float *x;        /* [rows][ld] */
+    size_t k;       /* values a row */
+    const float *x; /* [rows][ld] */
     size_t ld;
-    const int32_t *index;  /* row i is x[index[i]]; NULL: x[i] */
-    const float *weight;   /* NORM: [k] */
-    float eps;             /* NORM */
-    const float *up;       /* GATE: [rows][ld] */
+    const int32_t *index; /* row i is x[index[i]]; NULL: x[i] */
+    const float *weight;  /* NORM: [k] */
+    float eps;            /* NORM */
+    const float *up;      /* GATE: [rows][ld] */
 } bk_input;
 
 enum { BK_MAX_PRODUCTS = 3 };
@@ -83,13 +83,13 @@ typedef struct bk_cmd {
         /* Rotates q and k in place by the row's angles, stores k and v into the pages, then
          * out[row] = attention of q[row] over its sequence, positions up to its own. */
         struct {
-            float *q, *k, *v, *out;      /* [rows][ldq], [rows][ldkv] twice, [rows][ldq] */
+            float *q, *k, *v, *out; /* [rows][ldq], [rows][ldkv] twice, [rows][ldq] */
             size_t ldq, ldkv;
-            const float *angles;         /* [rows][rope_dims / 2][2]: cos, sin */
+            const float *angles; /* [rows][rope_dims / 2][2]: cos, sin */
             const bk_row *row;
             const bk_seq_view *seqs;
             const bk_attn_shape *shape;
-            int group, layer;            /* of the pages */
+            int group, layer; /* of the pages */
         } attention;
     };
 } bk_cmd;

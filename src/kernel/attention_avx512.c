@@ -20,19 +20,19 @@ INLINE __m512 f16(const uint16_t *p) {
 INLINE void scores(const float *q, size_t ldq, size_t n, const uint16_t *keys, size_t head_size,
                    size_t n_tiles, float s[][BK_ATTN_CHUNK]) {
     __m512 acc[QUERIES][TILES];
-    UNROLL for (size_t i = 0; i < n; i++)
-        UNROLL for (size_t t = 0; t < n_tiles; t++) acc[i][t] = _mm512_setzero_ps();
+    UNROLL for (size_t i = 0; i < n; i++) UNROLL for (size_t t = 0; t < n_tiles; t++) acc[i][t] =
+        _mm512_setzero_ps();
     for (size_t d = 0; d < head_size; d++) {
         __m512 k[TILES];
         UNROLL for (size_t t = 0; t < n_tiles; t++) k[t] = f16(keys + (t * head_size + d) * 16);
         UNROLL for (size_t i = 0; i < n; i++) {
             __m512 x = _mm512_set1_ps(q[i * ldq + d]);
-            UNROLL for (size_t t = 0; t < n_tiles; t++)
-                acc[i][t] = _mm512_fmadd_ps(x, k[t], acc[i][t]);
+            UNROLL for (size_t t = 0; t < n_tiles; t++) acc[i][t] =
+                _mm512_fmadd_ps(x, k[t], acc[i][t]);
         }
     }
-    UNROLL for (size_t i = 0; i < n; i++)
-        UNROLL for (size_t t = 0; t < n_tiles; t++) _mm512_storeu_ps(s[i] + t * 16, acc[i][t]);
+    UNROLL for (size_t i = 0; i < n; i++) UNROLL for (size_t t = 0; t < n_tiles; t++)
+        _mm512_storeu_ps(s[i] + t * 16, acc[i][t]);
 }
 
 /* The lowest n bits, n = 0..64. */
@@ -63,21 +63,20 @@ INLINE float softmax(float *s, int lo, int hi, float *sum) {
 INLINE void average(float p[][BK_ATTN_CHUNK], size_t n, const uint16_t *values, size_t head_size,
                     size_t d0, size_t vecs, int lo, int hi, float *o, size_t ldo) {
     __m512 acc[QUERIES][DIM_VECS];
-    UNROLL for (size_t i = 0; i < n; i++)
-        UNROLL for (size_t v = 0; v < vecs; v++) acc[i][v] = _mm512_setzero_ps();
+    UNROLL for (size_t i = 0; i < n; i++) UNROLL for (size_t v = 0; v < vecs; v++) acc[i][v] =
+        _mm512_setzero_ps();
     for (int k = lo; k < hi; k++) {
         const uint16_t *row = values + (size_t)k * head_size + d0;
         __m512 x[DIM_VECS];
         UNROLL for (size_t v = 0; v < vecs; v++) x[v] = f16(row + v * 16);
         UNROLL for (size_t i = 0; i < n; i++) {
             __m512 w = _mm512_set1_ps(p[i][k]);
-            UNROLL for (size_t v = 0; v < vecs; v++)
-                acc[i][v] = _mm512_fmadd_ps(w, x[v], acc[i][v]);
+            UNROLL for (size_t v = 0; v < vecs; v++) acc[i][v] =
+                _mm512_fmadd_ps(w, x[v], acc[i][v]);
         }
     }
-    UNROLL for (size_t i = 0; i < n; i++)
-        UNROLL for (size_t v = 0; v < vecs; v++)
-            _mm512_storeu_ps(o + i * ldo + d0 + v * 16, acc[i][v]);
+    UNROLL for (size_t i = 0; i < n; i++) UNROLL for (size_t v = 0; v < vecs; v++)
+        _mm512_storeu_ps(o + i * ldo + d0 + v * 16, acc[i][v]);
 }
 
 /* Dimensions left over after the vectors: heads whose size is no multiple of 16. */

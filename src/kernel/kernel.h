@@ -105,7 +105,7 @@ const bk_kernels *bk_kernels_select(bk_cpu_level level);
 /* Fill functions, each overriding what the level below has set. */
 void bk_kernels_init_ref(bk_kernels *k);
 void bk_kernels_init_avx2(bk_kernels *k);
-void bk_kernels_init_avxvnni(bk_kernels *k);      /* VEX encoding */
+void bk_kernels_init_avxvnni(bk_kernels *k);       /* VEX encoding */
 void bk_kernels_init_avx512vnni256(bk_kernels *k); /* the same kernels, EVEX encoding */
 void bk_kernels_init_avx512(bk_kernels *k);
 

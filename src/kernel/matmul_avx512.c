@@ -9,7 +9,6 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
-
 INLINE __m512i load(const uint8_t *p) { return _mm512_loadu_si512(p); }
 
 INLINE __m512 load_f16(const uint8_t *array, size_t i) {
@@ -148,8 +147,7 @@ INLINE bk_act act_at(const void *acts, size_t pitch, size_t c, size_t k) {
 
 INLINE __m512 zero_start(fmt f, int32_t nsum) {
     if (f.zero == 0) return _mm512_castsi512_ps(_mm512_setzero_si512());
-    return _mm512_castsi512_ps(
-        _mm512_slli_epi32(_mm512_set1_epi32(nsum), (unsigned)f.zero_shift));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_set1_epi32(nsum), (unsigned)f.zero_shift));
 }
 
 /* acc += dots of one block with one column. */
@@ -170,8 +168,8 @@ INLINE __m512 block_dot(fmt f, const __m512i q[8], const bk_act *x, size_t b, __
     }
     __m512 s = _mm512_set1_ps(x->s[b]);
     if (f.sub == 32)
-        return _mm512_fmadd_ps(
-            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(lo, hi)), s), d0, acc);
+        return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(lo, hi)), s), d0,
+                               acc);
     acc = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(lo), s), d0, acc);
     return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(hi), s), d1, acc);
 }
@@ -207,8 +205,8 @@ INLINE void direct_group(fmt f, const bk_packed *w, size_t group, const bk_act *
     if (f.has_min) {
         for (size_t b = 0; b < nb; b++) {
             __m512 m = block_m(f, g, nb, b);
-            UNROLL for (size_t c = 0; c < cols; c++)
-                acc[c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c].a[b]), m, acc[c]);
+            UNROLL for (size_t c = 0; c < cols; c++) acc[c] =
+                _mm512_fmadd_ps(_mm512_set1_ps(x[c].a[b]), m, acc[c]);
         }
     }
     for (size_t b = 0; b < nb; b++) {
@@ -234,16 +232,16 @@ INLINE void direct_cols(fmt f, const bk_packed *w, size_t first, size_t n, const
     }
 }
 
-#define DIRECT(name, T)                                                                           \
-    static void name(const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch,  \
-                     size_t cols, float *out, size_t ldo, bool add) {                             \
-        const fmt f = fmt_of(T);                                                                  \
-        switch (cols) {                                                                           \
-        case 1: direct_cols(f, w, first, n, acts, pitch, 1, out, ldo, add); break;                \
-        case 2: direct_cols(f, w, first, n, acts, pitch, 2, out, ldo, add); break;                \
-        case 3: direct_cols(f, w, first, n, acts, pitch, 3, out, ldo, add); break;                \
-        default: direct_cols(f, w, first, n, acts, pitch, 4, out, ldo, add); break;               \
-        }                                                                                         \
+#define DIRECT(name, T)                                                                          \
+    static void name(const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch, \
+                     size_t cols, float *out, size_t ldo, bool add) {                            \
+        const fmt f = fmt_of(T);                                                                 \
+        switch (cols) {                                                                          \
+        case 1: direct_cols(f, w, first, n, acts, pitch, 1, out, ldo, add); break;               \
+        case 2: direct_cols(f, w, first, n, acts, pitch, 2, out, ldo, add); break;               \
+        case 3: direct_cols(f, w, first, n, acts, pitch, 3, out, ldo, add); break;               \
+        default: direct_cols(f, w, first, n, acts, pitch, 4, out, ldo, add); break;              \
+        }                                                                                        \
     }
 DIRECT(direct_q4_0, BK_TYPE_Q4_0)
 DIRECT(direct_q4_1, BK_TYPE_Q4_1)
@@ -265,19 +263,17 @@ INLINE __m512 float_line(bk_type type, const uint8_t *g, size_t k) {
 INLINE void float_groups(bk_type type, const bk_packed *w, size_t first, size_t n, const float *x,
                          size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
     __m512 acc[4][BK_DIRECT_COLS];
-    UNROLL for (size_t g = 0; g < n; g++)
-        UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] = _mm512_setzero_ps();
+    UNROLL for (size_t g = 0; g < n; g++) UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
+        _mm512_setzero_ps();
     for (size_t k = 0; k < w->k; k++) {
         UNROLL for (size_t g = 0; g < n; g++) {
             __m512 line = float_line(type, w->data + (first + g) * w->group_bytes, k);
-            UNROLL for (size_t c = 0; c < cols; c++)
-                acc[g][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c * pitch + k]), line, acc[g][c]);
+            UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
+                _mm512_fmadd_ps(_mm512_set1_ps(x[c * pitch + k]), line, acc[g][c]);
         }
     }
-    UNROLL for (size_t g = 0; g < n; g++)
-        UNROLL for (size_t c = 0; c < cols; c++)
-            store(out + c * ldo + (first + g) * BK_GROUP_ROWS, acc[g][c], row_mask(w, first + g),
-                  add);
+    UNROLL for (size_t g = 0; g < n; g++) UNROLL for (size_t c = 0; c < cols; c++)
+        store(out + c * ldo + (first + g) * BK_GROUP_ROWS, acc[g][c], row_mask(w, first + g), add);
 }
 
 INLINE void float_cols(bk_type type, const bk_packed *w, size_t first, size_t n, const float *x,
@@ -292,15 +288,15 @@ INLINE void float_cols(bk_type type, const bk_packed *w, size_t first, size_t n,
     }
 }
 
-#define DIRECT_FLOAT(name, T)                                                                     \
-    static void name(const bk_packed *w, size_t first, size_t n, const float *x, size_t pitch,    \
-                     size_t cols, float *out, size_t ldo, bool add) {                             \
-        switch (cols) {                                                                           \
-        case 1: float_cols(T, w, first, n, x, pitch, 1, out, ldo, add); break;                    \
-        case 2: float_cols(T, w, first, n, x, pitch, 2, out, ldo, add); break;                    \
-        case 3: float_cols(T, w, first, n, x, pitch, 3, out, ldo, add); break;                    \
-        default: float_cols(T, w, first, n, x, pitch, 4, out, ldo, add); break;                   \
-        }                                                                                         \
+#define DIRECT_FLOAT(name, T)                                                                  \
+    static void name(const bk_packed *w, size_t first, size_t n, const float *x, size_t pitch, \
+                     size_t cols, float *out, size_t ldo, bool add) {                          \
+        switch (cols) {                                                                        \
+        case 1: float_cols(T, w, first, n, x, pitch, 1, out, ldo, add); break;                 \
+        case 2: float_cols(T, w, first, n, x, pitch, 2, out, ldo, add); break;                 \
+        case 3: float_cols(T, w, first, n, x, pitch, 3, out, ldo, add); break;                 \
+        default: float_cols(T, w, first, n, x, pitch, 4, out, ldo, add); break;                \
+        }                                                                                      \
     }
 DIRECT_FLOAT(direct_f32, BK_TYPE_F32)
 DIRECT_FLOAT(direct_f16, BK_TYPE_F16)
@@ -396,16 +392,15 @@ INLINE void tile_step(const tile *t, const bk_act *x, size_t groups, size_t cols
         UNROLL for (size_t g = 0; g < groups; g++) w[g] = load(q + g * t->gq + j * 64);
         UNROLL for (size_t c = 0; c < cols; c++) {
             __m512i a = _mm512_set1_epi32(dword(x[c].q + 32 * b + 4 * (l + j)));
-            UNROLL for (size_t g = 0; g < groups; g++)
-                sum[g][c] = _mm512_dpbusd_epi32(sum[g][c], w[g], a);
+            UNROLL for (size_t g = 0; g < groups; g++) sum[g][c] =
+                _mm512_dpbusd_epi32(sum[g][c], w[g], a);
         }
     }
     UNROLL for (size_t g = 0; g < groups; g++) {
         __m512 dv = _mm512_load_ps(d + g * t->gd);
-        UNROLL for (size_t c = 0; c < cols; c++)
-            acc[g][c] = _mm512_fmadd_ps(
-                _mm512_mul_ps(_mm512_cvtepi32_ps(sum[g][c]), _mm512_set1_ps(x[c].s[b])), dv,
-                acc[g][c]);
+        UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
+            _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[g][c]), _mm512_set1_ps(x[c].s[b])),
+                            dv, acc[g][c]);
     }
 }
 
@@ -416,8 +411,8 @@ INLINE void tile_exact(const tile *t, size_t sub, const bk_act *x, size_t groups
             size_t k = (size_t)x[c].at[e];
             UNROLL for (size_t g = 0; g < groups; g++) {
                 __m512 d = _mm512_load_ps(t->d + g * t->gd + k / sub * 16);
-                __m512 m = t->m ? _mm512_load_ps(t->m + g * t->gm + k / 32 * 16)
-                                : _mm512_setzero_ps();
+                __m512 m =
+                    t->m ? _mm512_load_ps(t->m + g * t->gm + k / 32 * 16) : _mm512_setzero_ps();
                 __m512i q = field(load(t->q + g * t->gq + k / 4 * 64), k % 4 * 8, 255);
                 __m512 w = weight(q, t->zero, d, m);
                 acc[g][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c].value[e]), w, acc[g][c]);
@@ -428,14 +423,13 @@ INLINE void tile_exact(const tile *t, size_t sub, const bk_act *x, size_t groups
 
 INLINE void tile_body(const tile *t, size_t sub, const bk_act *x, size_t groups, size_t cols,
                       __m512 acc[][BK_TILE_COLS]) {
-    UNROLL for (size_t g = 0; g < groups; g++)
-        UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] = _mm512_setzero_ps();
+    UNROLL for (size_t g = 0; g < groups; g++) UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
+        _mm512_setzero_ps();
     if (t->m) {
-        for (size_t b = 0; b < t->nb; b++)
-            UNROLL for (size_t g = 0; g < groups; g++) {
+        for (size_t b = 0; b < t->nb; b++) UNROLL for (size_t g = 0; g < groups; g++) {
                 __m512 m = _mm512_load_ps(t->m + g * t->gm + b * 16);
-                UNROLL for (size_t c = 0; c < cols; c++)
-                    acc[g][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c].a[b]), m, acc[g][c]);
+                UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
+                    _mm512_fmadd_ps(_mm512_set1_ps(x[c].a[b]), m, acc[g][c]);
             }
     }
     for (size_t b = 0; b < t->nb; b++) {
@@ -451,13 +445,13 @@ INLINE void tile_body(const tile *t, size_t sub, const bk_act *x, size_t groups,
 
 INLINE void tile_float(const float *q, size_t k, const float *x, size_t pitch, size_t groups,
                        size_t cols, __m512 acc[][BK_TILE_COLS]) {
-    UNROLL for (size_t g = 0; g < groups; g++)
-        UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] = _mm512_setzero_ps();
+    UNROLL for (size_t g = 0; g < groups; g++) UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
+        _mm512_setzero_ps();
     for (size_t i = 0; i < k; i++) {
         UNROLL for (size_t g = 0; g < groups; g++) {
             __m512 line = _mm512_load_ps(q + (g * k + i) * 16);
-            UNROLL for (size_t c = 0; c < cols; c++)
-                acc[g][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c * pitch + i]), line, acc[g][c]);
+            UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
+                _mm512_fmadd_ps(_mm512_set1_ps(x[c * pitch + i]), line, acc[g][c]);
         }
     }
 }
@@ -482,25 +476,24 @@ INLINE void tile_run(const job *j, size_t sub, size_t groups, size_t c0, size_t 
         UNROLL for (size_t c = 0; c < cols; c++) x[c] = act_at(j->acts, j->pitch, c0 + c, k);
         tile_body(&j->t, sub, x, groups, cols, acc);
     } else {
-        tile_float((const float *)(const void *)j->t.q, k,
-                   (const float *)j->acts + c0 * j->pitch, j->pitch, groups, cols, acc);
+        tile_float((const float *)(const void *)j->t.q, k, (const float *)j->acts + c0 * j->pitch,
+                   j->pitch, groups, cols, acc);
     }
-    UNROLL for (size_t g = 0; g < groups; g++)
-        UNROLL for (size_t c = 0; c < cols; c++)
-            store(j->out + (c0 + c) * j->ldo + (j->first + g) * BK_GROUP_ROWS, acc[g][c],
-                  row_mask(j->w, j->first + g), j->add);
+    UNROLL for (size_t g = 0; g < groups; g++) UNROLL for (size_t c = 0; c < cols; c++)
+        store(j->out + (c0 + c) * j->ldo + (j->first + g) * BK_GROUP_ROWS, acc[g][c],
+              row_mask(j->w, j->first + g), j->add);
 }
 
-#define TILE_COLS(name, SUB, GROUPS)                                                              \
-    static void name(const job *j, size_t c0, size_t cols) {                                      \
-        switch (cols) {                                                                           \
-        case 1: tile_run(j, SUB, GROUPS, c0, 1); break;                                           \
-        case 2: tile_run(j, SUB, GROUPS, c0, 2); break;                                           \
-        case 3: tile_run(j, SUB, GROUPS, c0, 3); break;                                           \
-        case 4: tile_run(j, SUB, GROUPS, c0, 4); break;                                           \
-        case 5: tile_run(j, SUB, GROUPS, c0, 5); break;                                           \
-        default: tile_run(j, SUB, GROUPS, c0, 6); break;                                          \
-        }                                                                                         \
+#define TILE_COLS(name, SUB, GROUPS)                         \
+    static void name(const job *j, size_t c0, size_t cols) { \
+        switch (cols) {                                      \
+        case 1: tile_run(j, SUB, GROUPS, c0, 1); break;      \
+        case 2: tile_run(j, SUB, GROUPS, c0, 2); break;      \
+        case 3: tile_run(j, SUB, GROUPS, c0, 3); break;      \
+        case 4: tile_run(j, SUB, GROUPS, c0, 4); break;      \
+        case 5: tile_run(j, SUB, GROUPS, c0, 5); break;      \
+        default: tile_run(j, SUB, GROUPS, c0, 6); break;     \
+        }                                                    \
     }
 TILE_COLS(tile_32_1, 32, 1)
 TILE_COLS(tile_32_2, 32, 2)
@@ -517,15 +510,18 @@ static int log2_of(int zero) {
 
 static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *panel,
                   const void *acts, size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
-    static void (*const run[3][2])(const job *, size_t, size_t) = {
-        {tile_32_1, tile_32_2}, {tile_16_1, tile_16_2}, {tile_float_1, tile_float_2}};
+    static void (*const run[3][2])(const job *, size_t, size_t) = {{tile_32_1, tile_32_2},
+                                                                   {tile_16_1, tile_16_2},
+                                                                   {tile_float_1, tile_float_2}};
     const bk_quant *q = w->type;
     size_t nb = w->k / 32, nd = q->sub == 16 ? 2 * nb : nb;
     job j = {w, first, acts, pitch, out, ldo, add, {0}};
-    j.t = (tile){panel->q, panel->d,  q->has_min ? panel->m : NULL, nb, w->k * 16, nd * 16,
-                 nb * 16,  q->zero, log2_of(q->zero)};
-    void (*body)(const job *, size_t, size_t) =
-        run[q->bits == 0 ? 2 : q->sub == 16 ? 1 : 0][n == 2 ? 1 : 0];
+    j.t = (tile){panel->q, panel->d,  q->has_min ? panel->m : NULL,
+                 nb,       w->k * 16, nd * 16,
+                 nb * 16,  q->zero,   log2_of(q->zero)};
+    void (*body)(const job *, size_t, size_t) = run[q->bits == 0   ? 2
+                                                    : q->sub == 16 ? 1
+                                                                   : 0][n == 2 ? 1 : 0];
     /* Strips of nearly equal width: 13 columns go as 5 + 4 + 4, not as 6 + 6 + 1. */
     size_t strips = bk_div_up(cols, BK_TILE_COLS), done = 0;
     for (size_t i = 0; i < strips; i++) {

@@ -103,8 +103,7 @@ static void put_lines(bk_layout layout, const uint8_t q[32], size_t row, uint8_t
     }
     for (size_t j = 0; j < 4; j++)
         for (size_t i = 0; i < 4; i++)
-            at[j * BK_LINE + i] =
-                (uint8_t)((q[4 * j + i] & 15) | (q[16 + 4 * j + i] & 15) << 4);
+            at[j * BK_LINE + i] = (uint8_t)((q[4 * j + i] & 15) | (q[16 + 4 * j + i] & 15) << 4);
     at += 4 * BK_LINE;
     for (size_t j = 0; j < 8; j++) {
         for (size_t i = 0; i < 4; i++) {

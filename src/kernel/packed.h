@@ -27,11 +27,11 @@ enum { BK_GROUP_ROWS = 16, BK_LINE = 64 };
 
 typedef struct bk_packed {
     const bk_quant *type;
-    size_t n_rows, k;      /* as in the file */
-    size_t n_groups;       /* n_rows / 16 rounded up */
-    size_t scale_bytes;    /* of a group, a multiple of 64: where its lines begin */
-    size_t group_bytes;    /* a multiple of 64 */
-    uint8_t *data;         /* n_groups * group_bytes, 64-byte aligned; owned by whoever allocated */
+    size_t n_rows, k;   /* as in the file */
+    size_t n_groups;    /* n_rows / 16 rounded up */
+    size_t scale_bytes; /* of a group, a multiple of 64: where its lines begin */
+    size_t group_bytes; /* a multiple of 64 */
+    uint8_t *data;      /* n_groups * group_bytes, 64-byte aligned; owned by whoever allocated */
 } bk_packed;
 
 /* Fills everything but data. False when the sizes overflow or k does not suit the type. */

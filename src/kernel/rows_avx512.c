@@ -54,7 +54,7 @@ static void quantize_block(const float *x, size_t n, size_t b, const bk_act *a, 
     int32_t sum[2];
     for (int h = 0; h < 2; h++) {
         __mmask16 keep = n > 16 * (size_t)h ? tail(n - 16 * (size_t)h) : 0;
-        keep &= (__mmask16)~(drop >> 16 * h);
+        keep &= (__mmask16) ~(drop >> 16 * h);
         __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(keep, x + 16 * h), inverse);
         /* Clamped before the conversion, which has no value for infinity; NaN becomes 0. */
         __mmask16 number = _mm512_cmp_ps_mask(v, v, _CMP_ORD_Q);

@@ -20,8 +20,15 @@ typedef struct bk_key {
 } bk_key;
 
 /* Sizes that tensor shapes are made of. */
-typedef enum bk_dim { BK_DIM_NONE, BK_DIM_EMBD, BK_DIM_Q, BK_DIM_KV, BK_DIM_FF, BK_DIM_VOCAB,
-                      BK_DIM_ROPE_HALF } bk_dim;
+typedef enum bk_dim {
+    BK_DIM_NONE,
+    BK_DIM_EMBD,
+    BK_DIM_Q,
+    BK_DIM_KV,
+    BK_DIM_FF,
+    BK_DIM_VOCAB,
+    BK_DIM_ROPE_HALF
+} bk_dim;
 
 /* A tensor -> a pointer in bk_layer or bk_weights. */
 typedef struct bk_role {
@@ -57,7 +64,7 @@ struct bk_model {
     bk_tokenizer *tokenizer;
     bk_template *template;
     const char *template_why; /* static or in the arena */
-    bk_arena arena; /* vectors, strings, the layer array */
+    bk_arena arena;           /* vectors, strings, the layer array */
 };
 
 /* One pass: buffers of the exec and the list being recorded. */

@@ -116,8 +116,9 @@ static bk_status bind_role(loader *l, const bk_role *role, int layer) {
                        (unsigned long long)t->ne[2], (unsigned long long)t->ne[3],
                        (unsigned long long)k, (unsigned long long)rows);
     if (!role->matrix && t->type->bits)
-        return bk_fail(l->err, BK_ERR_UNSUPPORTED, "tensor '%s': type %s found, F32, F16 or BF16 "
-                                                   "wanted for a vector",
+        return bk_fail(l->err, BK_ERR_UNSUPPORTED,
+                       "tensor '%s': type %s found, F32, F16 or BF16 "
+                       "wanted for a vector",
                        name, t->type->name);
     char *base = role->per_layer ? (char *)&l->m->weights.layers[layer] : (char *)&l->m->weights;
     l->bound[l->n_bound++] = (binding){role, t, (void **)(void *)(base + role->offset)};
@@ -196,8 +197,10 @@ static void count_meta(loader *l) {
             if (n > best) best = n, meta->quantization = t->type->name;
         }
         /* Of the embedding one row is read, unless it is the head as well. */
-        if (l->bound[i].slot != (void **)(void *)&l->m->weights.embed) meta->token_bytes += t->bytes;
-        else if (!bk_gguf_find_tensor(l->g, "output.weight")) meta->token_bytes += t->bytes;
+        if (l->bound[i].slot != (void **)(void *)&l->m->weights.embed)
+            meta->token_bytes += t->bytes;
+        else if (!bk_gguf_find_tensor(l->g, "output.weight"))
+            meta->token_bytes += t->bytes;
     }
 }
 

@@ -15,8 +15,8 @@
 typedef struct bk_model bk_model;
 
 typedef struct bk_model_options {
-    int threads;               /* 0: bk_cpu_default_threads() */
-    const char *cpu_level;     /* NULL: $BRISK_CPU, else the best */
+    int threads;           /* 0: bk_cpu_default_threads() */
+    const char *cpu_level; /* NULL: $BRISK_CPU, else the best */
     bool vocab_only;
     void (*progress)(double done, void *user);
     void *progress_user;
@@ -67,8 +67,8 @@ typedef struct bk_rows {
     bk_kv *kv;             /* the tokens are appended at its end; a sequence appears once a call */
     const int32_t *tokens; /* each 0 <= id < n_vocab (INVALID otherwise) */
     size_t n;
-    size_t n_logits;       /* logits are wanted of the last n_logits rows */
-    float *logits;         /* [n_logits][n_vocab], or NULL when n_logits is 0 */
+    size_t n_logits; /* logits are wanted of the last n_logits rows */
+    float *logits;   /* [n_logits][n_vocab], or NULL when n_logits is 0 */
 } bk_rows;
 
 /* One pass over the weights for all rows. The bits of every logit depend on the tokens of its

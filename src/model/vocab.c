@@ -29,8 +29,7 @@ static bk_status read_id(const bk_gguf *g, const char *key, size_t n_tokens, int
 }
 
 static bk_status required(bk_status status, const char *key, bk_error *err) {
-    if (status == BK_ERR_NOT_FOUND)
-        return bk_fail(err, BK_ERR_FORMAT, "key '%s' is missing", key);
+    if (status == BK_ERR_NOT_FOUND) return bk_fail(err, BK_ERR_FORMAT, "key '%s' is missing", key);
     return status;
 }
 
@@ -90,8 +89,10 @@ static bk_status load_tokenizer(const bk_gguf *g, bk_model *m, vocab *v, bk_erro
                                 "tokenizer.ggml.model", err);
     if (status != BK_OK) return status;
     status = bk_gguf_str(g, "tokenizer.ggml.pre", &v->desc.pre, err);
-    if (status == BK_ERR_NOT_FOUND) v->desc.pre = BK_STR("gpt-2");
-    else if (status != BK_OK) return status;
+    if (status == BK_ERR_NOT_FOUND)
+        v->desc.pre = BK_STR("gpt-2");
+    else if (status != BK_OK)
+        return status;
     status = read_arrays(g, v, err);
     if (status == BK_OK) status = read_ids(g, &v->desc, err);
     if (status != BK_OK) return status;

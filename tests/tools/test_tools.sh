@@ -93,6 +93,15 @@ fresh
 echo 'int brisk_new(int class);' >>include/brisk.h
 fails check_headers 'c++'
 
+# check_docs: a link or a path that leads nowhere.
+fresh
+echo 'See [base](src/base/base.h) and `src/base/`.' >README.md
+passes check_docs
+echo 'See [base](src/base/gone.h).' >>README.md
+fails check_docs 'link to src/base/gone.h'
+echo 'See `src/gone/`.' >README.md
+fails check_docs '`src/gone/` is not there'
+
 # check_symbols: what is exported is what is declared.
 fresh
 symbols() {
