@@ -28,12 +28,9 @@ endif
 # Optional. HAVE_X is 0 or 1 and reaches the sources as BRISK_HAVE_X. With 0, files whose names end
 # in the suffix are left out of the build.
 #             name       pkg-config name  Debian package        file suffix
-OPTIONAL := PCRE2:libpcre2-8:libpcre2-dev:_pcre2.c \
-            XXHASH:libxxhash:libxxhash-dev:_xxhash.c \
-            LIBEDIT:libedit:libedit-dev:_libedit.c \
-            CURL:libcurl:libcurl4-openssl-dev:_curl.c \
+OPTIONAL := LIBEDIT:libedit:libedit-dev:_libedit.c \
             ARCHIVE:libarchive:libarchive-dev:_archive.c \
-            LIBEVENT:libevent:libevent-dev:_libevent.c
+            PCRE2:libpcre2-8:libpcre2-dev:_pcre2.c
 part = $(word $(2),$(subst :, ,$(1)))
 define optional_library
 HAVE_$(call part,$(1),1) ?= $(call have,$(call part,$(1),2))
@@ -46,11 +43,10 @@ endef
 $(foreach lib,$(OPTIONAL),$(eval $(call optional_library,$(lib))))
 with = $(if $(filter 1,$(HAVE_$(1))),$(2))
 
-# What the library links, and what the program links beside it.
-LIB_PKGS := jansson $(call with,PCRE2,libpcre2-8) $(call with,XXHASH,libxxhash)
-CLI_PKGS := $(call with,LIBEDIT,libedit) $(call with,CURL,libcurl) \
-            $(call with,ARCHIVE,libarchive) $(call with,LIBEVENT,libevent)
+# What the library links, what the program links beside it, and the tests.
+LIB_PKGS := jansson
+CLI_PKGS := $(call with,LIBEDIT,libedit) $(call with,ARCHIVE,libarchive)
 CONFIG_CFLAGS := $(call cflags,$(LIB_PKGS) $(CLI_PKGS))
 LIB_LIBS := $(call libs,$(LIB_PKGS)) -pthread -lm
 CLI_LIBS := $(if $(strip $(CLI_PKGS)),$(call libs,$(CLI_PKGS)))
-TEST_LIBS := $(or $(call libs,cmocka),-lcmocka)
+TEST_LIBS := $(or $(call libs,cmocka),-lcmocka) $(call with,PCRE2,$(call libs,libpcre2-8))

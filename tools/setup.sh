@@ -7,10 +7,9 @@ mkdir -p "$log_dir" || exit 1
 
 # Debian packages. Each is probed by what it is needed for, so that another provider of it counts.
 build_packages='gcc libc6-dev make pkg-config libjansson-dev'
-optional_packages='libpcre2-dev libxxhash-dev libedit-dev libcurl4-openssl-dev libarchive-dev
-    libevent-dev'
+optional_packages='libedit-dev libarchive-dev'
 fetch_packages='python3 python3-pip ca-certificates'
-test_packages='g++ clang-format libcmocka-dev python3-venv'
+test_packages='g++ clang-format libcmocka-dev libpcre2-dev python3-venv'
 long_test_packages='clang'
 
 is_there() {
@@ -23,11 +22,8 @@ is_there() {
     python3-venv) python3 -c 'import ensurepip, venv' ;;
     libjansson-dev) pkg-config --exists jansson ;;
     libpcre2-dev) pkg-config --exists libpcre2-8 ;;
-    libxxhash-dev) pkg-config --exists libxxhash ;;
     libedit-dev) pkg-config --exists libedit ;;
-    libcurl4-openssl-dev) pkg-config --exists libcurl ;;
     libarchive-dev) pkg-config --exists libarchive ;;
-    libevent-dev) pkg-config --exists libevent ;;
     libcmocka-dev) pkg-config --exists cmocka ;;
     *) false ;;
     esac >/dev/null 2>&1

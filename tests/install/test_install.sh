@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An installed copy is enough: `make install` to a folder of its own, examples/generate.c built
-# against it through pkg-config (shared and static), run on the model in BRISK_TEST_MODEL; what is
+# against it through pkg-config (shared and static), examples/pipeline.c likewise, run on the model in BRISK_TEST_MODEL; what is
 # installed is what is expected, and `make uninstall` leaves nothing.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -46,6 +46,16 @@ for name in shared static; do
     [ "$(wc -w <"$tmp/$name.txt")" -ge 5 ] || die "$name said too little"
 done
 cmp "$tmp/shared.txt" "$tmp/static.txt" || die 'shared and static differ'
+
+# The stages of docs/questions/q01.md, from the installed library.
+cp examples/pipeline.c "$tmp" || die 'no examples/pipeline.c'
+# shellcheck disable=SC2046
+(cd "$tmp" && gcc -std=c11 -Wall -Wextra -Werror -o pipeline pipeline.c \
+    $(pkg-config --cflags --libs brisk) -lm -Wl,-rpath,"$prefix/lib") || die 'building pipeline'
+"$tmp/pipeline" "$model" 'The capital of France is' >"$tmp/pipeline.txt" || die 'running pipeline'
+for stage in tokenise: embed: layers: loss: head: sample: '" Paris"'; do
+    grep -qF "$stage" "$tmp/pipeline.txt" || die "pipeline does not show $stage"
+done
 
 make -s PREFIX="$prefix" uninstall || die 'make uninstall'
 left=$(find "$prefix" -type f -o -type l)
