@@ -104,18 +104,10 @@ $(B)/%.o: %.c $(B)/.flags
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(BASE_CFLAGS) $(CFLAGS) $(call flags,$<) -MMD -MP -c -o $@ $<
 
-# PARTIAL=1 archives what compiles, so that a test of finished parts runs while others are broken.
-ifeq ($(PARTIAL),1)
-$(B)/libbrisk.a: FORCE
-	-@$(MAKE) -s -k PARTIAL=0 $(LIB_OBJ)
-	@rm -f $@
-	@for o in $(LIB_OBJ); do [ ! -f $$o ] || echo $$o; done | xargs $(AR) rcs $@
-else
 $(B)/libbrisk.a: $(LIB_OBJ) $(B)/.sources
 	@rm -f $@
 	$(call say,AR,$@)
 	$(Q)$(AR) rcs $@ $(LIB_OBJ)
-endif
 
 $(B)/libbrisk.so: $(LIB_OBJ) $(B)/.sources
 	$(call say,LINK,$@)
@@ -222,7 +214,7 @@ help:
 	@echo '  size           lines per folder, size of the program'
 	@echo '  install        to PREFIX ($(PREFIX)), under DESTDIR; uninstall'
 	@echo '  clean          remove $(BUILD)/'
-	@echo 'V=1 shows commands; BUILD=folder builds elsewhere; PARTIAL=1 archives what compiles.'
+	@echo 'V=1 shows commands; BUILD=folder builds elsewhere.'
 
 ALL_SRC := $(SRC) $(UNIT_SRC) $(UNIT_COMMON) $(CHECK_SRC) $(TOOL_SRC) $(FUZZ_SRC) tests/fuzz/replay.c
 -include $(patsubst %.o,%.d,$(call obj,$(ALL_SRC)))
