@@ -45,13 +45,15 @@ def draw(result):
             y += 10
         y += GAP
     machine = result["machine"]["cpu"]
-    foot = f"{machine}, {result['threads']} threads, {result['date']}; medians of {result['rounds']} interleaved rounds"
+    foot = f"{machine.split(', ', 1)[-1]} ({machine.split(', ', 1)[0]})"
+    how = f"{result['threads']} threads, medians of {result['rounds']} interleaved rounds, {result['date']}"
     body = "\n".join(out)
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 4}" role="img" '
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 20}" role="img" '
             f'aria-label="Tokens per second of brisk and llama.cpp">\n<style>{STYLE}</style>\n'
             f'<text class="title" x="16" y="24">SmolLM2-135M: <tspan class="brisk">brisk</tspan> and '
             f'llama.cpp (its better setting)</text>\n{body}\n'
-            f'<text class="note" x="16" y="{y - 8}">{escape(foot)}</text>\n</svg>\n')
+            f'<text class="note" x="16" y="{y - 8}">{escape(foot)}</text>\n'
+            f'<text class="note" x="16" y="{y + 8}">{escape(how)}</text>\n</svg>\n')
 
 
 def main():
