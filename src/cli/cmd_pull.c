@@ -139,18 +139,24 @@ static void write_note(const pull *p) {
 
 /* ---- Steps -------------------------------------------------------------------------------------- */
 
-/* The line of pip's log that says what went wrong: the last that begins with ERROR, or the last. */
+/* How much a line of pip's log says about what went wrong: after a failed connection its ERROR line
+ * is only that no version was found. */
+static int telling(const char *line) {
+    if (strncmp(line, "Could not fetch URL", 19) == 0 || strstr(line, "Retrying")) return 2;
+    return strncmp(line, "ERROR", 5) == 0;
+}
+
+/* The most telling line of pip's log, of equals the last. */
 static void last_line(const char *path, char *out, size_t cap) {
     char line[512];
-    bool found_error = false;
+    int best = 0;
     snprintf(out, cap, "it said nothing");
     FILE *f = fopen(path, "re");
     if (!f) return;
     while (fgets(line, sizeof line, f)) {
         line[strcspn(line, "\r\n")] = '\0';
-        bool error = strncmp(line, "ERROR", 5) == 0;
-        if (*line == '\0' || (found_error && !error)) continue;
-        found_error = error;
+        if (*line == '\0' || telling(line) < best) continue;
+        best = telling(line);
         snprintf(out, cap, "%s", line);
     }
     fclose(f);
