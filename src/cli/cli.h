@@ -85,6 +85,10 @@ bool cli_colored(int color, FILE *to);
 void cli_catch(int signal);
 extern volatile bool cli_interrupted;
 
+/* Waits until standard input has something to read. False when an interrupt came, also one that came
+ * just before: a plain read() would sleep through that. */
+bool cli_wait_input(void);
+
 /* ---- Progress (progress.c) ---------------------------------------------------------------------- */
 
 /* A bar on stderr, drawn when that is a terminal and the work has taken a second. */

@@ -1,5 +1,6 @@
 /* Files in, text out, memory figures, Ctrl-C. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,17 @@ volatile bool cli_interrupted;
 static void on_interrupt(int sig) {
     (void)sig;
     cli_interrupted = true;
+}
+
+bool cli_wait_input(void) {
+    sigset_t interrupt, before;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &interrupt, &before);
+    struct pollfd in = {.fd = 0, .events = POLLIN};
+    while (!cli_interrupted && ppoll(&in, 1, NULL, &before) < 0 && errno == EINTR) continue;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return !cli_interrupted;
 }
 
 void cli_catch(int signal) {

@@ -44,11 +44,11 @@ static line_result plain_read(line_reader *l, const char *prompt, bk_buf *out) {
             if (c == '\n') return LINE_OK;
             bk_buf_putc(out, c);
         }
-        ssize_t n = read(0, l->part, sizeof l->part);
-        if (cli_interrupted) {
+        if (!cli_wait_input()) {
             fputc('\n', stderr);
             return LINE_INTERRUPTED;
         }
+        ssize_t n = read(0, l->part, sizeof l->part);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return out->len > 0 ? LINE_OK : LINE_END;
         l->at = 0;

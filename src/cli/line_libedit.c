@@ -28,11 +28,11 @@ static int read_char(EditLine *el, wchar_t *out) {
     mbstate_t state = {0};
     for (;;) {
         char byte;
-        ssize_t n = read(0, &byte, 1);
-        if (cli_interrupted) {
+        if (!cli_wait_input()) {
             errno = EINTR;
             return -1;
         }
+        ssize_t n = read(0, &byte, 1);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return (int)n;
         size_t got = mbrtowc(out, &byte, 1, &state);

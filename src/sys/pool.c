@@ -10,6 +10,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -141,7 +142,13 @@ bk_status bk_pool_create(int n_threads, bk_pool **out, bk_error *err) {
     pthread_mutex_init(&p->run_lock, NULL);
     for (int i = 1; i < n_threads; i++) {
         workers[i] = (worker){.pool = p, .index = i};
-        if (pthread_create(&workers[i].thread, NULL, work, &workers[i]) != 0) {
+        /* Signals are for the program's own threads: one that a worker took would not wake them. */
+        sigset_t all, before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        int refused = pthread_create(&workers[i].thread, NULL, work, &workers[i]);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (refused) {
             bk_pool_destroy(&p);
             return bk_fail(err, BK_ERR_NOMEM,
                            "the system refused thread %d of %d; ask for fewer with -t", i + 1,

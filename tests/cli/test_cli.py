@@ -335,6 +335,14 @@ class Terminal(Case):
         seen, self.seen = self.seen[:match.end()], self.seen[match.end():]
         return seen
 
+    def prompt(self, editing=True):
+        """Waits for the prompt and, with editing, until the terminal gives out single keys: what is
+        typed between the two would be echoed and, with Ctrl-C, thrown away by the terminal."""
+        self.until("> ")
+        end = time.time() + 10
+        while editing and termios.tcgetattr(self.fd)[3] & termios.ICANON and time.time() < end:
+            time.sleep(0.01)
+
     def type(self, text):
         os.write(self.fd, text.encode())
 
@@ -355,7 +363,7 @@ class Terminal(Case):
     def chat(self, term):
         self.start(*GREEDY, "-n", "24", env={"TERM": term})
         self.until(r"/help")
-        self.until(r"> ")
+        self.prompt(term == "xterm")
         self.type("Name a colour.\r")
         answer = self.until(r"tok/s[^\n]*\n")
         self.assertIn("Name a colour.", answer)
@@ -374,7 +382,7 @@ class Terminal(Case):
         for term in ("xterm", "dumb"):
             with self.subTest(term=term):
                 self.chat(term)
-                self.until("> ")
+                self.prompt(term == "xterm")
                 self.type("\x04")
                 self.assertEqual(self.ended(), 0)
 
@@ -384,23 +392,23 @@ class Terminal(Case):
             with self.subTest(locale=locale):
                 self.start(*GREEDY, "--raw", "-n", "1",
                            env={"LC_ALL": locale, "LC_CTYPE": "", "LANG": ""})
-                self.until("> ")
+                self.prompt()
                 self.type("caf\u00e9\u20acx\x7f\x7f na\u00efve\x02\x02\r")  # DEL, Ctrl-B
                 self.until(r"tok/s[^\n]*\n")
                 self.type("/stats\r")
                 self.until("context used")
-                self.until("> ")
+                self.prompt()
                 self.type("\x10\x10")  # Ctrl-P: the line before the last
                 self.until("caf\u00e9 na\u00efve")
                 self.type("\r")
                 self.until(r"tok/s[^\n]*\n")
-                self.until("> ")
+                self.prompt()
                 self.type("/bye\r")
                 self.assertEqual(self.ended(), 0)
 
     def test_bye(self):
         self.start(*GREEDY)
-        self.until("> ")
+        self.prompt()
         self.type("/bye\r")
         self.assertEqual(self.ended(), 0)
 
@@ -408,22 +416,22 @@ class Terminal(Case):
         for term in ("xterm", "dumb"):
             with self.subTest(term=term):
                 self.start(*GREEDY, "--ignore-eos", env={"TERM": term})
-                self.until("> ")
+                self.prompt(term == "xterm")
                 self.type("Tell me a very long story.\r")
                 self.until(r"story\.\s+\S+ \S+ \S+ ")
                 self.type("\x03")
                 self.until(r"cancelled\]")
-                self.until("> ")
+                self.prompt(term == "xterm")
                 if term == "xterm":  # without editing, nobody knows what was being typed
                     self.type("half a line")
                     self.until("half a line")
                     self.type("\x03")
-                    self.until("> ")
+                    self.prompt(term == "xterm")
                 self.type("Hello?\r")
                 self.until(r"Hello\?\s+\S+ ")
                 self.type("\x03")
                 self.until(r"cancelled\]")
-                self.until("> ")
+                self.prompt(term == "xterm")
                 self.type("\x03")
                 self.assertEqual(self.ended(), 0)
 
