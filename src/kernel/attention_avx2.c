@@ -6,9 +6,6 @@
 #include "kernel/parts.h"
 #include "kernel/vec_avx2.h"
 
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
-
 enum { QUERIES = 4, SUMS = 8, CHUNK_VECS = BK_ATTN_CHUNK / 8 };
 
 INLINE __m256 f16(const uint16_t *p) {

@@ -7,9 +7,6 @@
 #include "kernel/parts.h"
 #include "kernel/vec_avx512.h"
 
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
-
 enum { QUERIES = 4, TILES = BK_ATTN_CHUNK / 16, DIM_VECS = 4 };
 
 INLINE __m512 f16(const uint16_t *p) {

@@ -7,33 +7,9 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernel/parts.h"
-
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
+#include "kernel/formats_avx2.h"
 
 enum { HALVES = 2 };
-
-/* ---- What a format is: its lines, its scales ---------------------------------------------------- */
-
-typedef struct fmt {
-    bk_type type;
-    bk_layout layout;
-    int zero, zero_shift, sub;
-    bool has_min;
-    size_t lines; /* per 32 k */
-} fmt;
-
-INLINE fmt fmt_of(bk_type type) {
-    switch (type) {
-    case BK_TYPE_Q4_0: return (fmt){type, BK_LAYOUT_N4, 8, 3, 32, false, 4};
-    case BK_TYPE_Q4_1: return (fmt){type, BK_LAYOUT_N4, 0, 0, 32, true, 4};
-    case BK_TYPE_Q5_0: return (fmt){type, BK_LAYOUT_N5, 16, 4, 32, false, 5};
-    case BK_TYPE_Q4_K: return (fmt){type, BK_LAYOUT_N4, 0, 0, 32, true, 4};
-    case BK_TYPE_Q6_K: return (fmt){type, BK_LAYOUT_N6, 32, 5, 16, false, 6};
-    default: return (fmt){type, BK_LAYOUT_B8, 128, 7, 32, false, 8};
-    }
-}
 
 /* ---- Loads ---------------------------------------------------------------------------------------- */
 
@@ -149,10 +125,6 @@ static inline void store(const bk_packed *w, size_t group, size_t half, float *c
         if (add) y = _mm256_add_ps(_mm256_maskload_ps(o, rows), y);
         _mm256_maskstore_ps(o, rows, y);
     }
-}
-
-INLINE bk_act act_at(const void *acts, size_t pitch, size_t c, size_t k) {
-    return bk_act_view((char *)(uintptr_t)acts + c * pitch, k); /* read only here */
 }
 
 /* The same pointer, of which the compiler knows nothing: what is loaded through it is not kept in

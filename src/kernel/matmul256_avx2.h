@@ -114,17 +114,6 @@ INLINE void direct_cols(fmt f, const bk_packed *w, size_t first, size_t n, const
     }
 }
 
-#define DIRECT(name, T)                                                                          \
-    static void name(const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch, \
-                     size_t cols, float *out, size_t ldo, bool add) {                            \
-        const fmt f = fmt_of(T);                                                                 \
-        switch (cols) {                                                                          \
-        case 1: direct_cols(f, w, first, n, acts, pitch, 1, out, ldo, add); break;               \
-        case 2: direct_cols(f, w, first, n, acts, pitch, 2, out, ldo, add); break;               \
-        case 3: direct_cols(f, w, first, n, acts, pitch, 3, out, ldo, add); break;               \
-        default: direct_cols(f, w, first, n, acts, pitch, 4, out, ldo, add); break;              \
-        }                                                                                        \
-    }
 DIRECT(direct_q4_0, BK_TYPE_Q4_0)
 DIRECT(direct_q4_1, BK_TYPE_Q4_1)
 DIRECT(direct_q5_0, BK_TYPE_Q5_0)
@@ -171,16 +160,6 @@ INLINE void float_cols(bk_type type, const bk_packed *w, size_t first, size_t n,
     for (; i < n; i++) float_groups(type, w, first + i, 1, x, pitch, cols, out, ldo, add);
 }
 
-#define DIRECT_FLOAT(name, T)                                                                  \
-    static void name(const bk_packed *w, size_t first, size_t n, const float *x, size_t pitch, \
-                     size_t cols, float *out, size_t ldo, bool add) {                          \
-        switch (cols) {                                                                        \
-        case 1: float_cols(T, w, first, n, x, pitch, 1, out, ldo, add); break;                 \
-        case 2: float_cols(T, w, first, n, x, pitch, 2, out, ldo, add); break;                 \
-        case 3: float_cols(T, w, first, n, x, pitch, 3, out, ldo, add); break;                 \
-        default: float_cols(T, w, first, n, x, pitch, 4, out, ldo, add); break;                \
-        }                                                                                      \
-    }
 DIRECT_FLOAT(direct_f32, BK_TYPE_F32)
 DIRECT_FLOAT(direct_f16, BK_TYPE_F16)
 DIRECT_FLOAT(direct_bf16, BK_TYPE_BF16)

@@ -4,10 +4,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernel/parts.h"
-
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
+#include "kernel/formats_avx2.h"
 
 INLINE __m512i load(const uint8_t *p) { return _mm512_loadu_si512(p); }
 
@@ -32,25 +29,6 @@ INLINE int32_t dword(const int8_t *p) {
 }
 
 /* ---- What a format is: its lines, its scales ---------------------------------------------------- */
-
-typedef struct fmt {
-    bk_type type;
-    bk_layout layout;
-    int zero, zero_shift, sub;
-    bool has_min;
-    size_t lines; /* per 32 k */
-} fmt;
-
-INLINE fmt fmt_of(bk_type type) {
-    switch (type) {
-    case BK_TYPE_Q4_0: return (fmt){type, BK_LAYOUT_N4, 8, 3, 32, false, 4};
-    case BK_TYPE_Q4_1: return (fmt){type, BK_LAYOUT_N4, 0, 0, 32, true, 4};
-    case BK_TYPE_Q5_0: return (fmt){type, BK_LAYOUT_N5, 16, 4, 32, false, 5};
-    case BK_TYPE_Q4_K: return (fmt){type, BK_LAYOUT_N4, 0, 0, 32, true, 4};
-    case BK_TYPE_Q6_K: return (fmt){type, BK_LAYOUT_N6, 32, 5, 16, false, 6};
-    default: return (fmt){type, BK_LAYOUT_B8, 128, 7, 32, false, 8};
-    }
-}
 
 /* The 8 byte lines of a block. */
 INLINE void byte_lines(fmt f, const uint8_t *p, __m512i q[8]) {
@@ -137,10 +115,6 @@ INLINE void store(float *o, __m512 y, __mmask16 rows, bool add) {
 INLINE __mmask16 row_mask(const bk_packed *w, size_t group) {
     size_t left = w->n_rows - group * BK_GROUP_ROWS;
     return left >= 16 ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1);
-}
-
-INLINE bk_act act_at(const void *acts, size_t pitch, size_t c, size_t k) {
-    return bk_act_view((char *)(uintptr_t)acts + c * pitch, k); /* read only here */
 }
 
 /* ---- Direct: few columns, each line unpacked once ------------------------------------------------ */
@@ -232,17 +206,6 @@ INLINE void direct_cols(fmt f, const bk_packed *w, size_t first, size_t n, const
     }
 }
 
-#define DIRECT(name, T)                                                                          \
-    static void name(const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch, \
-                     size_t cols, float *out, size_t ldo, bool add) {                            \
-        const fmt f = fmt_of(T);                                                                 \
-        switch (cols) {                                                                          \
-        case 1: direct_cols(f, w, first, n, acts, pitch, 1, out, ldo, add); break;               \
-        case 2: direct_cols(f, w, first, n, acts, pitch, 2, out, ldo, add); break;               \
-        case 3: direct_cols(f, w, first, n, acts, pitch, 3, out, ldo, add); break;               \
-        default: direct_cols(f, w, first, n, acts, pitch, 4, out, ldo, add); break;              \
-        }                                                                                        \
-    }
 DIRECT(direct_q4_0, BK_TYPE_Q4_0)
 DIRECT(direct_q4_1, BK_TYPE_Q4_1)
 DIRECT(direct_q5_0, BK_TYPE_Q5_0)
@@ -288,16 +251,6 @@ INLINE void float_cols(bk_type type, const bk_packed *w, size_t first, size_t n,
     }
 }
 
-#define DIRECT_FLOAT(name, T)                                                                  \
-    static void name(const bk_packed *w, size_t first, size_t n, const float *x, size_t pitch, \
-                     size_t cols, float *out, size_t ldo, bool add) {                          \
-        switch (cols) {                                                                        \
-        case 1: float_cols(T, w, first, n, x, pitch, 1, out, ldo, add); break;                 \
-        case 2: float_cols(T, w, first, n, x, pitch, 2, out, ldo, add); break;                 \
-        case 3: float_cols(T, w, first, n, x, pitch, 3, out, ldo, add); break;                 \
-        default: float_cols(T, w, first, n, x, pitch, 4, out, ldo, add); break;                \
-        }                                                                                      \
-    }
 DIRECT_FLOAT(direct_f32, BK_TYPE_F32)
 DIRECT_FLOAT(direct_f16, BK_TYPE_F16)
 DIRECT_FLOAT(direct_bf16, BK_TYPE_BF16)
