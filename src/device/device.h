@@ -26,10 +26,9 @@ typedef struct bk_attn_shape {
 
 /* One row of a pass. */
 typedef struct bk_row {
-    uint32_t pos;       /* position in its sequence */
-    uint32_t seq;       /* which bk_seq_view */
-    uint32_t seq_first; /* index of the first row of this sequence in the pass */
-    uint32_t seq_rows;  /* rows of this sequence in the pass, consecutive */
+    uint32_t pos;      /* position in its sequence */
+    uint32_t seq;      /* which bk_seq_view */
+    uint32_t seq_rows; /* rows of this sequence in the pass, consecutive */
 } bk_row;
 
 /* Pages of one sequence, per layer group (cache/kv.h). */

@@ -115,14 +115,13 @@ static void fill(bk_exec *x, const bk_rows *rows, size_t n) {
     bk_pass *p = &x->pass;
     p->n_rows = p->n_logits = 0;
     for (size_t i = 0; i < n; i++) {
-        size_t first = p->n_rows, len = bk_kv_len(rows[i].kv);
+        size_t len = bk_kv_len(rows[i].kv);
         x->seqs[i] = (bk_seq_view){{bk_kv_table(rows[i].kv, 0, NULL)}};
         for (size_t t = 0; t < rows[i].n; t++) {
             size_t r = p->n_rows++;
             x->tokens[r] = rows[i].tokens[t];
             x->rows[r] = (bk_row){.pos = (uint32_t)(len + t),
                                   .seq = (uint32_t)i,
-                                  .seq_first = (uint32_t)first,
                                   .seq_rows = (uint32_t)rows[i].n};
             set_angles(x, r, len + t);
             if (t + rows[i].n_logits >= rows[i].n) x->logit_rows[p->n_logits++] = (int32_t)r;
