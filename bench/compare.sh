@@ -108,7 +108,7 @@ build_peer() {
     fetch_peer || return 1
     cmake=$(find_cmake | tail -n 1) || return 1
     # shellcheck disable=SC2086 # words
-    "$cmake" -S "$peer/source/llama.cpp" -B "$peer/build" $cmake_flags &&
+    GIT_CEILING_DIRECTORIES="$peer" "$cmake" -S "$peer/source/llama.cpp" -B "$peer/build" $cmake_flags &&
         "$cmake" --build "$peer/build" -j "$(nproc)" --target $targets || return 1
     mkdir -p "$peer/bin"
     for t in $targets; do mv -f "$peer/build/bin/$t" "$peer/bin/" || return 1; done

@@ -105,9 +105,12 @@ static void page_write(bk_device *d, void *page, size_t offset, const void *src,
 /* ---- Running -------------------------------------------------------------------------------------- */
 
 static void embed(bk_cpu_device *d, const bk_cmd *c) {
-    for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;)
-        bk_packed_row(&c->embed.table->packed, (size_t)c->embed.tokens[r],
-                      c->embed.x + r * c->embed.ldx);
+    const bk_packed *table = &c->embed.table->packed;
+    for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;) {
+        float *x = c->embed.x + r * c->embed.ldx;
+        bk_packed_row(table, (size_t)c->embed.tokens[r], x);
+        for (size_t i = 0; i < table->k; i++) x[i] *= c->embed.scale;
+    }
 }
 
 typedef struct run_job {
@@ -125,6 +128,9 @@ static void run_region(void *arg, int thread) {
         case BK_OP_EMBED: embed(job->d, c); break;
         case BK_OP_PRODUCT: bk_cpu_product(job->d, c, thread); break;
         case BK_OP_ATTENTION: bk_cpu_attention(job->d, c, thread); break;
+        case BK_OP_ROUTE: bk_cpu_route(job->d, c); break;
+        case BK_OP_COMBINE: bk_cpu_combine(job->d, c); break;
+        case BK_OP_SOFT_CAP: bk_cpu_soft_cap(job->d, c); break;
         }
     }
 }

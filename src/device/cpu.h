@@ -1,4 +1,5 @@
-/* Inside of the CPU device: cpu.c owns it, cpu_matmul.c and cpu_attention.c are its commands. */
+/* Inside of the CPU device: cpu.c owns it; cpu_product.c, cpu_attention.c and cpu_rows.c are its
+ * commands. */
 #ifndef BRISK_DEVICE_CPU_H
 #define BRISK_DEVICE_CPU_H
 
@@ -37,5 +38,8 @@ void bk_cpu_product(bk_cpu_device *d, const bk_cmd *cmd, int thread);
 bk_cpu_need bk_cpu_product_need(const bk_cmd *cmd);
 void bk_cpu_attention(bk_cpu_device *d, const bk_cmd *cmd, int thread);
 bk_cpu_need bk_cpu_attention_need(const bk_cmd *cmd);
+void bk_cpu_route(bk_cpu_device *d, const bk_cmd *cmd);
+void bk_cpu_combine(bk_cpu_device *d, const bk_cmd *cmd);
+void bk_cpu_soft_cap(bk_cpu_device *d, const bk_cmd *cmd);
 
 #endif

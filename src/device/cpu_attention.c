@@ -35,6 +35,23 @@ static void rotate(float *x, const float *angles, const bk_attn_shape *s) {
     }
 }
 
+static void add(float *x, const float *bias, size_t n) {
+    for (size_t i = 0; bias && i < n; i++) x[i] += bias[i];
+}
+
+/* n heads from `first` on of a row of queries or keys: bias, norm, rotation. */
+static void prepare(const bk_cpu_device *d, const bk_cmd *c, float *x, size_t first, size_t n,
+                    const float *bias, const float *norm, const float *angles) {
+    const bk_attn_shape *s = c->attention.shape;
+    size_t hs = (size_t)s->head_size;
+    x += first * hs;
+    add(x, bias ? bias + first * hs : NULL, n * hs);
+    for (size_t h = 0; h < n; h++, x += hs) {
+        if (norm) d->kernels->rms_norm(x, norm, hs, c->attention.eps, x);
+        rotate(x, angles, s);
+    }
+}
+
 /* The queries of one KV head, its key and value, of one row. */
 static void rope_store(bk_cpu_device *d, const bk_cmd *c, size_t r, size_t head) {
     const bk_attn_shape *s = c->attention.shape;
@@ -42,13 +59,14 @@ static void rope_store(bk_cpu_device *d, const bk_cmd *c, size_t r, size_t head)
     size_t g = (size_t)(s->n_heads / s->n_kv_heads);
     const float *angles = c->attention.angles + r * (size_t)s->rope_dims;
     void *const *pages = c->attention.seqs[c->attention.row[r].seq].pages[c->attention.group];
-    float *q = c->attention.q + r * c->attention.ldq + head * g * hs;
-    float *k = c->attention.k + r * c->attention.ldkv + head * hs;
-    const float *v = c->attention.v + r * c->attention.ldkv + head * hs;
+    float *q = c->attention.q + r * c->attention.ldq, *k = c->attention.k + r * c->attention.ldkv;
+    float *v = c->attention.v + r * c->attention.ldkv + head * hs;
     uint16_t *keys = keys_of(s, pages, pos / BK_ATTN_CHUNK, c->attention.layer, head);
-    for (size_t h = 0; h < g; h++) rotate(q + h * hs, angles, s);
-    rotate(k, angles, s);
-    d->kernels->kv_store(k, v, hs, pos % BK_ATTN_CHUNK, keys, keys + BK_ATTN_CHUNK * hs);
+    prepare(d, c, q, head * g, g, c->attention.q_bias, c->attention.q_norm, angles);
+    prepare(d, c, k, head, 1, c->attention.k_bias, c->attention.k_norm, angles);
+    add(v, c->attention.v_bias ? c->attention.v_bias + head * hs : NULL, hs);
+    d->kernels->kv_store(k + head * hs, v, hs, pos % BK_ATTN_CHUNK, keys,
+                         keys + BK_ATTN_CHUNK * hs);
 }
 
 /* All rows, shared by the threads in blocks: neighbouring positions share cache lines. */
@@ -130,7 +148,7 @@ static void scatter(const bk_cmd *c, size_t r0, size_t head, const block *b) {
     const bk_attn_shape *s = c->attention.shape;
     size_t hs = (size_t)s->head_size, g = (size_t)(s->n_heads / s->n_kv_heads);
     for (size_t i = 0; i < b->n; i++) {
-        float *o = c->attention.out + (r0 + i / g) * c->attention.ldq + (head * g + i % g) * hs;
+        float *o = c->attention.out + (r0 + i / g) * c->attention.ldo + (head * g + i % g) * hs;
         float inverse = 1.0f / b->sum[i];
         for (size_t d = 0; d < hs; d++) o[d] = b->o[i * hs + d] * inverse;
     }
@@ -149,8 +167,8 @@ static void attend(bk_cpu_device *d, const bk_cmd *c, size_t r0, size_t rows, si
          chunk++) {
         const uint16_t *keys = keys_of(s, pages, chunk, c->attention.layer, head);
         set_ranges(c, r0, chunk, &b);
-        d->kernels->attn_chunk(b.q, hs, b.n, keys, keys + BK_ATTN_CHUNK * hs, hs, b.lo, b.hi,
-                               b.part_max, b.part_sum, b.part, hs);
+        d->kernels->attn_chunk(b.q, hs, b.n, keys, keys + BK_ATTN_CHUNK * hs, hs, s->cap, b.lo,
+                               b.hi, b.part_max, b.part_sum, b.part, hs);
         for (size_t i = 0; i < b.n; i++)
             d->kernels->attn_merge(&b.max[i], &b.sum[i], b.o + i * hs, b.part_max[i], b.part_sum[i],
                                    b.part + i * hs, hs);

@@ -4,7 +4,8 @@
  * Few rows (decode): every thread makes all input rows for itself, which costs a microsecond and
  * saves a barrier, then takes chunks of row groups straight from the packed weights, each byte read
  * once. Many rows (prefill): threads share the making of the rows, meet, and then each expands
- * panels of two groups in its scratch over which all rows pass. */
+ * panels of two groups in its scratch over which all rows pass. With experts the matrix of each has
+ * rows of its own, few or many. */
 #include <string.h>
 
 #include "device/cpu.h"
@@ -32,9 +33,14 @@ static size_t operand_bytes(size_t rows, size_t k) {
     return rows * (row_floats(k) * sizeof(float) + bk_act_row_bytes(k));
 }
 
+/* Whether every thread makes all rows for itself. */
+static bool private_rows(const bk_cmd *c) {
+    return c->rows <= BK_DIRECT_COLS && !c->product.routes;
+}
+
 bk_cpu_need bk_cpu_product_need(const bk_cmd *c) {
     size_t k = c->product.input.k, rows = operand_bytes(c->rows, k);
-    if (c->rows <= BK_DIRECT_COLS) return (bk_cpu_need){0, rows};
+    if (private_rows(c)) return (bk_cpu_need){0, rows};
     return (bk_cpu_need){rows, bk_panel_bytes(k)};
 }
 
@@ -50,15 +56,34 @@ static operand operand_view(const bk_cmd *c, void *memory) {
     return o;
 }
 
+/* x + rms_norm(add) * add_weight into y, and where it is wanted. */
+static void add_residual(const bk_cpu_device *d, const bk_input *in, size_t row, float *sum,
+                         float *y) {
+    const float *x = in->x + row * in->ld;
+    d->kernels->rms_norm(in->add + row * in->ld, in->add_weight, in->k, in->eps, y);
+    for (size_t i = 0; i < in->k; i++) y[i] += x[i];
+    if (sum) memcpy(sum + row * in->ld, y, in->k * sizeof *y);
+}
+
+/* `first`: this call also does what must be done once for a row. */
 static void make_row(const bk_cpu_device *d, const bk_cmd *c, const operand *o, size_t r,
-                     bool quantize) {
+                     bool quantize, bool first) {
     const bk_input *in = &c->product.input;
-    const float *x = in->x + (in->index ? (size_t)in->index[r] : r) * in->ld;
+    size_t row = in->index ? (size_t)in->index[r] : r;
+    const float *x = in->x + row * in->ld;
     /* The view is of scratch but for ROWS without index, which nothing writes. */
     float *y = (float *)(uintptr_t)o->x + r * o->ld;
     switch (in->kind) {
-    case BK_INPUT_NORM: d->kernels->rms_norm(x, in->weight, in->k, in->eps, y); break;
-    case BK_INPUT_GATE: d->kernels->silu_mul(x, in->up + r * in->ld, in->k, y); break;
+    case BK_INPUT_NORM:
+        if (in->add) add_residual(d, in, row, first ? in->sum : NULL, y);
+        d->kernels->rms_norm(in->add ? y : x, in->weight, in->k, in->eps, y);
+        break;
+    case BK_INPUT_GATE:
+        if (in->gate == BK_GATE_GELU)
+            d->kernels->gelu_mul(x, in->up + r * in->ld, in->k, y);
+        else
+            d->kernels->silu_mul(x, in->up + r * in->ld, in->k, y);
+        break;
     case BK_INPUT_ROWS:
         if (in->index) memcpy(y, x, in->k * sizeof *y);
         break;
@@ -73,70 +98,121 @@ static const void *rows_of(const operand *o, const bk_quant *type, size_t r, siz
                       : (const void *)(o->x + r * o->ld);
 }
 
-/* ---- Few rows -------------------------------------------------------------------------------------- */
+/* ---- Parts ----------------------------------------------------------------------------------------- */
 
-static void direct(bk_cpu_device *d, const bk_cmd *c, const operand *o) {
-    size_t total = 0;
-    for (int i = 0; i < c->product.n; i++) total += c->product.w[i]->packed.n_groups;
-    size_t size = bk_max_size(1, total / (size_t)(CHUNKS_PER_THREAD * d->base.threads));
-    size_t chunk = bk_pool_next(d->pool), base = 0;
-    for (int i = 0; i < c->product.n; i++) {
-        const bk_packed *w = &c->product.w[i]->packed;
-        size_t pitch, chunks = bk_div_up(w->n_groups, size);
-        const void *x = rows_of(o, w->type, 0, &pitch);
-        for (; chunk < base + chunks; chunk = bk_pool_next(d->pool)) {
-            size_t first = (chunk - base) * size;
-            d->kernels->direct(w, first, bk_min_size(size, w->n_groups - first), x, pitch, c->rows,
-                               c->product.out[i], c->product.ldo[i], c->product.add);
-        }
-        base += chunks;
+/* One matrix of the command and the rows that go through it: all, or those of one expert. */
+typedef struct part {
+    bk_packed w;
+    int product;
+    size_t row, n_rows;
+} part;
+
+static size_t n_parts(const bk_cmd *c) {
+    size_t experts = c->product.routes ? (size_t)c->product.routes->n_experts : 1;
+    return (size_t)c->product.n * experts;
+}
+
+static part part_at(const bk_cmd *c, size_t i) {
+    const bk_routes *routes = c->product.routes;
+    size_t experts = routes ? (size_t)routes->n_experts : 1, e = i % experts;
+    part p = {.w = c->product.w[i / experts]->packed,
+              .product = (int)(i / experts),
+              .n_rows = c->rows};
+    if (!routes) return p;
+    /* The loader sees to it that a group has rows of one expert. */
+    p.w.n_rows /= experts;
+    p.w.n_groups /= experts;
+    p.w.data += e * p.w.n_groups * p.w.group_bytes;
+    p.row = (size_t)routes->first[e];
+    p.n_rows = (size_t)routes->first[e + 1] - p.row;
+    return p;
+}
+
+/* How the work is cut: groups of a unit where rows are few, columns where they are many. */
+typedef struct cut {
+    size_t few_groups, panels;
+} cut;
+
+static cut cut_of(const bk_cpu_device *d, const bk_cmd *c) {
+    size_t few = 0, panels = 0;
+    for (size_t i = 0; i < n_parts(c); i++) {
+        part p = part_at(c, i);
+        if (p.n_rows == 0) continue;
+        if (p.n_rows <= BK_DIRECT_COLS)
+            few += p.w.n_groups;
+        else
+            panels += bk_div_up(p.w.n_groups, BK_PANEL_GROUPS);
     }
+    return (cut){bk_max_size(1, few / (size_t)(CHUNKS_PER_THREAD * d->base.threads)), panels};
 }
 
-/* ---- Many rows ------------------------------------------------------------------------------------- */
-
-/* Columns of a chunk: all, unless there are too few panels to share evenly. */
-static size_t chunk_cols(const bk_cpu_device *d, const bk_cmd *c) {
-    size_t panels = 0, want = (size_t)(4 * d->base.threads), parts = 1;
-    for (int i = 0; i < c->product.n; i++)
-        panels += bk_div_up(c->product.w[i]->packed.n_groups, BK_PANEL_GROUPS);
-    if (panels < want) parts = bk_min_size(bk_div_up(want, panels), bk_div_up(c->rows, 48));
-    return bk_round_up(bk_div_up(c->rows, parts), BK_TILE_COLS);
+/* Columns of a unit: all, unless there are too few panels to share evenly. */
+static size_t unit_cols(const bk_cpu_device *d, const cut *k, size_t rows) {
+    size_t want = (size_t)(4 * d->base.threads), n = 1;
+    if (k->panels < want) n = bk_min_size(bk_div_up(want, k->panels), bk_div_up(rows, 48));
+    return bk_round_up(bk_div_up(rows, n), BK_TILE_COLS);
 }
 
-static void panels(bk_cpu_device *d, const bk_cmd *c, const operand *o, void *scratch) {
-    size_t cols = chunk_cols(d, c), parts = bk_div_up(c->rows, cols);
-    bk_panel panel = bk_panel_view(scratch, c->product.input.k);
-    size_t chunk = bk_pool_next(d->pool), base = 0;
-    for (int i = 0; i < c->product.n; i++) {
-        const bk_packed *w = &c->product.w[i]->packed;
-        size_t pitch, ldo = c->product.ldo[i];
-        size_t chunks = bk_div_up(w->n_groups, BK_PANEL_GROUPS) * parts;
-        for (; chunk < base + chunks; chunk = bk_pool_next(d->pool)) {
-            size_t first = (chunk - base) / parts * BK_PANEL_GROUPS;
-            size_t c0 = (chunk - base) % parts * cols, n = bk_min_size(cols, c->rows - c0);
-            size_t groups = bk_min_size(BK_PANEL_GROUPS, w->n_groups - first);
-            const void *x = rows_of(o, w->type, c0, &pitch);
-            d->kernels->expand(w, first, groups, &panel);
-            d->kernels->tiles(w, first, groups, &panel, x, pitch, n, c->product.out[i] + c0 * ldo,
-                              ldo, c->product.add);
+/* Units are counted through all parts; `next` is the caller's next one, `base` the part's first.
+ * Both return the part's number of units. */
+static size_t few_rows(bk_cpu_device *d, const bk_cmd *c, const operand *o, const part *p,
+                       const cut *k, size_t base, size_t *next) {
+    size_t size = k->few_groups, units = bk_div_up(p->w.n_groups, size), pitch;
+    size_t ldo = c->product.ldo[p->product];
+    const void *x = rows_of(o, p->w.type, p->row, &pitch);
+    for (; *next < base + units; *next = bk_pool_next(d->pool)) {
+        size_t first = (*next - base) * size;
+        d->kernels->direct(&p->w, first, bk_min_size(size, p->w.n_groups - first), x, pitch,
+                           p->n_rows, c->product.out[p->product] + p->row * ldo, ldo,
+                           c->product.add);
+    }
+    return units;
+}
+
+static size_t many_rows(bk_cpu_device *d, const bk_cmd *c, const operand *o, const part *p,
+                        const cut *k, size_t base, size_t *next, const bk_panel *panel) {
+    size_t cols = unit_cols(d, k, p->n_rows), per_panel = bk_div_up(p->n_rows, cols), pitch;
+    size_t units = bk_div_up(p->w.n_groups, BK_PANEL_GROUPS) * per_panel;
+    size_t ldo = c->product.ldo[p->product];
+    for (; *next < base + units; *next = bk_pool_next(d->pool)) {
+        size_t first = (*next - base) / per_panel * BK_PANEL_GROUPS;
+        size_t c0 = (*next - base) % per_panel * cols, n = bk_min_size(cols, p->n_rows - c0);
+        size_t groups = bk_min_size(BK_PANEL_GROUPS, p->w.n_groups - first);
+        const void *x = rows_of(o, p->w.type, p->row + c0, &pitch);
+        d->kernels->expand(&p->w, first, groups, panel);
+        d->kernels->tiles(&p->w, first, groups, panel, x, pitch, n,
+                          c->product.out[p->product] + (p->row + c0) * ldo, ldo, c->product.add);
+    }
+    return units;
+}
+
+static void multiply(bk_cpu_device *d, const bk_cmd *c, const operand *o, void *scratch) {
+    cut k = cut_of(d, c);
+    size_t next = bk_pool_next(d->pool), base = 0;
+    for (size_t i = 0; i < n_parts(c); i++) {
+        part p = part_at(c, i);
+        if (p.n_rows == 0) continue;
+        if (p.n_rows <= BK_DIRECT_COLS) {
+            base += few_rows(d, c, o, &p, &k, base, &next);
+        } else {
+            bk_panel panel = bk_panel_view(scratch, c->product.input.k);
+            base += many_rows(d, c, o, &p, &k, base, &next, &panel);
         }
-        base += chunks;
     }
 }
 
 void bk_cpu_product(bk_cpu_device *d, const bk_cmd *c, int thread) {
     bool ints = any_int(c);
-    if (c->rows <= BK_DIRECT_COLS) {
+    if (private_rows(c)) {
         operand o = operand_view(c, d->private[thread]);
-        for (size_t r = 0; r < c->rows; r++) make_row(d, c, &o, r, ints);
-        direct(d, c, &o);
+        for (size_t r = 0; r < c->rows; r++) make_row(d, c, &o, r, ints, thread == 0);
+        multiply(d, c, &o, NULL);
         return;
     }
     operand o = operand_view(c, d->shared);
     if (ints || c->product.input.kind != BK_INPUT_ROWS || c->product.input.index) {
-        for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;) make_row(d, c, &o, r, ints);
+        for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;) make_row(d, c, &o, r, ints, true);
         bk_pool_barrier(d->pool);
     }
-    panels(d, c, &o, d->private[thread]);
+    multiply(d, c, &o, d->private[thread]);
 }

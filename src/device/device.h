@@ -12,7 +12,7 @@
 
 typedef struct bk_device bk_device;
 
-/* A matrix [n_rows][k] in the device's form; y = W x. Immutable after loading. */
+/* A matrix [n_rows][k] in the device's form, or a stack of such; y = W x. Immutable after loading. */
 typedef struct bk_weight bk_weight;
 
 /* Where the keys and values of attention lie inside a page: page + layer_bytes * layer +
@@ -20,6 +20,7 @@ typedef struct bk_weight bk_weight;
 typedef struct bk_attn_shape {
     int n_heads, n_kv_heads, head_size, rope_dims;
     float scale; /* of the scores */
+    float cap;   /* soft cap of the scores, 0: none */
     int window;  /* positions seen, 0: all */
     bool neox;   /* rotate halves (i, i + dims/2) instead of neighbours (2i, 2i + 1) */
 } bk_attn_shape;
@@ -36,15 +37,24 @@ typedef struct bk_seq_view {
     void *const *pages[2];
 } bk_seq_view;
 
-typedef enum bk_op { BK_OP_EMBED, BK_OP_PRODUCT, BK_OP_ATTENTION } bk_op;
+typedef enum bk_op {
+    BK_OP_EMBED,
+    BK_OP_PRODUCT,
+    BK_OP_ATTENTION,
+    BK_OP_ROUTE,
+    BK_OP_COMBINE,
+    BK_OP_SOFT_CAP
+} bk_op;
 
 /* How the input rows of a product come about. The device does this as part of the product: in its
  * own scratch, quantised where the weights want it, once per thread when rows are few. */
 typedef enum bk_input_kind {
     BK_INPUT_ROWS, /* x as it is */
     BK_INPUT_NORM, /* rms_norm(x) * weight */
-    BK_INPUT_GATE  /* silu(x) * up */
+    BK_INPUT_GATE  /* activation(x) * up */
 } bk_input_kind;
+
+typedef enum bk_gate { BK_GATE_SILU, BK_GATE_GELU } bk_gate;
 
 typedef struct bk_input {
     bk_input_kind kind;
@@ -55,7 +65,23 @@ typedef struct bk_input {
     const float *weight;  /* NORM: [k] */
     float eps;            /* NORM */
     const float *up;      /* GATE: [rows][ld] */
+    bk_gate gate;         /* GATE */
+    /* NORM of a residual that is still to be added: x + rms_norm(add) * add_weight takes the place of
+     * x, and goes to sum where that is not NULL. add NULL: none. */
+    const float *add; /* [rows][ld] */
+    const float *add_weight;
+    float *sum; /* [rows][ld], not x */
 } bk_input;
+
+/* Which expert computes what. A slot is a row times one of the experts chosen for it; slots are in
+ * order of expert, within that of row. */
+typedef struct bk_routes {
+    int n_experts, n_used; /* n_used per row */
+    int32_t *first;        /* [n_experts + 1] slots [first[e], first[e + 1]) are of expert e */
+    int32_t *row;          /* [slots] */
+    int32_t *slot;         /* [rows][n_used], best expert first */
+    float *weight;         /* [rows][n_used] */
+} bk_routes;
 
 enum { BK_MAX_PRODUCTS = 3 };
 
@@ -63,14 +89,16 @@ typedef struct bk_cmd {
     bk_op op;
     size_t rows;
     union {
-        /* x[row] = table[tokens[row]] */
+        /* x[row] = table[tokens[row]] * scale */
         struct {
             const int32_t *tokens;
             const bk_weight *table;
+            float scale;
             float *x;
             size_t ldx;
         } embed;
-        /* out[i][row] (+)= w[i] * input[row], n products of the same input */
+        /* out[i][row] (+)= w[i] * input[row], n products of the same input. With routes rows are
+         * slots, and w[i] stacks the matrices of all experts: n_experts times equally many rows. */
         struct {
             bk_input input;
             int n;
@@ -78,18 +106,42 @@ typedef struct bk_cmd {
             float *out[BK_MAX_PRODUCTS];
             size_t ldo[BK_MAX_PRODUCTS];
             bool add;
+            const bk_routes *routes;
         } product;
-        /* Rotates q and k in place by the row's angles, stores k and v into the pages, then
+        /* Adds biases to q, k and v, norms every head of q and k, rotates these by the row's angles
+         * (all in place), stores k and v into the pages, then
          * out[row] = attention of q[row] over its sequence, positions up to its own. */
         struct {
-            float *q, *k, *v, *out; /* [rows][ldq], [rows][ldkv] twice, [rows][ldq] */
-            size_t ldq, ldkv;
+            float *q, *k, *v, *out; /* [rows][ldq], [rows][ldkv] twice, [rows][ldo] */
+            size_t ldq, ldkv, ldo;
+            const float *q_bias, *k_bias, *v_bias; /* over all heads; NULL: none */
+            const float *q_norm, *k_norm;          /* [head_size]; NULL: none */
+            float eps;
             const float *angles; /* [rows][rope_dims / 2][2]: cos, sin */
             const bk_row *row;
             const bk_seq_view *seqs;
             const bk_attn_shape *shape;
             int group, layer; /* of the pages */
         } attention;
+        /* The n_used best of each row's scores, weighted by the softmax over them (Jiang et al. 2024,
+         * Mixtral, section 2.1); equal scores: the lower expert. Fills routes. */
+        struct {
+            const float *scores; /* [rows][n_experts] */
+            bk_routes *routes;
+        } route;
+        /* x[row] += sum of weight * y[slot] over the row's slots, best expert first */
+        struct {
+            const float *y; /* [slots][ldx] */
+            const bk_routes *routes;
+            float *x;
+            size_t n, ldx;
+        } combine;
+        /* x[row] = cap * tanh(x[row] / cap) */
+        struct {
+            float *x;
+            size_t n, ldx;
+            float cap;
+        } soft_cap;
     };
 } bk_cmd;
 

@@ -37,8 +37,8 @@ INLINE void scores(const float *q, size_t ldq, size_t n, const uint16_t *keys, s
     }
 }
 
-/* s[0..64) -> exp(s - max) inside [lo, hi), 0 outside. Returns max; *sum by 16 lanes. */
-INLINE float softmax(float *s, int lo, int hi, float *sum) {
+/* s[0..64), capped, -> exp(s - max) inside [lo, hi), 0 outside. Returns max; *sum by 16 lanes. */
+INLINE float softmax(float *s, float cap, int lo, int hi, float *sum) {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     __m256 inside[CHUNK_VECS], v[CHUNK_VECS], max = _mm256_set1_ps(-INFINITY), lanes[2];
     for (int t = 0; t < CHUNK_VECS; t++) {
@@ -46,7 +46,9 @@ INLINE float softmax(float *s, int lo, int hi, float *sum) {
         inside[t] =
             _mm256_castsi256_ps(_mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(lo), at),
                                                     _mm256_cmpgt_epi32(_mm256_set1_epi32(hi), at)));
-        v[t] = _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), _mm256_loadu_ps(s + 8 * t), inside[t]);
+        v[t] = _mm256_loadu_ps(s + 8 * t);
+        if (cap > 0) v[t] = bk_soft_cap_avx2(v[t], cap);
+        v[t] = _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), v[t], inside[t]);
         max = _mm256_max_ps(v[t], max); /* NaN counts as nothing */
     }
     float m = bk_max_avx2(max);
@@ -103,8 +105,8 @@ static void average_tail(float p[][BK_ATTN_CHUNK], size_t n, const uint16_t *val
 
 /* tiles * 2 * n and vecs * n: the sums in registers, at most 8. */
 INLINE void queries(const float *q, size_t ldq, size_t n, size_t tiles, size_t vecs,
-                    const uint16_t *keys, const uint16_t *values, size_t head_size, const int *lo,
-                    const int *hi, float *max, float *sum, float *o, size_t ldo) {
+                    const uint16_t *keys, const uint16_t *values, size_t head_size, float cap,
+                    const int *lo, const int *hi, float *max, float *sum, float *o, size_t ldo) {
     float s[QUERIES][BK_ATTN_CHUNK];
     int first = BK_ATTN_CHUNK, last = 0;
     for (size_t i = 0; i < n; i++) {
@@ -115,7 +117,7 @@ INLINE void queries(const float *q, size_t ldq, size_t n, size_t tiles, size_t v
     for (size_t t = first < last ? (size_t)first / 16 / tiles * tiles : BK_ATTN_CHUNK;
          t * 16 < (size_t)last; t += tiles)
         scores(q, ldq, n, keys, head_size, t, tiles, s);
-    for (size_t i = 0; i < n; i++) max[i] = softmax(s[i], lo[i], hi[i], &sum[i]);
+    for (size_t i = 0; i < n; i++) max[i] = softmax(s[i], cap, lo[i], hi[i], &sum[i]);
     size_t d = 0;
     for (; d + 8 * vecs <= head_size; d += 8 * vecs)
         average(s, n, values, head_size, d, vecs, first, last, o, ldo);
@@ -124,15 +126,23 @@ INLINE void queries(const float *q, size_t ldq, size_t n, size_t tiles, size_t v
 }
 
 static void attn_chunk(const float *q, size_t ldq, size_t n_q, const uint16_t *keys,
-                       const uint16_t *values, size_t head_size, const int *lo, const int *hi,
-                       float *max, float *sum, float *o, size_t ldo) {
+                       const uint16_t *values, size_t head_size, float cap, const int *lo,
+                       const int *hi, float *max, float *sum, float *o, size_t ldo) {
     while (n_q > 0) {
         size_t n = bk_min_size(n_q, QUERIES);
         switch (n) {
-        case 1: queries(q, ldq, 1, 4, 8, keys, values, head_size, lo, hi, max, sum, o, ldo); break;
-        case 2: queries(q, ldq, 2, 2, 4, keys, values, head_size, lo, hi, max, sum, o, ldo); break;
-        case 3: queries(q, ldq, 3, 1, 2, keys, values, head_size, lo, hi, max, sum, o, ldo); break;
-        default: queries(q, ldq, 4, 1, 2, keys, values, head_size, lo, hi, max, sum, o, ldo); break;
+        case 1:
+            queries(q, ldq, 1, 4, 8, keys, values, head_size, cap, lo, hi, max, sum, o, ldo);
+            break;
+        case 2:
+            queries(q, ldq, 2, 2, 4, keys, values, head_size, cap, lo, hi, max, sum, o, ldo);
+            break;
+        case 3:
+            queries(q, ldq, 3, 1, 2, keys, values, head_size, cap, lo, hi, max, sum, o, ldo);
+            break;
+        default:
+            queries(q, ldq, 4, 1, 2, keys, values, head_size, cap, lo, hi, max, sum, o, ldo);
+            break;
         }
         q += n * ldq, o += n * ldo, lo += n, hi += n, max += n, sum += n;
         n_q -= n;

@@ -35,13 +35,15 @@ INLINE void scores(const float *q, size_t ldq, size_t n, const uint16_t *keys, s
 /* The lowest n bits, n = 0..64. */
 INLINE uint64_t below(int n) { return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1; }
 
-/* s[0..64) -> exp(s - max) inside [lo, hi), 0 outside. Returns max; *sum by 16 lanes. */
-INLINE float softmax(float *s, int lo, int hi, float *sum) {
+/* s[0..64), capped, -> exp(s - max) inside [lo, hi), 0 outside. Returns max; *sum by 16 lanes. */
+INLINE float softmax(float *s, float cap, int lo, int hi, float *sum) {
     uint64_t range = below(hi) & ~below(lo);
     __m512 v[TILES], max = _mm512_set1_ps(-INFINITY), lanes = _mm512_setzero_ps();
     UNROLL for (int t = 0; t < TILES; t++) {
-        v[t] = _mm512_mask_loadu_ps(_mm512_set1_ps(-INFINITY), (__mmask16)(range >> 16 * t),
-                                    s + 16 * t);
+        const __m512 none = _mm512_set1_ps(-INFINITY);
+        const __mmask16 seen = (__mmask16)(range >> 16 * t);
+        v[t] = _mm512_mask_loadu_ps(none, seen, s + 16 * t);
+        if (cap > 0) v[t] = _mm512_mask_mov_ps(none, seen, bk_soft_cap_avx512(v[t], cap));
         max = _mm512_max_ps(v[t], max); /* NaN counts as nothing */
     }
     float m = _mm512_reduce_max_ps(max);
@@ -92,8 +94,8 @@ static void average_tail(float p[][BK_ATTN_CHUNK], size_t n, const uint16_t *val
 }
 
 INLINE void queries(const float *q, size_t ldq, size_t n, const uint16_t *keys,
-                    const uint16_t *values, size_t head_size, const int *lo, const int *hi,
-                    float *max, float *sum, float *o, size_t ldo) {
+                    const uint16_t *values, size_t head_size, float cap, const int *lo,
+                    const int *hi, float *max, float *sum, float *o, size_t ldo) {
     float s[QUERIES][BK_ATTN_CHUNK];
     int first = BK_ATTN_CHUNK, last = 0;
     for (size_t i = 0; i < n; i++) {
@@ -108,7 +110,7 @@ INLINE void queries(const float *q, size_t ldq, size_t n, const uint16_t *keys,
     } else {
         scores(q, ldq, n, keys, head_size, 1, s);
     }
-    UNROLL for (size_t i = 0; i < n; i++) max[i] = softmax(s[i], lo[i], hi[i], &sum[i]);
+    UNROLL for (size_t i = 0; i < n; i++) max[i] = softmax(s[i], cap, lo[i], hi[i], &sum[i]);
     size_t d = 0;
     for (; d + 64 <= head_size; d += 64)
         average(s, n, values, head_size, d, 4, first, last, o, ldo);
@@ -118,15 +120,15 @@ INLINE void queries(const float *q, size_t ldq, size_t n, const uint16_t *keys,
 }
 
 static void attn_chunk(const float *q, size_t ldq, size_t n_q, const uint16_t *keys,
-                       const uint16_t *values, size_t head_size, const int *lo, const int *hi,
-                       float *max, float *sum, float *o, size_t ldo) {
+                       const uint16_t *values, size_t head_size, float cap, const int *lo,
+                       const int *hi, float *max, float *sum, float *o, size_t ldo) {
     while (n_q > 0) {
         size_t n = bk_min_size(n_q, QUERIES);
         switch (n) {
-        case 1: queries(q, ldq, 1, keys, values, head_size, lo, hi, max, sum, o, ldo); break;
-        case 2: queries(q, ldq, 2, keys, values, head_size, lo, hi, max, sum, o, ldo); break;
-        case 3: queries(q, ldq, 3, keys, values, head_size, lo, hi, max, sum, o, ldo); break;
-        default: queries(q, ldq, 4, keys, values, head_size, lo, hi, max, sum, o, ldo); break;
+        case 1: queries(q, ldq, 1, keys, values, head_size, cap, lo, hi, max, sum, o, ldo); break;
+        case 2: queries(q, ldq, 2, keys, values, head_size, cap, lo, hi, max, sum, o, ldo); break;
+        case 3: queries(q, ldq, 3, keys, values, head_size, cap, lo, hi, max, sum, o, ldo); break;
+        default: queries(q, ldq, 4, keys, values, head_size, cap, lo, hi, max, sum, o, ldo); break;
         }
         q += n * ldq, o += n * ldo, lo += n, hi += n, max += n, sum += n;
         n_q -= n;

@@ -44,4 +44,18 @@ static inline float bk_expf(float x) {
     return p * fa * fb;
 }
 
+/* The cubic of GELU and its factor, times -2: x / (1 + exp(BK_GELU_SCALE * (cubic))) . */
+#define BK_GELU_CUBE 0.044715f
+#define BK_GELU_SCALE (-1.5957691216057308f)
+
+static inline float bk_gelu(float x) {
+    float u = fmaf(x * x * x, BK_GELU_CUBE, x);
+    return x / (1.0f + bk_expf(u * BK_GELU_SCALE));
+}
+
+static inline float bk_soft_cap(float x, float cap) {
+    float e = bk_expf(fabsf(x / cap) * -2.0f);
+    return copysignf((1.0f - e) / (1.0f + e), x) * cap + 0.0f; /* one zero, for maxima */
+}
+
 #endif

@@ -75,17 +75,22 @@ typedef struct bk_kernels {
     void (*rms_norm)(const float *x, const float *w, size_t n, float eps, float *y);
     /* y = gate / (1 + exp(-gate)) * up; y may be gate. */
     void (*silu_mul)(const float *gate, const float *up, size_t n, float *y);
+    /* The same with GELU by its tanh formula (Hendrycks and Gimpel 2016; bk_gelu in expf.h). */
+    void (*gelu_mul)(const float *gate, const float *up, size_t n, float *y);
+    /* x = cap * tanh(x / cap) (bk_soft_cap in expf.h), cap > 0. */
+    void (*soft_cap)(float *x, size_t n, float cap);
 
     /* ---- Attention over one chunk of keys of one KV head ----
      * q: n_q query rows of head_size floats (pitch ldq), already scaled. keys: f16 tiles
      * [chunk/16][head_size][16]; values: f16 [chunk][head_size]. Query i sees the positions
      * [lo[i], hi[i]) of the chunk, 0 <= lo <= hi <= chunk (an empty range gives max -inf, sum 0,
      * zeros). Writes, per query, max, sum and head_size floats of the unnormalised average:
-     *   s[k] = fma chain over head_size, ascending;   max = max s;   p = exp(s - max)
+     *   s[k] = fma chain over head_size, ascending, through soft_cap when cap > 0;
+     *   max = max s;   p = exp(s - max)
      *   sum by 16 lanes;   o[d] = fma(p[k], v[k][d], o[d]), k ascending. */
     void (*attn_chunk)(const float *q, size_t ldq, size_t n_q, const uint16_t *keys,
-                       const uint16_t *values, size_t head_size, const int *lo, const int *hi,
-                       float *max, float *sum, float *o, size_t ldo);
+                       const uint16_t *values, size_t head_size, float cap, const int *lo,
+                       const int *hi, float *max, float *sum, float *o, size_t ldo);
     /* (max, sum, o) <- merged with the later chunk's (max2, sum2, o2):
      *   M = max(max, max2); f = exp(max - M); g = exp(max2 - M);
      *   sum = fma(sum2, g, sum * f); o[d] = fma(o2[d], g, o[d] * f). A chunk with sum2 == 0 is

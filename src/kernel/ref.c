@@ -160,27 +160,35 @@ static void silu_mul(const float *gate, const float *up, size_t n, float *y) {
     for (size_t i = 0; i < n; i++) y[i] = gate[i] / (1.0f + bk_expf(-gate[i])) * up[i];
 }
 
+static void gelu_mul(const float *gate, const float *up, size_t n, float *y) {
+    for (size_t i = 0; i < n; i++) y[i] = bk_gelu(gate[i]) * up[i];
+}
+
+static void soft_cap(float *x, size_t n, float cap) {
+    for (size_t i = 0; i < n; i++) x[i] = bk_soft_cap(x[i], cap);
+}
+
 /* ---- Attention ---------------------------------------------------------------------------------- */
 
-static float attn_scores(const float *q, const uint16_t *keys, size_t head_size, int lo, int hi,
-                         float *s) {
+static float attn_scores(const float *q, const uint16_t *keys, size_t head_size, float cap, int lo,
+                         int hi, float *s) {
     float max = -INFINITY;
     for (int k = lo; k < hi; k++) {
         const uint16_t *tile = keys + (size_t)k / 16 * 16 * head_size + (size_t)k % 16;
         float acc = 0;
         for (size_t d = 0; d < head_size; d++) acc = fmaf(q[d], bk_f16_to_f32(tile[d * 16]), acc);
-        s[k] = acc;
-        if (acc > max) max = acc;
+        s[k] = cap > 0 ? bk_soft_cap(acc, cap) : acc;
+        if (s[k] > max) max = s[k];
     }
     return max;
 }
 
 static void attn_chunk(const float *q, size_t ldq, size_t n_q, const uint16_t *keys,
-                       const uint16_t *values, size_t head_size, const int *lo, const int *hi,
-                       float *max, float *sum, float *o, size_t ldo) {
+                       const uint16_t *values, size_t head_size, float cap, const int *lo,
+                       const int *hi, float *max, float *sum, float *o, size_t ldo) {
     for (size_t i = 0; i < n_q; i++) {
         float s[BK_ATTN_CHUNK], lane[LANES] = {0}, *oi = o + i * ldo;
-        max[i] = attn_scores(q + i * ldq, keys, head_size, lo[i], hi[i], s);
+        max[i] = attn_scores(q + i * ldq, keys, head_size, cap, lo[i], hi[i], s);
         memset(oi, 0, head_size * sizeof *oi);
         for (int k = lo[i]; k < hi[i]; k++) {
             float p = bk_expf(s[k] - max[i]);
@@ -223,6 +231,8 @@ void bk_kernels_init_ref(bk_kernels *k) {
         .quantize = quantize,
         .rms_norm = rms_norm,
         .silu_mul = silu_mul,
+        .gelu_mul = gelu_mul,
+        .soft_cap = soft_cap,
         .attn_chunk = attn_chunk,
         .attn_merge = attn_merge,
         .kv_store = kv_store,

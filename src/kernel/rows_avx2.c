@@ -126,17 +126,30 @@ static void rms_norm(const float *x, const float *w, size_t n, float eps, float 
 }
 
 static void silu_mul(const float *gate, const float *up, size_t n, float *y) {
-    const __m256 one = _mm256_set1_ps(1.0f), sign = _mm256_set1_ps(-0.0f);
+    const __m256 sign = _mm256_set1_ps(-0.0f);
     for (size_t i = 0; i < n; i += 8) {
         __m256 g = bk_load_avx2(gate + i, n - i);
-        __m256 e = bk_exp_avx2(_mm256_xor_ps(g, sign));
-        __m256 v = _mm256_div_ps(g, _mm256_add_ps(one, e));
+        __m256 v = bk_gate_avx2(g, bk_exp_avx2(_mm256_xor_ps(g, sign)));
         bk_store_avx2(y + i, _mm256_mul_ps(v, bk_load_avx2(up + i, n - i)), n - i);
     }
+}
+
+static void gelu_mul(const float *gate, const float *up, size_t n, float *y) {
+    for (size_t i = 0; i < n; i += 8) {
+        __m256 v = bk_gelu_avx2(bk_load_avx2(gate + i, n - i));
+        bk_store_avx2(y + i, _mm256_mul_ps(v, bk_load_avx2(up + i, n - i)), n - i);
+    }
+}
+
+static void soft_cap(float *x, size_t n, float cap) {
+    for (size_t i = 0; i < n; i += 8)
+        bk_store_avx2(x + i, bk_soft_cap_avx2(bk_load_avx2(x + i, n - i), cap), n - i);
 }
 
 void bk_rows_init_avx2(bk_kernels *k) {
     k->quantize = quantize;
     k->rms_norm = rms_norm;
     k->silu_mul = silu_mul;
+    k->gelu_mul = gelu_mul;
+    k->soft_cap = soft_cap;
 }

@@ -107,13 +107,28 @@ static void rms_norm(const float *x, const float *w, size_t n, float eps, float 
 }
 
 static void silu_mul(const float *gate, const float *up, size_t n, float *y) {
-    __m512 one = _mm512_set1_ps(1.0f), sign = _mm512_set1_ps(-0.0f);
+    const __m512 sign = _mm512_set1_ps(-0.0f);
     for (size_t i = 0; i < n; i += 16) {
         __mmask16 m = tail(n - i);
         __m512 g = _mm512_maskz_loadu_ps(m, gate + i);
-        __m512 e = bk_exp_avx512(_mm512_xor_ps(g, sign));
-        __m512 v = _mm512_div_ps(g, _mm512_add_ps(one, e));
+        __m512 v = bk_gate_avx512(g, bk_exp_avx512(_mm512_xor_ps(g, sign)));
         _mm512_mask_storeu_ps(y + i, m, _mm512_mul_ps(v, _mm512_maskz_loadu_ps(m, up + i)));
+    }
+}
+
+static void gelu_mul(const float *gate, const float *up, size_t n, float *y) {
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 m = tail(n - i);
+        __m512 v = bk_gelu_avx512(_mm512_maskz_loadu_ps(m, gate + i));
+        _mm512_mask_storeu_ps(y + i, m, _mm512_mul_ps(v, _mm512_maskz_loadu_ps(m, up + i)));
+    }
+}
+
+static void soft_cap(float *x, size_t n, float cap) {
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 m = tail(n - i);
+        __m512 v = bk_soft_cap_avx512(_mm512_maskz_loadu_ps(m, x + i), cap);
+        _mm512_mask_storeu_ps(x + i, m, v);
     }
 }
 
@@ -121,4 +136,6 @@ void bk_rows_init_avx512(bk_kernels *k) {
     k->quantize = quantize;
     k->rms_norm = rms_norm;
     k->silu_mul = silu_mul;
+    k->gelu_mul = gelu_mul;
+    k->soft_cap = soft_cap;
 }

@@ -70,4 +70,26 @@ static inline __m256 bk_exp_avx2(__m256 x) {
     return _mm256_andnot_ps(under, p);
 }
 
+/* x / (1 + e): the gate of both activations. */
+static inline __m256 bk_gate_avx2(__m256 x, __m256 e) {
+    return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
+}
+
+/* bk_gelu */
+static inline __m256 bk_gelu_avx2(__m256 x) {
+    __m256 cube = _mm256_mul_ps(_mm256_mul_ps(x, x), x);
+    __m256 u = _mm256_fmadd_ps(cube, _mm256_set1_ps(BK_GELU_CUBE), x);
+    return bk_gate_avx2(x, bk_exp_avx2(_mm256_mul_ps(u, _mm256_set1_ps(BK_GELU_SCALE))));
+}
+
+/* bk_soft_cap */
+static inline __m256 bk_soft_cap_avx2(__m256 x, float cap) {
+    const __m256 one = _mm256_set1_ps(1.0f), sign = _mm256_set1_ps(-0.0f), c = _mm256_set1_ps(cap);
+    __m256 z = _mm256_andnot_ps(sign, _mm256_div_ps(x, c));
+    __m256 e = bk_exp_avx2(_mm256_mul_ps(z, _mm256_set1_ps(-2.0f)));
+    __m256 t = _mm256_div_ps(_mm256_sub_ps(one, e), _mm256_add_ps(one, e));
+    t = _mm256_or_ps(_mm256_andnot_ps(sign, t), _mm256_and_ps(sign, x));
+    return _mm256_add_ps(_mm256_mul_ps(t, c), _mm256_setzero_ps());
+}
+
 #endif

@@ -35,4 +35,26 @@ static inline __m512 bk_exp_avx512(__m512 x) {
     return _mm512_mask_mov_ps(p, under, _mm512_setzero_ps());
 }
 
+/* x / (1 + e): the gate of both activations. */
+static inline __m512 bk_gate_avx512(__m512 x, __m512 e) {
+    return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), e));
+}
+
+/* bk_gelu */
+static inline __m512 bk_gelu_avx512(__m512 x) {
+    __m512 cube = _mm512_mul_ps(_mm512_mul_ps(x, x), x);
+    __m512 u = _mm512_fmadd_ps(cube, _mm512_set1_ps(BK_GELU_CUBE), x);
+    return bk_gate_avx512(x, bk_exp_avx512(_mm512_mul_ps(u, _mm512_set1_ps(BK_GELU_SCALE))));
+}
+
+/* bk_soft_cap */
+static inline __m512 bk_soft_cap_avx512(__m512 x, float cap) {
+    const __m512 one = _mm512_set1_ps(1.0f), sign = _mm512_set1_ps(-0.0f), c = _mm512_set1_ps(cap);
+    __m512 z = _mm512_abs_ps(_mm512_div_ps(x, c));
+    __m512 e = bk_exp_avx512(_mm512_mul_ps(z, _mm512_set1_ps(-2.0f)));
+    __m512 t = _mm512_div_ps(_mm512_sub_ps(one, e), _mm512_add_ps(one, e));
+    t = _mm512_or_ps(_mm512_andnot_ps(sign, t), _mm512_and_ps(sign, x));
+    return _mm512_add_ps(_mm512_mul_ps(t, c), _mm512_setzero_ps());
+}
+
 #endif

@@ -19,37 +19,77 @@ typedef struct bk_key {
     double fallback; /* when absent */
 } bk_key;
 
+/* What a transformer block can have; which tensors there are follows from it (roles.c). */
+typedef enum bk_feature {
+    BK_FUSED_QKV = 1,  /* one matrix for queries, keys and values */
+    BK_FUSED_FF = 2,   /* one matrix for gate and up */
+    BK_QK_NORM = 4,    /* a norm over every head of queries and keys */
+    BK_POST_NORMS = 8, /* norms of what attention and feed-forward add */
+    BK_EXPERTS = 16,   /* a mixture of feed-forward networks; any model with experts has it */
+    BK_HALVES = 32     /* halves of a head rotate, (i, i + dims/2), not neighbours */
+} bk_feature;
+
 /* Sizes that tensor shapes are made of. */
 typedef enum bk_dim {
     BK_DIM_NONE,
     BK_DIM_EMBD,
+    BK_DIM_HEAD,
     BK_DIM_Q,
     BK_DIM_KV,
+    BK_DIM_QKV,
     BK_DIM_FF,
+    BK_DIM_TWO_FF,
+    BK_DIM_FF_EXPERT,
+    BK_DIM_EXPERTS,
     BK_DIM_VOCAB,
     BK_DIM_ROPE_HALF
 } bk_dim;
+
+typedef enum bk_role_kind {
+    BK_ROLE_VECTOR, /* [k] floats in host memory */
+    BK_ROLE_MATRIX, /* [rows][k] on the device */
+    BK_ROLE_EXPERTS /* [n_experts][rows][k] on the device */
+} bk_role_kind;
 
 /* A tensor -> a pointer in bk_layer or bk_weights. */
 typedef struct bk_role {
     const char *name; /* with %d for the layer, when per_layer */
     size_t offset;
-    bool per_layer, matrix, optional;
-    bk_dim k, rows; /* a vector has k alone */
+    bool per_layer, optional;
+    bk_role_kind kind;
+    bk_dim k, rows;
+    unsigned with, without; /* only when the model has all / none of these features */
 } bk_role;
 
 typedef struct bk_layer {
     float *attn_norm, *ffn_norm;
-    bk_weight *q, *k, *v, *o, *gate, *up, *down;
+    float *q_bias, *k_bias, *v_bias;       /* or NULL */
+    float *q_norm, *k_norm;                /* BK_QK_NORM */
+    float *attn_post_norm, *ffn_post_norm; /* BK_POST_NORMS */
+    bk_weight *q, *k, *v, *o;
+    bk_weight *qkv; /* BK_FUSED_QKV, instead of q, k and v */
+    bk_weight *gate, *up, *down;
+    bk_weight *gate_up; /* BK_FUSED_FF, instead of gate and up */
+    bk_weight *router;  /* BK_EXPERTS: gate, up and down are stacks */
+    int group, index;   /* layers of one window keep their pages together: which, and where there */
 } bk_layer;
 
 typedef struct bk_weights {
     bk_weight *embed, *head; /* head may be embed */
-    float *out_norm, *rope_factors;
+    float *out_norm, *rope_factors, *rope_short, *rope_long;
     bk_layer *layers;
 } bk_weights;
 
 typedef struct bk_arch bk_arch;
+
+enum { BK_MAX_GROUPS = 2 };
+
+/* Angles of one group of layers. */
+typedef struct bk_rope {
+    double *freqs;      /* [dims / 2] radians per position */
+    double *long_freqs; /* of long contexts; may be freqs */
+    double scale;       /* of cosine and sine */
+} bk_rope;
 
 struct bk_model {
     _Atomic int refs;
@@ -57,8 +97,10 @@ struct bk_model {
     bk_config config;
     bk_model_meta meta;
     bk_weights weights;
-    bk_attn_shape attn;
-    double *rope_freqs; /* [rope_dims / 2] radians per position */
+    int n_groups;
+    bk_kv_group group[BK_MAX_GROUPS];
+    bk_attn_shape attn[BK_MAX_GROUPS];
+    bk_rope rope[BK_MAX_GROUPS];
     bk_device *device;
     bk_kv_pool *kv_pool;
     bk_tokenizer *tokenizer;
@@ -75,36 +117,53 @@ typedef struct bk_pass {
     const int32_t *logit_rows; /* [n_logits] rows whose logits are wanted */
     const bk_row *rows;
     const bk_seq_view *seqs;
-    const float *angles;
-    float *x, *q, *k, *v, *attn, *gate, *up, *logits;
+    const float *angles[BK_MAX_GROUPS];
+    float *x, *qkv, *attn, *gate_up, *logits;
+    /* Models with post-norms: the other copy of x, and what is to be added to it. */
+    float *x2, *delta;
+    /* Experts: scores [rows][n_experts], gate and up of all slots, what they say [slots][n_embd]. */
+    float *scores, *expert_gate_up, *expert_out;
+    bk_routes routes;
     bk_cmd *cmds;
     size_t n_cmds, cap_cmds;
 } bk_pass;
 
 struct bk_arch {
     const char *name; /* general.architecture */
-    const bk_key *keys;
-    size_t n_keys;
-    const bk_role *roles;
-    size_t n_roles;
-    size_t cmds_per_layer, cmds_extra; /* most that record appends */
-    /* Fills what follows from other fields and checks them against each other. */
-    bk_status (*finish)(const bk_gguf *g, bk_config *c, bk_attn_shape *attn, bk_error *err);
-    void (*record)(bk_pass *p);
+    unsigned features;
+    /* Called when the keys are read: what the architecture fixes, and defaults of its own. May be
+     * NULL. */
+    void (*finish)(bk_config *c);
 };
 
-extern const bk_arch bk_arch_llama;
+extern const bk_arch bk_arch_llama, bk_arch_qwen2, bk_arch_qwen3, bk_arch_qwen3moe, bk_arch_gemma2,
+    bk_arch_gemma3, bk_arch_phi3;
 
 /* NULL when no file of this folder is for it. *known (may be NULL) lists the names there are. */
 const bk_arch *bk_arch_find(bk_str name, const char **known);
 
-static inline bk_cmd *bk_pass_add(bk_pass *p, bk_op op, size_t rows) {
-    bk_cmd *c = &p->cmds[p->n_cmds++];
-    *c = (bk_cmd){.op = op, .rows = rows};
-    return c;
+/* The names of keys and tensors that all transformers share (roles.c). */
+extern const bk_key bk_keys[];
+extern const size_t bk_n_keys;
+extern const bk_role bk_roles[];
+extern const size_t bk_n_roles;
+uint64_t bk_dim_size(const bk_config *c, bk_dim d);
+
+static inline bool bk_role_applies(const bk_role *r, const bk_config *c) {
+    return (c->features & r->with) == r->with && !(c->features & r->without);
 }
 
-/* load.c: metadata and tensors into a model. */
+/* transformer.c: appends the commands of a pass; at most bk_transformer_cmds of them. */
+void bk_transformer_record(bk_pass *p);
+size_t bk_transformer_cmds(const bk_config *c);
+
+/* rope.c */
+bk_status bk_rope_read(const bk_gguf *g, const char *arch, bk_rope_config *r, bk_error *err);
+bk_status bk_rope_make(bk_model *m, bk_error *err);
+/* [dims / 2][2] cosine and sine at a position. */
+void bk_rope_angles(const bk_rope *r, int dims, size_t pos, bool long_context, float *angles);
+
+/* config.c: metadata; load.c: tensors. */
 bk_status bk_load_config(const bk_gguf *g, bk_model *m, bk_error *err);
 bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options *options,
                           const bk_map *map, bk_error *err);

@@ -1,7 +1,6 @@
 /* Runs forward passes: checks the request, makes room in the sequences, lets the architecture
  * record its commands over the buffers held here, runs them on the device, then commits. All memory
  * is had at creation, but for pages. */
-#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -14,37 +13,65 @@ struct bk_exec {
     int32_t *tokens, *logit_rows;
     bk_row *rows;
     bk_seq_view *seqs;
-    float *angles;
+    float *angles[BK_MAX_GROUPS];
 };
 
-static float *floats(size_t rows, size_t cols) {
-    size_t n, bytes;
-    if (!bk_mul_size(rows, cols, &n) || !bk_mul_size(n, sizeof(float), &bytes)) return NULL;
-    return bk_alloc_aligned(bytes);
+/* Everything in one list, so that it can be checked and freed in a loop. */
+enum { MAX_BUFFERS = 24 };
+
+typedef struct buffer {
+    void **at;
+    size_t rows, cols; /* of 4 bytes; none when a size is 0 */
+} buffer;
+
+/* One more float than 0 keeps a buffer of no rows from being NULL. */
+static size_t list_buffers(bk_exec *x, buffer *b) {
+    const bk_config *c = &x->model->config;
+    bk_pass *p = &x->pass;
+    size_t n = x->max_rows, embd = (size_t)c->n_embd, count = 0;
+    size_t slots = n * (size_t)c->n_experts_used, ff_expert = 2 * (size_t)c->n_ff_expert;
+    bool post = (c->features & BK_POST_NORMS) != 0, experts = (c->features & BK_EXPERTS) != 0;
+#define BUFFER(field, rows, cols) b[count++] = (buffer){(void **)(void *)&(field), rows, cols}
+    BUFFER(x->tokens, n, 1);
+    BUFFER(x->logit_rows, x->max_logits + 1, 1);
+    for (int g = 0; g < x->model->n_groups; g++) BUFFER(x->angles[g], n, (size_t)c->rope.dims);
+    BUFFER(p->x, n, embd);
+    BUFFER(p->qkv, n, (size_t)bk_dim_size(c, BK_DIM_QKV));
+    BUFFER(p->attn, n, (size_t)bk_dim_size(c, BK_DIM_Q));
+    BUFFER(p->gate_up, experts ? 0 : n, 2 * (size_t)c->n_ff);
+    BUFFER(p->logits, x->max_logits + 1, (size_t)c->n_vocab);
+    BUFFER(p->x2, post ? n : 0, embd);
+    BUFFER(p->delta, post ? n : 0, embd);
+    BUFFER(p->scores, experts ? n : 0, (size_t)c->n_experts);
+    BUFFER(p->expert_gate_up, slots, ff_expert);
+    BUFFER(p->expert_out, slots, embd);
+    BUFFER(p->routes.first, experts, (size_t)c->n_experts + 1);
+    BUFFER(p->routes.row, slots, 1);
+    BUFFER(p->routes.slot, slots, 1);
+    BUFFER(p->routes.weight, slots, 1);
+#undef BUFFER
+    return count;
 }
 
 static bool make_buffers(bk_exec *x) {
     const bk_config *c = &x->model->config;
-    const bk_arch *a = x->model->arch;
     bk_pass *p = &x->pass;
-    size_t n = x->max_rows, hs = (size_t)c->head_size, kv = (size_t)c->n_kv_heads * hs;
-    x->tokens = bk_alloc(n, sizeof *x->tokens);
-    x->logit_rows = bk_alloc(x->max_logits + 1, sizeof *x->logit_rows);
-    x->rows = bk_alloc(n, sizeof *x->rows);
-    x->seqs = bk_alloc(n, sizeof *x->seqs);
-    x->angles = floats(n, (size_t)c->rope_dims);
-    p->x = floats(n, (size_t)c->n_embd);
-    p->q = floats(n, (size_t)c->n_heads * hs);
-    p->k = floats(n, kv);
-    p->v = floats(n, kv);
-    p->attn = floats(n, (size_t)c->n_heads * hs);
-    p->gate = floats(n, (size_t)c->n_ff);
-    p->up = floats(n, (size_t)c->n_ff);
-    p->logits = floats(x->max_logits + 1, (size_t)c->n_vocab);
-    p->cap_cmds = a->cmds_per_layer * (size_t)c->n_layers + a->cmds_extra;
+    buffer b[MAX_BUFFERS];
+    size_t count = list_buffers(x, b);
+    for (size_t i = 0; i < count; i++) {
+        size_t n, bytes;
+        if (b[i].rows == 0) continue;
+        if (!bk_mul_size(b[i].rows, b[i].cols, &n) || !bk_mul_size(n, 4, &bytes)) return false;
+        *b[i].at = bk_alloc_aligned(bytes);
+        if (!*b[i].at) return false;
+    }
+    p->routes.n_experts = c->n_experts;
+    p->routes.n_used = c->n_experts_used;
+    x->rows = bk_alloc(x->max_rows, sizeof *x->rows);
+    x->seqs = bk_alloc(x->max_rows, sizeof *x->seqs);
+    p->cap_cmds = bk_transformer_cmds(c);
     p->cmds = bk_alloc(p->cap_cmds, sizeof *p->cmds);
-    return x->tokens && x->logit_rows && x->rows && x->seqs && x->angles && p->x && p->q && p->k &&
-           p->v && p->attn && p->gate && p->up && p->logits && p->cmds;
+    return x->rows && x->seqs && p->cmds;
 }
 
 bk_status bk_exec_create(bk_model *m, size_t max_rows, size_t max_logits, bk_exec **out,
@@ -72,10 +99,12 @@ void bk_exec_destroy(bk_exec **exec) {
     bk_exec *x = *exec;
     if (!x) return;
     *exec = NULL;
-    bk_pass *p = &x->pass;
-    void *all[] = {x->tokens, x->logit_rows, x->rows, x->seqs, x->angles, p->x,      p->q,
-                   p->k,      p->v,          p->attn, p->gate, p->up,     p->logits, p->cmds};
-    for (size_t i = 0; i < BK_ARRAY_LEN(all); i++) bk_free(all[i]);
+    buffer b[MAX_BUFFERS];
+    size_t count = list_buffers(x, b);
+    for (size_t i = 0; i < count; i++) bk_free(*b[i].at);
+    bk_free(x->rows);
+    bk_free(x->seqs);
+    bk_free(x->pass.cmds);
     bk_model_unref(&x->model);
     bk_free(x);
 }
@@ -100,39 +129,34 @@ static bk_status check(const bk_exec *x, const bk_rows *rows, size_t n, bk_error
     return n ? BK_OK : bk_fail(err, BK_ERR_INVALID, "an empty pass");
 }
 
-static void set_angles(const bk_exec *x, size_t row, size_t pos) {
-    size_t dims = (size_t)x->model->config.rope_dims;
-    float *a = x->angles + row * dims;
-    for (size_t i = 0; i < dims / 2; i++) {
-        double angle = (double)pos * x->model->rope_freqs[i];
-        a[2 * i] = (float)cos(angle);
-        a[2 * i + 1] = (float)sin(angle);
-    }
-}
-
 /* Lays out the rows of all sequences; their pages exist already. */
 static void fill(bk_exec *x, const bk_rows *rows, size_t n) {
+    const bk_model *m = x->model;
     bk_pass *p = &x->pass;
+    size_t dims = (size_t)m->config.rope.dims;
     p->n_rows = p->n_logits = 0;
     for (size_t i = 0; i < n; i++) {
         size_t len = bk_kv_len(rows[i].kv);
-        x->seqs[i] = (bk_seq_view){{bk_kv_table(rows[i].kv, 0, NULL)}};
+        for (int g = 0; g < m->n_groups; g++)
+            x->seqs[i].pages[g] = bk_kv_table(rows[i].kv, g, NULL);
         for (size_t t = 0; t < rows[i].n; t++) {
             size_t r = p->n_rows++;
             x->tokens[r] = rows[i].tokens[t];
             x->rows[r] = (bk_row){.pos = (uint32_t)(len + t),
                                   .seq = (uint32_t)i,
                                   .seq_rows = (uint32_t)rows[i].n};
-            set_angles(x, r, len + t);
+            for (int g = 0; g < m->n_groups; g++)
+                bk_rope_angles(&m->rope[g], (int)dims, len + t, rows[i].long_context,
+                               x->angles[g] + r * dims);
             if (t + rows[i].n_logits >= rows[i].n) x->logit_rows[p->n_logits++] = (int32_t)r;
         }
     }
-    p->model = x->model;
+    p->model = m;
     p->tokens = x->tokens;
     p->logit_rows = x->logit_rows;
     p->rows = x->rows;
     p->seqs = x->seqs;
-    p->angles = x->angles;
+    for (int g = 0; g < m->n_groups; g++) p->angles[g] = x->angles[g];
     p->n_cmds = 0;
 }
 
@@ -143,7 +167,7 @@ bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *e
         status = bk_kv_reserve(rows[i].kv, rows[i].n, err);
     if (status == BK_OK) {
         fill(x, rows, n);
-        x->model->arch->record(&x->pass);
+        bk_transformer_record(&x->pass);
         bk_device *d = x->model->device;
         status = d->ops->run(d, x->pass.cmds, x->pass.n_cmds, err);
     }

@@ -27,8 +27,8 @@ static const char *printable(bk_model *m, bk_str s) {
 
 static bk_status make_kv_pool(bk_model *m, bk_error *err) {
     const bk_config *c = &m->config;
-    bk_kv_shape shape = {.n_groups = 1,
-                         .group = {{.n_layers = c->n_layers}},
+    bk_kv_shape shape = {.n_groups = m->n_groups,
+                         .group = {m->group[0], m->group[1]},
                          .n_kv_heads = c->n_kv_heads,
                          .head_size = c->head_size,
                          .max_tokens = (size_t)c->context_length};

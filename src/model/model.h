@@ -22,11 +22,36 @@ typedef struct bk_model_options {
     void *progress_user;
 } bk_model_options;
 
-/* Sizes of an architecture, read from metadata and cross-checked. */
+/* How rotary positions are stretched past the context of training (model/rope.c). */
+typedef enum bk_rope_kind {
+    BK_ROPE_PLAIN,
+    BK_ROPE_LINEAR,
+    BK_ROPE_YARN,
+    BK_ROPE_LONG
+} bk_rope_kind;
+
+typedef struct bk_rope_config {
+    bk_rope_kind kind;
+    int dims;               /* of a head that rotate */
+    float base, base_local; /* base_local: of layers with a window; 0: the same base and scaling */
+    float factor, attn_factor;
+    float beta_fast, beta_slow; /* YaRN */
+    int original_context;
+} bk_rope_config;
+
+/* Sizes and numbers of an architecture, read from metadata and cross-checked. */
 typedef struct bk_config {
+    unsigned features; /* bk_feature (model/arch.h) */
     int n_layers, n_embd, n_heads, n_kv_heads, head_size, n_ff, n_vocab, context_length;
-    int rope_dims;
-    float rope_base, rope_scale, norm_eps;
+    int n_experts, n_experts_used, n_ff_expert; /* 0: no experts */
+    int window;                                 /* positions that a layer sees; 0: all */
+    int window_every; /* every so many layers one sees all positions; 0: none does */
+    bk_rope_config rope;
+    float norm_eps;
+    float embed_scale;          /* of the embedding */
+    float score_scale;          /* of attention scores */
+    float score_cap, logit_cap; /* soft caps (Gemma 2); 0: none */
+    bool gelu;                  /* the gate's activation, SiLU otherwise */
 } bk_config;
 
 typedef struct bk_model_meta {
@@ -69,6 +94,9 @@ typedef struct bk_rows {
     size_t n;
     size_t n_logits; /* logits are wanted of the last n_logits rows */
     float *logits;   /* [n_logits][n_vocab], or NULL when n_logits is 0 */
+    /* The sequence may outgrow config.rope.original_context: LongRoPE has other factors for those.
+     * The same in all passes of a sequence. */
+    bool long_context;
 } bk_rows;
 
 /* One pass over the weights for all rows. The bits of every logit depend on the tokens of its

@@ -11,6 +11,7 @@ static const size_t heads[] = {16, 20, 32, 37, 48, 64, 80, 96, 100, 128, 129, 16
 
 typedef struct chunk {
     size_t n, head, ldq, ldo;
+    float cap;
     float *q, *max, *sum, *o;
     uint16_t *keys, *values;
     int lo[BK_ATTN_MAX_QUERIES], hi[BK_ATTN_MAX_QUERIES];
@@ -58,13 +59,14 @@ static void make(check *c, chunk *a, size_t n, size_t head, float scale) {
     a->keys = check_mem(BK_ATTN_CHUNK * head * 2);
     a->values = check_mem(BK_ATTN_CHUNK * head * 2);
     for (size_t i = 0; i < a->ldq * (n - 1) + head; i++) a->q[i] = check_unit(c) * scale;
+    a->cap = check_below(c, 3) == 0 ? 4.0f : 0.0f;
     make_ranges(c, a);
     make_keys(c, a, scale);
 }
 
 static void run(const bk_kernels *k, const chunk *a, float *max, float *sum, float *o) {
-    k->attn_chunk(a->q, a->ldq, a->n, a->keys, a->values, a->head, a->lo, a->hi, max, sum, o,
-                  a->ldo);
+    k->attn_chunk(a->q, a->ldq, a->n, a->keys, a->values, a->head, a->cap, a->lo, a->hi, max, sum,
+                  o, a->ldo);
 }
 
 static double score(const chunk *a, size_t i, int k, double *size) {
@@ -85,6 +87,10 @@ static void query_double(check *c, const chunk *a, size_t i) {
     for (int k = a->lo[i]; k < a->hi[i]; k++) {
         double size;
         s[k] = score(a, i, k, &size);
+        if (a->cap > 0) {
+            s[k] = (double)a->cap * tanh(s[k] / (double)a->cap);
+            size += 8 * (double)a->cap / ((double)a->head + 1);
+        }
         max = fmax(max, s[k]);
         err = fmax(err, size * ((double)a->head + 1) * EPS);
     }

@@ -118,53 +118,104 @@ static void rms_norm(check *c, int arg) {
     all_sizes(c, 0, rms_norm_case);
 }
 
-static void silu_double(check *c, const float *gate, const float *up, size_t n, const float *y) {
+/* A gate is an activation of one vector times another vector. */
+typedef struct gate {
+    const char *name;
+    void (*ours)(const bk_kernels *, const float *, const float *, size_t, float *);
+    double (*exponent)(double); /* activation: x / (1 + exp(exponent)) */
+} gate;
+
+static void run_silu(const bk_kernels *k, const float *g, const float *u, size_t n, float *y) {
+    k->silu_mul(g, u, n, y);
+}
+
+static void run_gelu(const bk_kernels *k, const float *g, const float *u, size_t n, float *y) {
+    k->gelu_mul(g, u, n, y);
+}
+
+static double silu_exponent(double x) { return -x; }
+
+static double gelu_exponent(double x) {
+    return -2 * sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x);
+}
+
+static const gate gates[] = {{"silu", run_silu, silu_exponent}, {"gelu", run_gelu, gelu_exponent}};
+
+static void gate_double(check *c, const gate *f, const float *x, const float *up, size_t n,
+                        const float *y) {
     for (size_t i = 0; i < n; i++) {
-        double g = (double)gate[i], u = (double)up[i], want = g / (1 + exp(-g)) * u;
-        /* exp is 0 below -87 and infinite above 88.72: what is left of g is below 3e-37. */
-        check_near(c, "silu", (double)y[i], want, fabs(want) * 8 * EPS + fabs(u) * 3e-37, i);
+        double g = (double)x[i], u = (double)up[i], e = f->exponent(g), want = g / (1 + exp(e)) * u;
+        /* An error of the exponent is one of the result; exp is 0 below -87 and infinite above
+         * 88.72: what is left of g is below 3e-37. */
+        double bound = fabs(want) * (8 + 4 * fabs(e)) * EPS + fabs(u) * (1 + fabs(g)) * 3e-37;
+        check_near(c, f->name, (double)y[i], want, bound, i);
     }
 }
 
-static void silu_both(check *c, const float *gate, const float *up, size_t n, bool plain_values) {
+static void gate_both(check *c, const gate *f, const float *x, const float *up, size_t n,
+                      bool plain_values) {
     float *got = check_floats(n), *want = check_floats(n), *inplace = check_floats(n);
-    if (n > 0) memcpy(inplace, gate, n * sizeof *gate);
-    c->k->silu_mul(gate, up, n, got);
-    c->ref->silu_mul(gate, up, n, want);
-    check_same_floats(c, "silu", got, want, n);
-    if (c->portable && plain_values) silu_double(c, gate, up, n, got);
-    c->k->silu_mul(inplace, up, n, inplace);
-    check_same_floats(c, "silu in place", inplace, want, n);
+    if (n > 0) memcpy(inplace, x, n * sizeof *x);
+    f->ours(c->k, x, up, n, got);
+    f->ours(c->ref, x, up, n, want);
+    check_same_floats(c, f->name, got, want, n);
+    if (c->portable && plain_values) gate_double(c, f, x, up, n, got);
+    f->ours(c->k, inplace, up, n, inplace);
+    check_same_floats(c, "in place", inplace, want, n);
 }
 
-static void silu_case(check *c, check_kind kind, size_t n) {
-    float *gate = check_floats(n), *up = check_floats(n);
-    check_fill(c, kind, gate, n);
-    check_fill(c, CHECK_NORMAL, up, n);
-    if (kind == CHECK_OUTLIER) gate[0] = -90;
-    silu_both(c, gate, up, n, plain(kind));
-    check_release();
-}
-
-/* exp over all of its range, the ends finely. */
-static void silu_sweep(check *c) {
-    enum { N = 4096 };
-    static const float from[] = {-100, -89, 86, -1}, to[] = {100, -86, 89, 1};
-    for (size_t s = 0; s < BK_ARRAY_LEN(from); s++) {
-        float *gate = check_floats(N), *up = check_floats(N);
-        for (size_t i = 0; i < N; i++) {
-            gate[i] = from[s] + (to[s] - from[s]) * (float)i / N;
-            up[i] = 1;
-        }
-        silu_both(c, gate, up, N, true);
+static void gate_case(check *c, check_kind kind, size_t n) {
+    for (size_t i = 0; i < BK_ARRAY_LEN(gates); i++) {
+        float *x = check_floats(n), *up = check_floats(n);
+        check_fill(c, kind, x, n);
+        check_fill(c, CHECK_NORMAL, up, n);
+        if (kind == CHECK_OUTLIER) x[0] = -90;
+        gate_both(c, &gates[i], x, up, n, plain(kind));
         check_release();
     }
 }
 
-static void silu_mul(check *c, int arg) {
+/* exp over all of its range, the ends finely. */
+static void gate_sweep(check *c, const gate *f) {
+    enum { N = 4096 };
+    static const float from[] = {-100, -89, 86, -1}, to[] = {100, -86, 89, 1};
+    for (size_t s = 0; s < BK_ARRAY_LEN(from); s++) {
+        float *x = check_floats(N), *up = check_floats(N);
+        for (size_t i = 0; i < N; i++) {
+            x[i] = from[s] + (to[s] - from[s]) * (float)i / N;
+            up[i] = 1;
+        }
+        gate_both(c, f, x, up, N, true);
+        check_release();
+    }
+}
+
+static void gates_mul(check *c, int arg) {
     (void)arg;
-    all_sizes(c, 1, silu_case);
-    silu_sweep(c);
+    all_sizes(c, 1, gate_case);
+    for (size_t i = 0; i < BK_ARRAY_LEN(gates); i++) gate_sweep(c, &gates[i]);
+}
+
+static void soft_cap_case(check *c, check_kind kind, size_t n) {
+    float *got = check_floats(n), *want = check_floats(n), cap = n % 2 ? 50.0f : 30.0f;
+    check_fill(c, kind, got, n);
+    for (size_t i = 0; i < n; i++) got[i] *= n % 3 == 0 ? 100.0f : 3.0f;
+    memcpy(want, got, n * sizeof *got);
+    float *x = check_floats(n);
+    memcpy(x, got, n * sizeof *got);
+    c->k->soft_cap(got, n, cap);
+    c->ref->soft_cap(want, n, cap);
+    check_same_floats(c, "soft cap", got, want, n);
+    for (size_t i = 0; c->portable && plain(kind) && i < n; i++) {
+        double t = tanh((double)x[i] / (double)cap) * (double)cap;
+        check_near(c, "soft cap", (double)got[i], t, (double)cap * 8 * EPS, i);
+    }
+    check_release();
+}
+
+static void soft_cap(check *c, int arg) {
+    (void)arg;
+    all_sizes(c, 1, soft_cap_case);
 }
 
 /* ---- Bench --------------------------------------------------------------------------------------- */
@@ -192,11 +243,19 @@ static void bench_silu(void *p) {
     a->k->silu_mul(a->x, a->w, a->n, a->y);
 }
 
+static void bench_gelu(void *p) {
+    bench_arg *a = p;
+    a->k->gelu_mul(a->x, a->w, a->n, a->y);
+}
+
 static void bench(check *c, const char *filter) {
     static const struct {
         const char *name;
         void (*run)(void *);
-    } what[] = {{"quantize", bench_quantize}, {"rms_norm", bench_norm}, {"silu_mul", bench_silu}};
+    } what[] = {{"quantize", bench_quantize},
+                {"rms_norm", bench_norm},
+                {"silu_mul", bench_silu},
+                {"gelu_mul", bench_gelu}};
     for (size_t i = 0; i < BK_ARRAY_LEN(what); i++) {
         if (filter && !strstr(what[i].name, filter)) continue;
         for (size_t n = 576; n <= 1536; n += 960) {
@@ -216,6 +275,7 @@ static void bench(check *c, const char *filter) {
 static const check_test tests[] = {
     {"quantize", quantize, 0},
     {"rms_norm", rms_norm, 0},
-    {"silu_mul", silu_mul, 0},
+    {"gates_mul", gates_mul, 0},
+    {"soft_cap", soft_cap, 0},
 };
 const check_family check_rows_family = {tests, BK_ARRAY_LEN(tests), bench};
