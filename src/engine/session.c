@@ -211,7 +211,8 @@ static bk_status forward(bk_session *s, size_t n, size_t n_logits, float *logits
                     .tokens = s->tokens + bk_kv_len(s->kv),
                     .n = n,
                     .n_logits = n_logits,
-                    .logits = logits};
+                    .logits = logits,
+                    .long_context = bk_config_long_context(bk_model_config(s->model), s->context)};
     return bk_exec_forward(s->shared->exec, &rows, 1, err);
 }
 

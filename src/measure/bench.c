@@ -73,6 +73,7 @@ bk_status bk_bench(bk_model *model, const bk_bench_test *t, uint64_t *samples_ns
     for (size_t i = 0; i < n; i++) tokens[i] = (int32_t)(bk_rng_u32(&rng) % n_vocab);
     bk_feed f;
     st = bk_feed_init(&f, model, bk_min_size((size_t)t->batch, n), 1, err);
+    f.context = n;
     if (!st) st = run_all(&f, t, tokens, samples_ns, err);
     bk_feed_free(&f);
     bk_free(tokens);

@@ -99,6 +99,7 @@ static bk_status window(eval *e, const int32_t *tokens, size_t first, size_t n, 
                         bk_error *err) {
     bk_status st = bk_feed_rewind(&e->model, 0, err);
     if (!st && e->have_reference) st = bk_feed_rewind(&e->reference, 0, err);
+    e->model.context = e->reference.context = n;
     if (!st) st = feed(e, tokens, first, 0, err);
     for (size_t at = first; at < n && !st; at += ROWS) {
         size_t count = bk_min_size(n - at, ROWS);

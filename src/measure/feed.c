@@ -42,7 +42,9 @@ bk_status bk_feed_tokens(bk_feed *f, const int32_t *tokens, size_t n, size_t row
                         .tokens = tokens + at,
                         .n = count,
                         .n_logits = want,
-                        .logits = want ? f->rows : NULL};
+                        .logits = want ? f->rows : NULL,
+                        .long_context =
+                            bk_config_long_context(bk_model_config(f->model), f->context)};
         bk_status st = bk_exec_forward(f->exec, &pass, 1, err);
         if (st) return st;
         at += count;

@@ -9,7 +9,8 @@ typedef struct bk_feed {
     bk_exec *exec;
     bk_kv *kv;
     size_t batch, max_rows, n_vocab;
-    float *rows; /* [max_rows][n_vocab] */
+    size_t context; /* tokens that the sequence will have; set before the first are fed */
+    float *rows;    /* [max_rows][n_vocab] */
 } bk_feed;
 
 /* batch tokens a pass, logits of at most max_rows (1..batch) of them. INVALID, NOMEM. */

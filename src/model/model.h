@@ -54,6 +54,11 @@ typedef struct bk_config {
     bool gelu;                  /* the gate's activation, SiLU otherwise */
 } bk_config;
 
+/* Whether a sequence that may grow to n tokens needs what the model has for long contexts. */
+static inline bool bk_config_long_context(const bk_config *c, size_t n) {
+    return n > (size_t)c->rope.original_context;
+}
+
 typedef struct bk_model_meta {
     const char *architecture, *name; /* printable, owned by the model */
     const char *quantization;        /* type that holds most weights */
@@ -92,11 +97,9 @@ typedef struct bk_rows {
     bk_kv *kv;             /* the tokens are appended at its end; a sequence appears once a call */
     const int32_t *tokens; /* each 0 <= id < n_vocab (INVALID otherwise) */
     size_t n;
-    size_t n_logits; /* logits are wanted of the last n_logits rows */
-    float *logits;   /* [n_logits][n_vocab], or NULL when n_logits is 0 */
-    /* The sequence may outgrow config.rope.original_context: LongRoPE has other factors for those.
-     * The same in all passes of a sequence. */
-    bool long_context;
+    size_t n_logits;   /* logits are wanted of the last n_logits rows */
+    float *logits;     /* [n_logits][n_vocab], or NULL when n_logits is 0 */
+    bool long_context; /* bk_config_long_context; the same in all passes of a sequence */
 } bk_rows;
 
 /* One pass over the weights for all rows. The bits of every logit depend on the tokens of its

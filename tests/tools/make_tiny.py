@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes a small `llama` model with random weights, for tests of shapes that no real model has.
+"""Makes a small model with random weights, of any architecture, for tests of shapes that no real model has.
 
     make_tiny.py OUT.gguf --layers 2 --embd 96 --heads 6 --kv-heads 2 --head-size 32 --ff 160 \\
         --type Q4_1 --tensor-type 'token_embd.weight=Q8_0' --tied --seed 7
@@ -156,25 +156,35 @@ def weights(dims, kind, sigma, rng, mean=0.0):
 
 # ---- The model --------------------------------------------------------------------------------
 
+GEMMA = ("gemma2", "gemma3")
+HEAD_NORMS = ("qwen3", "qwen3moe", "gemma3")
+
+
 def metadata(g, o, tokens, types, merges):
-    g.key("general.architecture", STRING, "llama")
+    arch = o["arch"]
+    g.key("general.architecture", STRING, arch)
     g.key("general.name", STRING, f"tiny {o['layers']}x{o['embd']}")
-    g.key("llama.block_count", UINT32, o["layers"])
-    g.key("llama.context_length", UINT32, o["context"])
-    g.key("llama.embedding_length", UINT32, o["embd"])
-    g.key("llama.feed_forward_length", UINT32, o["ff"])
-    g.key("llama.attention.head_count", UINT32, o["heads"])
-    g.key("llama.attention.head_count_kv", UINT32, o["kv_heads"])
-    g.key("llama.attention.layer_norm_rms_epsilon", FLOAT32, 1e-5)
+    g.key(f"{arch}.block_count", UINT32, o["layers"])
+    g.key(f"{arch}.context_length", UINT32, o["context"])
+    g.key(f"{arch}.embedding_length", UINT32, o["embd"])
+    g.key(f"{arch}.feed_forward_length", UINT32, o["ff"])
+    g.key(f"{arch}.attention.head_count", UINT32, o["heads"])
+    g.key(f"{arch}.attention.head_count_kv", UINT32, o["kv_heads"])
+    g.key(f"{arch}.attention.layer_norm_rms_epsilon", FLOAT32, 1e-5)
     if o["head_size"] * o["heads"] != o["embd"] or o["explicit_head_size"]:
-        g.key("llama.attention.key_length", UINT32, o["head_size"])
-        g.key("llama.attention.value_length", UINT32, o["head_size"])
-    g.key("llama.rope.dimension_count", UINT32, o["rope_dims"])
-    g.key("llama.rope.freq_base", FLOAT32, o["rope_base"])
-    if o["rope_scale"] != 1.0:
-        g.key("llama.rope.scaling.type", STRING, "linear")
-        g.key("llama.rope.scaling.factor", FLOAT32, o["rope_scale"])
-    g.key("llama.vocab_size", UINT32, len(tokens))
+        g.key(f"{arch}.attention.key_length", UINT32, o["head_size"])
+        g.key(f"{arch}.attention.value_length", UINT32, o["head_size"])
+    if o["window"]:
+        g.key(f"{arch}.attention.sliding_window", UINT32, o["window"])
+    if arch == "gemma2":
+        g.key(f"{arch}.attn_logit_softcapping", FLOAT32, 2.0)
+        g.key(f"{arch}.final_logit_softcapping", FLOAT32, 5.0)
+    if o["experts"]:
+        g.key(f"{arch}.expert_count", UINT32, o["experts"])
+        g.key(f"{arch}.expert_used_count", UINT32, o["experts_used"])
+        g.key(f"{arch}.expert_feed_forward_length", UINT32, o["ff_expert"])
+    rope_metadata(g, o)
+    g.key(f"{arch}.vocab_size", UINT32, len(tokens))
     g.key("tokenizer.ggml.model", STRING, "gpt2")
     g.key("tokenizer.ggml.pre", STRING, o["pre"])
     g.keys("tokenizer.ggml.tokens", STRING, tokens)
@@ -188,25 +198,78 @@ def metadata(g, o, tokens, types, merges):
         g.key("tokenizer.chat_template", STRING, TEMPLATE)
 
 
-def shapes(o):
-    """(name, dims fastest first, deviation, mean) of every tensor, in file order."""
-    embd, ff, q, kv = (o["embd"], o["ff"], o["heads"] * o["head_size"],
-                       o["kv_heads"] * o["head_size"])
+def rope_metadata(g, o):
+    arch = o["arch"]
+    g.key(f"{arch}.rope.dimension_count", UINT32, o["rope_dims"])
+    g.key(f"{arch}.rope.freq_base", FLOAT32, o["rope_base"])
+    if o["rope_scale"] != 1.0:
+        g.key(f"{arch}.rope.scaling.type", STRING, "linear")
+        g.key(f"{arch}.rope.scaling.factor", FLOAT32, o["rope_scale"])
+    if o["rope_yarn"]:
+        g.key(f"{arch}.rope.scaling.type", STRING, "yarn")
+        g.key(f"{arch}.rope.scaling.factor", FLOAT32, o["rope_yarn"])
+        g.key(f"{arch}.rope.scaling.original_context_length", UINT32,
+              int(o["context"] / o["rope_yarn"]))
+    if o["rope_long"]:
+        g.key(f"{arch}.rope.scaling.attn_factor", FLOAT32, 1.19)
+        g.key(f"{arch}.rope.scaling.original_context_length", UINT32, o["rope_long"])
+
+
+def feed_forward_shapes(o, block):
+    embd, ff, n = o["embd"], o["ff"], o["experts"]
+    if n:
+        ff = o["ff_expert"]
+        yield block + "ffn_gate_inp.weight", [embd, n], 2.0 / embd ** 0.5, 0.0
+        yield block + "ffn_gate_exps.weight", [embd, ff, n], 1.0 / embd ** 0.5, 0.0
+        yield block + "ffn_up_exps.weight", [embd, ff, n], 1.0 / embd ** 0.5, 0.0
+        yield block + "ffn_down_exps.weight", [ff, embd, n], 1.0 / ff ** 0.5, 0.0
+        return
+    fused = o["arch"] == "phi3"
+    if not fused:
+        yield block + "ffn_gate.weight", [embd, ff], 1.0 / embd ** 0.5, 0.0
+    yield block + "ffn_up.weight", [embd, 2 * ff if fused else ff], 1.0 / embd ** 0.5, 0.0
+    yield block + "ffn_down.weight", [ff, embd], 1.0 / ff ** 0.5, 0.0
+
+
+def attention_shapes(o, block):
+    embd, q, kv = o["embd"], o["heads"] * o["head_size"], o["kv_heads"] * o["head_size"]
     norm = (0.1, 1.0)
-    yield "token_embd.weight", [embd, o["vocab"]], 1.0 if not o["tied"] else 2.0 / embd ** 0.5, 0.0
-    for i in range(o["layers"]):
-        block = f"blk.{i}."
-        yield block + "attn_norm.weight", [embd], *norm
+    if o["arch"] == "phi3":
+        yield block + "attn_qkv.weight", [embd, q + 2 * kv], 1.3 / embd ** 0.5, 0.0
+    else:
         yield block + "attn_q.weight", [embd, q], 1.5 / embd ** 0.5, 0.0
         yield block + "attn_k.weight", [embd, kv], 1.5 / embd ** 0.5, 0.0
         yield block + "attn_v.weight", [embd, kv], 1.0 / embd ** 0.5, 0.0
-        yield block + "attn_output.weight", [q, embd], 1.0 / q ** 0.5, 0.0
+    if o["bias"]:
+        yield block + "attn_q.bias", [q], 0.5, 0.1
+        yield block + "attn_k.bias", [kv], 0.5, 0.1
+        yield block + "attn_v.bias", [kv], 0.5, 0.1
+    if o["arch"] in HEAD_NORMS:
+        yield block + "attn_q_norm.weight", [o["head_size"]], *norm
+        yield block + "attn_k_norm.weight", [o["head_size"]], *norm
+    yield block + "attn_output.weight", [q, embd], 1.0 / q ** 0.5, 0.0
+
+
+def shapes(o):
+    """(name, dims fastest first, deviation, mean) of every tensor, in file order."""
+    embd, norm = o["embd"], (0.1, 1.0)
+    # Gemma multiplies the embedding by the root of the width.
+    yield ("token_embd.weight", [embd, o["vocab"]],
+           2.0 / embd ** 0.5 if o["tied"] or o["arch"] in GEMMA else 1.0, 0.0)
+    for i in range(o["layers"]):
+        block = f"blk.{i}."
+        yield block + "attn_norm.weight", [embd], *norm
+        yield from attention_shapes(o, block)
         yield block + "ffn_norm.weight", [embd], *norm
-        yield block + "ffn_gate.weight", [embd, ff], 1.0 / embd ** 0.5, 0.0
-        yield block + "ffn_up.weight", [embd, ff], 1.0 / embd ** 0.5, 0.0
-        yield block + "ffn_down.weight", [ff, embd], 1.0 / ff ** 0.5, 0.0
+        yield from feed_forward_shapes(o, block)
+        if o["arch"] in GEMMA:
+            yield block + "post_attention_norm.weight", [embd], *norm
+            yield block + "post_ffw_norm.weight", [embd], *norm
     if o["rope_freqs"]:
         yield "rope_freqs.weight", [o["rope_dims"] // 2], 0.0, 2.0
+    if o["rope_long"]:
+        yield "rope_factors_short.weight", [o["rope_dims"] // 2], 0.1, 1.5
+        yield "rope_factors_long.weight", [o["rope_dims"] // 2], 1.0, 8.0
     yield "output_norm.weight", [embd], *norm
     if not o["tied"]:
         yield "output.weight", [embd, o["vocab"]], 2.0 / embd ** 0.5, 0.0
@@ -221,7 +284,8 @@ def type_of(name, dims, types):
     return chosen
 
 
-DEFAULTS = dict(layers=2, embd=64, heads=4, kv_heads=2, head_size=0, ff=160, vocab=320, context=512,
+DEFAULTS = dict(arch="llama", window=0, bias=False, experts=0, experts_used=0, ff_expert=0,
+                rope_yarn=0.0, rope_long=0, layers=2, embd=64, heads=4, kv_heads=2, head_size=0, ff=160, vocab=320, context=512,
                 tied=False, seed=1, version=3, alignment=32, rope_base=10000.0, rope_dims=0,
                 rope_scale=1.0, rope_freqs=False, pre="smollm", template=True, types=None)
 

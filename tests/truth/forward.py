@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An independent forward pass for `llama` GGUF models: the numbers brisk is checked against.
+"""An independent forward pass for GGUF models: the numbers brisk is checked against.
 
 Plain numpy over dequantised weights, float64 unless told otherwise. No cache, no
 batching and nothing clever: one sequence goes through all layers at once, every token
@@ -36,26 +36,66 @@ class Metadata:
         return value
 
 
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def gelu(x):
+    """By the tanh formula, as Gemma was trained."""
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))
+
+
+class Traits:
+    """What an architecture fixes without saying so in the file."""
+
+    def __init__(self, halves=True, activation=silu, embed_root=False, window=0, every=0,
+                 local_base=None, score_cap=0.0, logit_cap=0.0, layers_of_27b=0):
+        self.halves = halves            # rotate (i, i + n/2); else neighbours (2i, 2i + 1)
+        self.activation = activation
+        self.embed_root = embed_root    # embedding times the root of the width
+        self.window = window            # default of attention.sliding_window
+        self.every = every              # the last of so many layers sees everything
+        self.local_base = local_base    # rope base of the layers with a window
+        self.score_cap, self.logit_cap = score_cap, logit_cap
+        self.layers_of_27b = layers_of_27b
+
+
+ARCHITECTURES = {
+    "llama": Traits(halves=False),
+    "qwen2": Traits(),
+    "qwen3": Traits(),
+    "qwen3moe": Traits(),
+    "phi3": Traits(),
+    "gemma2": Traits(activation=gelu, embed_root=True, window=4096, every=2, score_cap=50.0,
+                     logit_cap=30.0, layers_of_27b=46),
+    "gemma3": Traits(activation=gelu, embed_root=True, every=6, local_base=10000.0,
+                     layers_of_27b=62),
+}
+
+
 class Model:
-    """A `llama` model: logits(tokens) runs a sequence of token numbers through it.
+    """logits(tokens) runs a sequence of token numbers through a model.
 
     Two hooks let a caller change numbers on their way, to simulate low precision:
 
     act(x, site, layer)  the input rows [n, K] of every matrix product; site is one of
-                         "qkv", "attn_out", "gate_up", "down", "head" (layer is -1 there)
+                         "qkv", "attn_out", "gate_up", "down", "router", "head" (layer is -1 there)
     kv(x, what, layer)   the operands of attention: what is "q", "k", "v" (each
                          [n, heads, size], rotated already) or "p", the weights after
                          the softmax ([n, n], of one head)
+
+    long_context: which of LongRoPE's two sets of factors.
     """
 
-    def __init__(self, path, dtype=np.float64):
-        self.path, self.dtype = path, dtype
+    def __init__(self, path, dtype=np.float64, long_context=False):
+        self.path, self.dtype, self.long_context = path, dtype, long_context
         reader = gguf.GGUFReader(path)
         self.tensors = {t.name: t for t in reader.tensors}
         self.loaded = {}
         meta = Metadata(reader)
-        if meta.architecture != "llama":
-            raise ValueError(f"architecture {meta.architecture} is not llama")
+        if meta.architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture {meta.architecture} is not implemented")
+        self.traits = ARCHITECTURES[meta.architecture]
 
         self.layers = int(meta.need("block_count"))
         self.width = int(meta.need("embedding_length"))
@@ -66,23 +106,63 @@ class Model:
         self.key_size = int(meta.get("attention.key_length", self.width // self.heads))
         self.value_size = int(meta.get("attention.value_length", self.width // self.heads))
         self.epsilon = float(meta.need("attention.layer_norm_rms_epsilon"))
-        self.frequencies = self._rope_frequencies(meta)
+        self.window = int(meta.get("attention.sliding_window", self.traits.window))
+        self.experts_used = int(meta.get("expert_used_count", 0))
+        self.score_cap = float(meta.get("attn_logit_softcapping", self.traits.score_cap))
+        self.logit_cap = float(meta.get("final_logit_softcapping", self.traits.logit_cap))
+        per_head = self.width / self.heads if self.layers == self.traits.layers_of_27b \
+            else self.key_size
+        self.score_scale = self.dtype(1 / np.sqrt(per_head))
+        self._rope(meta)
 
-    def _rope_frequencies(self, meta):
-        """Radians per position of each rotated pair."""
-        rotated = int(meta.get("rope.dimension_count", self.key_size))
+    # ---- Rotary positions ----
+
+    def _rope(self, meta):
+        """(radians per position of each pair, factor of the result), of layers that see everything
+        and of those with a window."""
+        self.rotated = int(meta.get("rope.dimension_count", self.key_size))
         base = float(meta.get("rope.freq_base", 10000.0))
-        kind = meta.get("rope.scaling.type")
-        if kind not in (None, "none", "linear"):
+        local = meta.get("rope.freq_base_swa", self.traits.local_base)
+        plain = lambda b: b ** (-np.arange(0, self.rotated, 2, dtype=np.float64)  # noqa: E731
+                                / self.rotated)
+        self.rope_all = self._scaled(meta, base, plain(base))
+        self.rope_local = self.rope_all if local is None else (plain(float(local)), 1.0)
+
+    def _scaled(self, meta, base, frequencies):
+        kind = meta.get("rope.scaling.type", "none")
+        factor = float(meta.get("rope.scaling.factor", 1.0)) or 1.0
+        size = float(meta.get("rope.scaling.attn_factor", 1.0))
+        for name in ("rope_freqs.weight", "rope_factors_long.weight" if self.long_context
+                     else "rope_factors_short.weight"):
+            if name in self.tensors:
+                frequencies = frequencies / self.weight(name).astype(np.float64)
+        if kind == "linear":
+            frequencies = frequencies / factor
+        elif kind == "yarn":
+            frequencies = self._yarn(meta, base, frequencies, factor)
+            size *= 1 + 0.1 * np.log(factor)
+        elif kind not in ("none", "longrope"):
             raise ValueError(f"rope scaling {kind} is not implemented")
-        scale = 1.0 if kind == "none" else float(
-            meta.get("rope.scaling.factor", meta.get("rope.scale_linear", 1.0)))
-        frequencies = base ** (-np.arange(0, rotated, 2, dtype=np.float64) / rotated)
-        if scale:                       # 0 is written for "not scaled" by some converters
-            frequencies /= scale
-        if "rope_freqs.weight" in self.tensors:
-            frequencies /= self.weight("rope_freqs.weight").astype(np.float64)
-        return frequencies
+        return frequencies, size
+
+    def _yarn(self, meta, base, frequencies, factor):
+        """Fast pairs stay, slow ones are interpolated, those between are mixed."""
+        context = float(meta.get("rope.scaling.original_context_length",
+                                 meta.need("context_length")))
+        dimension = lambda turns: (self.rotated * np.log(context / (turns * 2 * np.pi))  # noqa: E731
+                                   / (2 * np.log(base)))
+        low = max(np.floor(dimension(float(meta.get("rope.scaling.yarn_beta_fast", 32)))), 0)
+        high = min(np.ceil(dimension(float(meta.get("rope.scaling.yarn_beta_slow", 1)))),
+                   self.rotated - 1)
+        ramp = (np.arange(self.rotated // 2) - low) / max(high - low, 0.001)
+        slow = np.clip(ramp, 0, 1)
+        return frequencies * (1 - slow) + frequencies / factor * slow
+
+    def sees_window(self, layer):
+        every = self.traits.every
+        return self.window > 0 and not (every and layer % every == every - 1)
+
+    # ---- Pieces ----
 
     def weight(self, name):
         """A tensor as [rows, columns] (or [n]) of self.dtype."""
@@ -105,18 +185,18 @@ class Model:
         mean_square = np.mean(x * x, axis=-1, keepdims=True)
         return x / np.sqrt(mean_square + self.dtype(self.epsilon)) * self.weight(name)
 
-    def rotate(self, x):
-        """Rotary positions: x is [n, heads, size], pairs are neighbours (2i, 2i + 1).
-
-        Elements past the rotated dimensions stay as they are."""
-        angle = np.arange(len(x), dtype=np.float64)[:, None] * self.frequencies
-        cos = np.cos(angle).astype(self.dtype)[:, None, :]
-        sin = np.sin(angle).astype(self.dtype)[:, None, :]
-        rotated = 2 * len(self.frequencies)
-        even, odd = x[..., 0:rotated:2], x[..., 1:rotated:2]
+    def rotate(self, x, layer):
+        """Rotary positions: x is [n, heads, size]. Elements past the rotated dimensions stay."""
+        frequencies, size = self.rope_local if self.sees_window(layer) else self.rope_all
+        angle = np.arange(len(x), dtype=np.float64)[:, None] * frequencies
+        cos = (np.cos(angle) * size).astype(self.dtype)[:, None, :]
+        sin = (np.sin(angle) * size).astype(self.dtype)[:, None, :]
+        n = self.rotated
+        first, second = (slice(0, n // 2), slice(n // 2, n)) if self.traits.halves \
+            else (slice(0, n, 2), slice(1, n, 2))
         y = x.copy()
-        y[..., 0:rotated:2] = even * cos - odd * sin
-        y[..., 1:rotated:2] = even * sin + odd * cos
+        y[..., first] = x[..., first] * cos - x[..., second] * sin
+        y[..., second] = x[..., first] * sin + x[..., second] * cos
         return y
 
     def attend(self, q, k, v, kv, layer):
@@ -124,12 +204,16 @@ class Model:
         n, group = len(q), self.heads // self.kv_heads
         if kv:
             q, k, v = kv(q, "q", layer), kv(k, "k", layer), kv(v, "v", layer)
-        scale = self.dtype(1.0 / np.sqrt(self.key_size))
-        future = np.triu(np.ones((n, n), dtype=bool), 1)
+        behind = np.arange(n)[:, None] - np.arange(n)
+        unseen = behind < 0
+        if self.sees_window(layer):
+            unseen |= behind >= self.window
         out = np.empty((n, self.heads, self.value_size), dtype=self.dtype)
         for h in range(self.heads):
-            score = (q[:, h] @ k[:, h // group].T) * scale
-            score[future] = -np.inf
+            score = (q[:, h] @ k[:, h // group].T) * self.score_scale
+            if self.score_cap:
+                score = np.tanh(score / self.score_cap) * self.score_cap
+            score[unseen] = -np.inf
             score -= score.max(axis=-1, keepdims=True)
             np.exp(score, out=score)
             score /= score.sum(axis=-1, keepdims=True)
@@ -138,38 +222,83 @@ class Model:
             out[:, h] = score @ v[:, h // group]
         return out.reshape(n, -1)
 
+    def qkv(self, h, name, layer):
+        if name + "attn_qkv.weight" in self.tensors:
+            rows = self.project(h, name + "attn_qkv", "qkv", layer)
+            ends = np.cumsum([self.heads * self.key_size, self.kv_heads * self.key_size])
+            return np.split(rows, ends, axis=1)
+        return [self.project(h, name + "attn_" + c, "qkv", layer) for c in "qkv"]
+
+    def attention(self, x, name, layer, act, kv):
+        n = len(x)
+        h = act(self.norm(x, name + "attn_norm.weight"), "qkv", layer)
+        q, k, v = self.qkv(h, name, layer)
+        q = q.reshape(n, self.heads, self.key_size)
+        k = k.reshape(n, self.kv_heads, self.key_size)
+        v = v.reshape(n, self.kv_heads, self.value_size)
+        if name + "attn_q_norm.weight" in self.tensors:
+            q = self.norm(q, name + "attn_q_norm.weight")
+            k = self.norm(k, name + "attn_k_norm.weight")
+        mixed = self.attend(self.rotate(q, layer), self.rotate(k, layer), v, kv, layer)
+        return self.project(act(mixed, "attn_out", layer), name + "attn_output", "attn_out", layer)
+
+    def feed_forward(self, x, name, layer, act):
+        h = act(self.norm(x, name + "ffn_norm.weight"), "gate_up", layer)
+        up = self.project(h, name + "ffn_up", "gate_up", layer)
+        if name + "ffn_gate.weight" in self.tensors:
+            gate = self.project(h, name + "ffn_gate", "gate_up", layer)
+        else:
+            gate, up = np.split(up, 2, axis=1)
+        h = act(self.traits.activation(gate) * up, "down", layer)
+        return self.project(h, name + "ffn_down", "down", layer)
+
+    def expert(self, x, name, e, site, layer):
+        """The matrix of one expert out of a stack [experts, rows, columns]."""
+        return x @ self.weight(name + ".weight")[e].T
+
+    def experts(self, x, name, layer, act):
+        """Each row goes through its best experts, weighted by the softmax over those."""
+        h = act(self.norm(x, name + "ffn_norm.weight"), "gate_up", layer)
+        score = self.project(h, name + "ffn_gate_inp", "router", layer)
+        out = np.zeros_like(x)
+        for r in range(len(x)):
+            best = np.argsort(-score[r], kind="stable")[:self.experts_used]
+            share = np.exp(score[r, best] - score[r, best[0]])
+            for e, weight in zip(best, share / share.sum()):
+                row = h[r:r + 1]
+                gate = self.expert(row, name + "ffn_gate_exps", e, "gate_up", layer)
+                up = self.expert(row, name + "ffn_up_exps", e, "gate_up", layer)
+                inner = act(self.traits.activation(gate) * up, "down", layer)
+                out[r] += weight * self.expert(inner, name + "ffn_down_exps", e, "down", layer)[0]
+        return out
+
     def block(self, x, layer, act, kv):
         """One transformer layer."""
-        n, name = len(x), f"blk.{layer}."
-        h = act(self.norm(x, name + "attn_norm.weight"), "qkv", layer)
-        q = self.project(h, name + "attn_q", "qkv", layer)
-        k = self.project(h, name + "attn_k", "qkv", layer)
-        v = self.project(h, name + "attn_v", "qkv", layer)
-        q = self.rotate(q.reshape(n, self.heads, self.key_size))
-        k = self.rotate(k.reshape(n, self.kv_heads, self.key_size))
-        v = v.reshape(n, self.kv_heads, self.value_size)
-        h = act(self.attend(q, k, v, kv, layer), "attn_out", layer)
-        x = x + self.project(h, name + "attn_output", "attn_out", layer)
-
-        h = act(self.norm(x, name + "ffn_norm.weight"), "gate_up", layer)
-        gate = self.project(h, name + "ffn_gate", "gate_up", layer)
-        up = self.project(h, name + "ffn_up", "gate_up", layer)
-        h = act(gate / (1 + np.exp(-gate)) * up, "down", layer)
-        return x + self.project(h, name + "ffn_down", "down", layer)
+        name = f"blk.{layer}."
+        after = lambda y, norm: (self.norm(y, name + norm)  # noqa: E731
+                                 if name + norm in self.tensors else y)
+        y = self.attention(x, name, layer, act, kv)
+        x = x + after(y, "post_attention_norm.weight")
+        routed = name + "ffn_gate_inp.weight" in self.tensors
+        y = (self.experts if routed else self.feed_forward)(x, name, layer, act)
+        return x + after(y, "post_ffw_norm.weight")
 
     def logits(self, tokens, act=None, kv=None):
         """[n, vocabulary] logits: row i is what follows tokens[0 .. i]."""
         act = act or (lambda x, site, layer: x)
         x = self.weight("token_embd.weight")[np.asarray(tokens)]
+        if self.traits.embed_root:
+            x = x * self.dtype(np.sqrt(self.width))
         for layer in range(self.layers):
             x = self.block(x, layer, act, kv)
         x = act(self.norm(x, "output_norm.weight"), "head", -1)
         tied = "output.weight" not in self.tensors
-        return self.project(x, "token_embd" if tied else "output", "head", -1)
+        y = self.project(x, "token_embd" if tied else "output", "head", -1)
+        return np.tanh(y / self.logit_cap) * self.logit_cap if self.logit_cap else y
 
 
 def main():
-    parser = argparse.ArgumentParser(description="reference logits of a llama GGUF model")
+    parser = argparse.ArgumentParser(description="reference logits of a GGUF model")
     parser.add_argument("model")
     parser.add_argument("--tokens", required=True, help="JSON file: a list of token numbers")
     parser.add_argument("--out", required=True, help="where the logits go (.npy)")

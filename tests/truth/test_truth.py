@@ -104,6 +104,11 @@ class AsBrisk(Model):
             x = self.rounded(x).astype(x.dtype)
         return super().project(x, name, site, layer)
 
+    def expert(self, x, name, e, site, layer):
+        if self.tensors[name + ".weight"].tensor_type.name not in FLOATS:
+            x = self.rounded(x).astype(x.dtype)
+        return super().expert(x, name, e, site, layer)
+
 
 def tiny_models():
     """(name, options of make_tiny) of shapes that real models do not have, and of every type."""
@@ -142,12 +147,37 @@ def tiny_models():
                                 seed=30, types={"*": "Q8_0"})
 
 
+def architectures():
+    """(name, options of make_tiny): each architecture in floats and in integers, and what is peculiar
+    to it: windows shorter than the sequence, experts for few rows and for many, stretched positions."""
+    shape = dict(layers=2, embd=64, heads=4, kv_heads=2, head_size=32, ff=160, vocab=320, context=256)
+    gemma = dict(shape, layers=7, window=40, tied=True, context=400)
+    moe = dict(shape, experts=8, experts_used=3, ff_expert=64)
+    known = {"qwen2": dict(shape, bias=True), "qwen3": shape, "gemma2": gemma, "gemma3": gemma,
+             "phi3": shape, "qwen3moe": moe, "llama": moe}
+    for seed, (arch, options) in enumerate(known.items(), 40):
+        for kind in ("F32", "Q4_1"):
+            yield f"{arch} {kind}", dict(options, arch=arch, types={"*": kind}, seed=seed)
+    yield "gemma3 Q8_0, head 256", dict(gemma, arch="gemma3", head_size=256, kv_heads=1, seed=50,
+                                        types={"*": "Q8_0"})
+    yield "gemma2 one row of heads", dict(gemma, arch="gemma2", heads=4, kv_heads=4, seed=51)
+    yield "phi3 window in all layers", dict(shape, arch="phi3", window=50, seed=52)
+    yield "phi3 longrope, short", dict(shape, arch="phi3", context=4096, rope_long=500, seed=53)
+    yield "phi3 longrope, long", dict(shape, arch="phi3", context=4096, rope_long=100, seed=53)
+    yield "experts, one used", dict(moe, arch="qwen3moe", experts_used=1, seed=54)
+    yield "experts, all used", dict(moe, arch="llama", experts_used=8, seed=55)
+    yield "experts of floats and ints", dict(moe, seed=56, types={
+        "*": "F16", "*ffn_up*": "Q8_0", "*ffn_down*": "Q5_0"})
+    yield "yarn, factor 4", dict(shape, arch="qwen2", context=1024, rope_yarn=4.0, seed=57)
+    yield "linear, gemma3", dict(gemma, arch="gemma3", rope_scale=8.0, seed=58)
+
+
 def is_float(options):
     return all(kind in FLOATS for kind in (options.get("types") or {"*": "F32"}).values())
 
 
-def check_floats(path, tokens, ours, name):
-    true = AsBrisk(path).logits(tokens, kv=half_kv)
+def check_floats(path, tokens, ours, name, long_context):
+    true = AsBrisk(path, long_context=long_context).logits(tokens, kv=half_kv)
     worst = np.abs(ours - true).max(axis=1) / true.std()
     report(np.median(worst) <= FLOAT_MEDIAN and worst.max() <= FLOAT_MOST, name,
            f"logits differ by {np.median(worst):.1e} (median), {worst.max():.1e} (most)")
@@ -171,7 +201,7 @@ def check_tiny(folder, name, options):
     if ours.shape != (len(tokens), options["vocab"]):
         report(False, name, f"logits of shape {ours.shape}")
     elif is_float(options):
-        check_floats(path, tokens, ours, name)
+        check_floats(path, tokens, ours, name, 0 < options.get("rope_long", 0) < len(tokens))
     else:
         check_integers(folder, path, tokens, ours, name)
 
@@ -300,7 +330,7 @@ def main():
         sys.exit("BRISK_TEST_MODEL names no model; build/brisk pull prints the path of one")
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        for name, shape in tiny_models():
+        for name, shape in [*tiny_models(), *architectures()]:
             if wanted(name):
                 check_tiny(folder, name, shape)
         truth = Truth(path)
