@@ -18,8 +18,7 @@
 enum { N = 200, MAX_ROWS = 256 }; /* N tokens touch four pages */
 
 static const char *const files[] = {"tests/data/tiny_int.gguf", "tests/data/tiny_float.gguf",
-                                    "tests/data/tiny_qwen3moe.gguf",
-                                    "tests/data/tiny_gemma2.gguf"};
+                                    "tests/data/tiny_qwen3moe.gguf", "tests/data/tiny_gemma2.gguf"};
 /* The last has a window of 70 positions in one layer, so its sequences cannot go back far. */
 enum { FILES = BK_ARRAY_LEN(files), WINDOWED = FILES - 1 };
 
