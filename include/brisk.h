@@ -61,6 +61,8 @@ typedef struct brisk_model_options {
                               cgroup quota) */
     const char *cpu_level; /* "ref", "avx2", "avxvnni", "avx512" or NULL: the best that works */
     bool vocab_only;       /* read metadata and tokenizer, leave the weights alone */
+    bool tokenizer_only;   /* read nothing but tokenizer and chat template, whatever the model is */
+    const char *pre;       /* name of the pre-tokenizer in place of the file's; NULL: the file's */
     /* Called while weights are packed, done in 0..1; may be NULL. */
     void (*progress)(double done, void *user);
     void *progress_user;
@@ -98,8 +100,8 @@ void brisk_model_get_info(const brisk_model *model, brisk_model_info *info);
 typedef int32_t brisk_token;
 #define BRISK_TOKEN_NONE (-1)
 
-/* Token ids of text (any bytes). Special tokens spelled in the text stay plain text unless
- * parse_special. add_bos puts the begin token first where the model has and wants one.
+/* Token ids of text (any bytes). Control tokens spelled in the text stay plain text unless
+ * parse_special; tokens that the model's makers defined for text (USER_DEFINED) are always found. add_bos puts the begin token first where the model has and wants one.
  * Writes at most cap ids; *n is the whole count, also when it is larger than cap (then LIMIT).
  * Errors: LIMIT, NOMEM. */
 brisk_status brisk_tokenize(const brisk_model *model, const char *text, size_t len, bool add_bos,
@@ -111,6 +113,12 @@ brisk_status brisk_tokenize(const brisk_model *model, const char *text, size_t l
  * out of range gives NULL and length 0. */
 const char *brisk_token_bytes(const brisk_model *model, brisk_token token, size_t *len,
                               bool *special);
+
+/* The text of tokens: their bytes, what is not UTF-8 replaced by U+FFFD, special tokens by name; the
+ * space that the tokenizer puts in front of a text is left away. *text is NUL-terminated, owned by the
+ * caller, freed with brisk_free; *len may be NULL. INVALID names an id out of range. */
+brisk_status brisk_detokenize(const brisk_model *model, const brisk_token *tokens, size_t n,
+                              char **text, size_t *len, brisk_error *err);
 
 /* BRISK_TOKEN_NONE where the model has none. */
 brisk_token brisk_token_bos(const brisk_model *model);
@@ -130,6 +138,14 @@ typedef struct brisk_chat_message {
 brisk_status brisk_chat_render(const brisk_model *model, const brisk_chat_message *messages,
                                size_t n_messages, bool add_generation_prompt, char **text,
                                brisk_error *err);
+
+/* The same for a request as JSON text: an object with messages, tools, add_generation_prompt (false
+ * where absent), chat_template_kwargs and whatever else the template knows, or the array of messages
+ * alone. template_text: the template to use, NULL for the model's own. *len (may be NULL) is the
+ * length: the text may hold NULs. */
+brisk_status brisk_chat_render_json(const brisk_model *model, const char *request,
+                                    size_t request_len, const char *template_text, char **text,
+                                    size_t *len, brisk_error *err);
 
 void brisk_free(void *memory);
 

@@ -15,6 +15,8 @@ BK_API brisk_status brisk_model_open(const char *path, const brisk_model_options
         o = (bk_model_options){.threads = options->threads,
                                .cpu_level = options->cpu_level,
                                .vocab_only = options->vocab_only,
+                               .tokenizer_only = options->tokenizer_only,
+                               .pre = options->pre,
                                .progress = options->progress,
                                .progress_user = options->progress_user};
     }
@@ -98,6 +100,30 @@ BK_API const char *brisk_token_bytes(const brisk_model *model, brisk_token token
     return s.data;
 }
 
+/* Hands the buffer's bytes to the caller, with a NUL behind them. */
+static bk_status hand_over(bk_buf *buf, char **text, size_t *len, bk_error *e) {
+    if (!bk_buf_reserve(buf, 1)) return bk_fail(e, BK_ERR_NOMEM, "no memory for the text");
+    buf->data[buf->len] = '\0';
+    *text = buf->data;
+    if (len) *len = buf->len;
+    *buf = (bk_buf){0};
+    return BK_OK;
+}
+
+BK_API brisk_status brisk_detokenize(const brisk_model *model, const brisk_token *tokens, size_t n,
+                                     char **text, size_t *len, brisk_error *err) {
+    if (!text) return bk_api_null("text", err);
+    *text = NULL;
+    if (!model) return bk_api_null("model", err);
+    if (!tokens && n > 0) return bk_api_null("tokens", err);
+    bk_buf out = {0};
+    bk_error e;
+    bk_status st = bk_tokenizer_decode(tokenizer(model), tokens, n, &out, &e);
+    if (!st) st = hand_over(&out, text, len, &e);
+    bk_buf_free(&out);
+    return bk_api_result(st, &e, err);
+}
+
 BK_API brisk_token brisk_token_bos(const brisk_model *model) {
     return bk_tokenizer_bos(tokenizer(model));
 }
@@ -126,14 +152,29 @@ BK_API brisk_status brisk_chat_render(const brisk_model *model, const brisk_chat
         m ? bk_chat_render(bk_api_cmodel(model), m, n_messages, add_generation_prompt, &r, &e)
           : bk_fail(&e, BK_ERR_NOMEM, "no memory for the messages");
     bk_free(m);
-    if (!st && !bk_buf_reserve(&r.text, 1))
-        st = bk_fail(&e, BK_ERR_NOMEM, "no memory for the text");
-    if (!st) {
-        r.text.data[r.text.len] = '\0';
-        *text = r.text.data;
-        r.text = (bk_buf){0};
-    }
+    if (!st) st = hand_over(&r.text, text, NULL, &e);
     bk_rendered_free(&r);
+    return bk_api_result(st, &e, err);
+}
+
+BK_API brisk_status brisk_chat_render_json(const brisk_model *model, const char *request,
+                                           size_t request_len, const char *template_text,
+                                           char **text, size_t *len, brisk_error *err) {
+    if (!text) return bk_api_null("text", err);
+    *text = NULL;
+    if (!model) return bk_api_null("model", err);
+    if (!request) return bk_api_null("request", err);
+    bk_template *t = NULL;
+    bk_rendered r = {0};
+    bk_error e;
+    bk_status st = BK_OK;
+    if (template_text) st = bk_template_parse(bk_str_from(template_text), &t, &e);
+    if (!st)
+        st =
+            bk_chat_render_request(bk_api_cmodel(model), t, (bk_str){request, request_len}, &r, &e);
+    if (!st) st = hand_over(&r.text, text, len, &e);
+    bk_rendered_free(&r);
+    bk_template_destroy(&t);
     return bk_api_result(st, &e, err);
 }
 

@@ -11,6 +11,11 @@ typedef struct bk_str {
     size_t len;
 } bk_str;
 
+/* A byte range of some text. */
+typedef struct bk_span {
+    size_t begin, end;
+} bk_span;
+
 #define BK_STR(literal) ((bk_str){(literal), sizeof(literal) - 1})
 #define BK_STR_FMT "%.*s"
 /* For "%.*s": at most 200 bytes, so that a hostile name cannot push the rest out of a message. */

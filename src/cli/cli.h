@@ -15,6 +15,9 @@ int cmd_bench(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_pull(int argc, char **argv);
+int cmd_tokenize(int argc, char **argv);
+int cmd_detokenize(int argc, char **argv);
+int cmd_template(int argc, char **argv);
 
 enum { EXIT_ERROR = 1, EXIT_INTERRUPTED = 130 };
 
@@ -47,7 +50,8 @@ bool cli_model_path(const char *model, char *path, size_t cap);
 typedef struct cli_open {
     const char *model; /* path or name; NULL: the default */
     int threads;
-    bool metadata_only, quiet;
+    bool metadata_only, tokenizer_only, quiet;
+    const char *pre; /* name of a pre-tokenizer in place of the file's, or NULL */
 } cli_open;
 
 /* Opens with a progress bar; NULL after printing why not. path[cap] gets where the file is. */

@@ -16,6 +16,9 @@ static const struct verb {
     {"eval", cmd_eval, "perplexity; distance from a reference model"},
     {"info", cmd_info, "what is in a model file"},
     {"pull", cmd_pull, "fetch a model"},
+    {"tokenize", cmd_tokenize, "text to token ids"},
+    {"detokenize", cmd_detokenize, "token ids to text"},
+    {"template", cmd_template, "render a chat template"},
 };
 
 int cli_fail(const char *fmt, ...) {
@@ -51,7 +54,7 @@ static void print_usage(FILE *to) {
     fprintf(to, "brisk %s: runs language models on your processor, fast\n\n", brisk_version());
     fprintf(to, "usage: brisk VERB [options]\n\n");
     for (size_t i = 0; i < BK_ARRAY_LEN(verbs); i++) {
-        fprintf(to, "  %-8s %s\n", verbs[i].name, verbs[i].about);
+        fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].about);
     }
     fprintf(to, "\nbrisk VERB --help tells more; brisk --version names the version.\n");
 }

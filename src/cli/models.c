@@ -74,6 +74,8 @@ brisk_model *cli_open_model(const cli_open *o, char *path, size_t cap) {
     brisk_model_options_default(&options);
     options.threads = o->threads;
     options.vocab_only = o->metadata_only;
+    options.tokenizer_only = o->tokenizer_only;
+    options.pre = o->pre;
     if (!o->quiet) {
         options.progress = on_progress;
         options.progress_user = &bar;

@@ -3,12 +3,27 @@
 #include "base/json_write.h"
 
 static void token_name(bk_json *w, const bk_tokenizer *t, const char *key, int32_t id) {
+    if (id < 0) return;
     bk_json_key(w, key);
     bk_json_str(w, bk_tokenizer_bytes(t, id));
 }
 
-static void write_vars(bk_buf *out, const bk_tokenizer *t, const bk_chat_message *messages,
-                       size_t n, bool add_generation_prompt) {
+/* What transformers' apply_chat_template defines before the caller's own. */
+static void write_defaults(bk_buf *out, const bk_tokenizer *t) {
+    bk_json w = {.out = out};
+    bk_json_begin(&w, '{');
+    bk_json_key(&w, "tools");
+    bk_json_null(&w);
+    bk_json_key(&w, "documents");
+    bk_json_null(&w);
+    bk_json_key_bool(&w, "add_generation_prompt", false);
+    token_name(&w, t, "bos_token", bk_tokenizer_bos(t));
+    token_name(&w, t, "eos_token", bk_tokenizer_eos(t));
+    bk_json_end(&w, '}');
+}
+
+static void write_request(bk_buf *out, const bk_chat_message *messages, size_t n,
+                          bool add_generation_prompt) {
     bk_json w = {.out = out};
     bk_json_begin(&w, '{');
     bk_json_key(&w, "messages");
@@ -21,8 +36,6 @@ static void write_vars(bk_buf *out, const bk_tokenizer *t, const bk_chat_message
     }
     bk_json_end(&w, ']');
     bk_json_key_bool(&w, "add_generation_prompt", add_generation_prompt);
-    token_name(&w, t, "bos_token", bk_tokenizer_bos(t));
-    token_name(&w, t, "eos_token", bk_tokenizer_eos(t));
     bk_json_end(&w, '}');
 }
 
@@ -41,74 +54,38 @@ static bk_status check_message(const bk_chat_message *m, size_t i, bk_error *err
     return BK_OK;
 }
 
-bk_status bk_chat_render(const bk_model *m, const bk_chat_message *messages, size_t n,
-                         bool add_generation_prompt, bk_rendered *out, bk_error *err) {
+bk_status bk_chat_render_request(const bk_model *m, const bk_template *t, bk_str request,
+                                 bk_rendered *out, bk_error *err) {
     const char *why = NULL;
-    const bk_template *t = bk_model_template(m, &why);
+    if (!t) t = bk_model_template(m, &why);
     if (!t) {
         return bk_fail(err, BK_ERR_UNSUPPORTED, "no chat template: %s",
                        why ? why : "the model file has none, use raw text");
     }
+    bk_buf defaults = {0};
+    write_defaults(&defaults, bk_model_tokenizer(m));
+    bk_status st = defaults.failed
+                       ? bk_fail(err, BK_ERR_NOMEM, "no memory for the conversation")
+                       : bk_template_render_request(t, request, bk_buf_view(&defaults), out, err);
+    bk_buf_free(&defaults);
+    return st;
+}
+
+bk_status bk_chat_render(const bk_model *m, const bk_chat_message *messages, size_t n,
+                         bool add_generation_prompt, bk_rendered *out, bk_error *err) {
     for (size_t i = 0; i < n; i++) {
         bk_status bad = check_message(&messages[i], i, err);
         if (bad) return bad;
     }
-    bk_buf vars = {0};
-    write_vars(&vars, bk_model_tokenizer(m), messages, n, add_generation_prompt);
-    bk_status st = vars.failed ? bk_fail(err, BK_ERR_NOMEM, "no memory for the conversation")
-                               : bk_template_render(t, bk_buf_view(&vars), out, err);
-    bk_buf_free(&vars);
-    return st;
-}
-
-static bool is_special(const bk_tokenizer *t, int32_t id) {
-    int type = bk_tokenizer_type(t, id);
-    return type == BK_TOKEN_CONTROL || type == BK_TOKEN_USER_DEFINED;
-}
-
-/* Ends the plain text that has run from *begin to `end`, then puts the special token. */
-static bk_status put_special(const bk_tokenizer *t, bk_str text, size_t *begin, size_t end,
-                             int32_t id, bk_ids *out, bk_error *err) {
-    bk_str plain = {text.data + *begin, end - *begin};
-    bk_status st = plain.len > 0 ? bk_tokenizer_encode(t, plain, false, out, err) : BK_OK;
-    if (st) return st;
-    *begin = end + bk_tokenizer_bytes(t, id).len;
-    return bk_ids_push(out, id) ? BK_OK : bk_fail(err, BK_ERR_NOMEM, "no memory for token ids");
-}
-
-/* Special tokens within [from, to), which is template text: a byte-level encoding loses nothing, so
- * adding up the lengths of its tokens says where each special one stands. */
-static bk_status template_run(const bk_tokenizer *t, bk_str text, size_t from, size_t to,
-                              size_t *begin, bk_ids *scratch, bk_ids *out, bk_error *err) {
-    scratch->len = 0;
-    bk_str run = {text.data + from, to - from};
-    bk_status st = bk_tokenizer_encode(t, run, true, scratch, err);
-    size_t at = from;
-    for (size_t i = 0; i < scratch->len && !st; i++) {
-        size_t len = bk_tokenizer_bytes(t, scratch->data[i]).len;
-        if (len > to - at) return bk_fail(err, BK_ERR_FORMAT, "the tokenizer changes its input");
-        if (is_special(t, scratch->data[i])) {
-            st = put_special(t, text, begin, at, scratch->data[i], out, err);
-        }
-        at += len;
-    }
+    bk_buf request = {0};
+    write_request(&request, messages, n, add_generation_prompt);
+    bk_status st = request.failed
+                       ? bk_fail(err, BK_ERR_NOMEM, "no memory for the conversation")
+                       : bk_chat_render_request(m, NULL, bk_buf_view(&request), out, err);
+    bk_buf_free(&request);
     return st;
 }
 
 bk_status bk_chat_encode(const bk_tokenizer *t, const bk_rendered *r, bk_ids *out, bk_error *err) {
-    bk_str text = bk_buf_view(&r->text);
-    bk_ids scratch = {0};
-    bk_status st = BK_OK;
-    size_t begin = 0, from = 0; /* of the plain text not yet encoded; of the template's next run */
-    for (size_t i = 0; i <= r->n_user && !st; i++) {
-        size_t to = i < r->n_user ? r->user[i].begin : text.len;
-        if (to > from) st = template_run(t, text, from, to, &begin, &scratch, out, err);
-        if (i < r->n_user) from = r->user[i].end;
-    }
-    if (!st && begin < text.len) {
-        bk_str rest = {text.data + begin, text.len - begin};
-        st = bk_tokenizer_encode(t, rest, false, out, err);
-    }
-    bk_ids_free(&scratch);
-    return st;
+    return bk_tokenizer_encode_marked(t, bk_buf_view(&r->text), r->user, r->n_user, out, err);
 }

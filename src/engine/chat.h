@@ -13,6 +13,11 @@ typedef struct bk_chat_message {
 bk_status bk_chat_render(const bk_model *m, const bk_chat_message *messages, size_t n,
                          bool add_generation_prompt, bk_rendered *out, bk_error *err);
 
+/* The same for a request as JSON text (bk_template_render_request), with template t or the model's own
+ * (NULL). */
+bk_status bk_chat_render_request(const bk_model *m, const bk_template *t, bk_str request,
+                                 bk_rendered *out, bk_error *err);
+
 /* Appends the ids of a rendering. Only special tokens that lie wholly in the template's own text
  * count as such; the text between two of them is encoded in one go, so that merges across the
  * boundary of template and user text come out as in plain text. */

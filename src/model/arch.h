@@ -168,7 +168,7 @@ bk_status bk_load_config(const bk_gguf *g, bk_model *m, bk_error *err);
 bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options *options,
                           const bk_map *map, bk_error *err);
 void bk_free_weights(bk_model *m);
-/* vocab.c: tokenizer and chat template. */
-bk_status bk_load_vocab(const bk_gguf *g, bk_model *m, bk_error *err);
+/* vocab.c: tokenizer and chat template. pre: in place of tokenizer.ggml.pre, or NULL. */
+bk_status bk_load_vocab(const bk_gguf *g, bk_model *m, const char *pre, bk_error *err);
 
 #endif

@@ -41,15 +41,15 @@ static bk_status load(const bk_map *map, const bk_model_options *o, bk_model *m,
     bk_status status = bk_gguf_parse(map->data, map->size, &g, err);
     if (status != BK_OK) return status;
     m->meta.file_bytes = map->size;
-    status = bk_load_config(g, m, err);
-    if (status == BK_OK) status = bk_load_vocab(g, m, err);
+    if (!o->tokenizer_only) status = bk_load_config(g, m, err);
+    if (status == BK_OK) status = bk_load_vocab(g, m, o->pre, err);
     if (status == BK_OK) {
-        m->meta.architecture = m->arch->name;
+        m->meta.architecture = m->arch ? m->arch->name : "";
         status = bk_gguf_str(g, "general.name", &name, err);
         if (status == BK_ERR_NOT_FOUND) status = BK_OK;
         m->meta.name = printable(m, name);
     }
-    if (status == BK_OK) status = bk_load_weights(g, m, o, map, err);
+    if (status == BK_OK && !o->tokenizer_only) status = bk_load_weights(g, m, o, map, err);
     if (status == BK_OK && m->device) status = make_kv_pool(m, err);
     bk_gguf_destroy(&g);
     return status;

@@ -18,6 +18,8 @@ typedef struct bk_model_options {
     int threads;           /* 0: bk_cpu_default_threads() */
     const char *cpu_level; /* NULL: $BRISK_CPU, else the best */
     bool vocab_only;
+    bool tokenizer_only; /* nothing but tokenizer and template, whatever the architecture */
+    const char *pre;     /* in place of tokenizer.ggml.pre; NULL: the file's */
     void (*progress)(double done, void *user);
     void *progress_user;
 } bk_model_options;

@@ -10,12 +10,14 @@ typedef struct vocab {
     bk_tokenizer_desc desc;
     bk_str *tokens, *merges;
     int32_t *types;
+    float *scores;
 } vocab;
 
 static void vocab_free(vocab *v) {
     bk_free(v->tokens);
     bk_free(v->merges);
     bk_free(v->types);
+    bk_free(v->scores);
 }
 
 /* An optional id below n_tokens, -1 when absent. */
@@ -33,8 +35,19 @@ static bk_status required(bk_status status, const char *key, bk_error *err) {
     return status;
 }
 
-static bk_status read_arrays(const bk_gguf *g, vocab *v, bk_error *err) {
-    size_t n_types;
+/* What there must be one of per token, where it is there. */
+static bk_status check_count(bk_status status, const char *key, size_t n, const vocab *v,
+                             bk_error *err) {
+    if (status == BK_ERR_NOT_FOUND) return BK_OK;
+    if (status == BK_OK && n != v->desc.n_tokens)
+        return bk_fail(err, BK_ERR_FORMAT,
+                       "key '%s': %zu entries found, %zu (one per token) wanted", key, n,
+                       v->desc.n_tokens);
+    return status;
+}
+
+static bk_status read_tokens(const bk_gguf *g, vocab *v, bk_error *err) {
+    size_t n = 0;
     const char *key = "tokenizer.ggml.tokens";
     bk_status status =
         required(bk_gguf_str_array(g, key, &v->tokens, &v->desc.n_tokens, err), key, err);
@@ -42,20 +55,46 @@ static bk_status read_arrays(const bk_gguf *g, vocab *v, bk_error *err) {
     if (v->desc.n_tokens == 0 || v->desc.n_tokens > 1 << 24)
         return bk_fail(err, BK_ERR_FORMAT, "key '%s': %zu tokens found, 1 to 16777216 wanted", key,
                        v->desc.n_tokens);
-    status = bk_gguf_i32_array(g, "tokenizer.ggml.token_type", &v->types, &n_types, err);
-    if (status == BK_OK && n_types != v->desc.n_tokens)
-        return bk_fail(err, BK_ERR_FORMAT,
-                       "key 'tokenizer.ggml.token_type': %zu entries found, %zu (one per token) "
-                       "wanted",
-                       n_types, v->desc.n_tokens);
-    if (status != BK_OK && status != BK_ERR_NOT_FOUND) return status;
-    key = "tokenizer.ggml.merges";
-    status = required(bk_gguf_str_array(g, key, &v->merges, &v->desc.n_merges, err), key, err);
-    if (status != BK_OK) return status;
+    key = "tokenizer.ggml.token_type";
+    status = bk_gguf_i32_array(g, key, &v->types, &n, err);
+    status = check_count(status, key, n, v, err);
     v->desc.tokens = v->tokens;
     v->desc.types = v->types;
-    v->desc.merges = v->merges;
+    return status;
+}
+
+/* The table of bytes that "t5" files carry. */
+static bk_status read_charsmap(const bk_gguf *g, bk_str *out, bk_error *err) {
+    const char *key = "tokenizer.ggml.precompiled_charsmap";
+    const bk_gguf_kv *kv = bk_gguf_find(g, key);
+    if (!kv) return BK_OK;
+    if (kv->type != BK_GGUF_ARRAY || (kv->elem_type != BK_GGUF_U8 && kv->elem_type != BK_GGUF_I8))
+        return bk_fail(err, BK_ERR_FORMAT, "key '%s' is not an array of bytes", key);
+    *out = (bk_str){(const char *)kv->data, kv->bytes};
     return BK_OK;
+}
+
+/* What joins units: merges for byte-level BPE, scores and rules about spaces for SentencePiece. */
+static bk_status read_rules(const bk_gguf *g, vocab *v, bk_error *err) {
+    size_t n = 0;
+    bk_tokenizer_desc *d = &v->desc;
+    bool merged = bk_str_eq(d->model, BK_STR("gpt2")) || bk_str_eq(d->model, BK_STR("gemma4"));
+    const char *key = merged ? "tokenizer.ggml.merges" : "tokenizer.ggml.scores";
+    bk_status s;
+    if (merged) {
+        s = required(bk_gguf_str_array(g, key, &v->merges, &d->n_merges, err), key, err);
+        d->merges = v->merges;
+    } else {
+        s = bk_gguf_f32_array(g, key, &v->scores, &n, err);
+        s = check_count(s, key, n, v, err);
+        d->scores = v->scores;
+        d->add_space = true;
+    }
+    if (s != BK_OK) return s;
+    s = bk_gguf_bool(g, "tokenizer.ggml.add_space_prefix", &d->add_space, err);
+    if (s == BK_OK || s == BK_ERR_NOT_FOUND)
+        s = bk_gguf_bool(g, "tokenizer.ggml.remove_extra_whitespaces", &d->squeeze, err);
+    return s == BK_OK || s == BK_ERR_NOT_FOUND ? read_charsmap(g, &d->charsmap, err) : s;
 }
 
 static bk_status read_ids(const bk_gguf *g, bk_tokenizer_desc *d, bk_error *err) {
@@ -66,8 +105,11 @@ static bk_status read_ids(const bk_gguf *g, bk_tokenizer_desc *d, bk_error *err)
     if (s == BK_OK) s = read_id(g, "tokenizer.ggml.padding_token_id", d->n_tokens, &d->pad, err);
     if (s != BK_OK) return s;
     s = bk_gguf_bool(g, "tokenizer.ggml.add_bos_token", &d->add_bos, err);
-    /* Llama 3's converter leaves the key out and means true. */
-    if (s == BK_ERR_NOT_FOUND) d->add_bos = bk_str_eq(d->pre, BK_STR("llama-bpe")) && d->bos >= 0;
+    /* Converters leave the key out and mean true for these. */
+    if (s == BK_ERR_NOT_FOUND)
+        d->add_bos = d->bos >= 0 &&
+                     (bk_str_eq(d->pre, BK_STR("llama-bpe")) ||
+                      bk_str_eq(d->pre, BK_STR("tekken")) || bk_str_eq(d->model, BK_STR("llama")));
     return s == BK_ERR_NOT_FOUND ? BK_OK : s;
 }
 
@@ -75,6 +117,7 @@ static bk_status read_ids(const bk_gguf *g, bk_tokenizer_desc *d, bk_error *err)
 static bk_status check_vocab_size(const bk_gguf *g, const bk_model *m, bk_error *err) {
     char key[128];
     uint32_t n = 0;
+    if (!m->arch) return BK_OK;
     snprintf(key, sizeof key, "%s.vocab_size", m->arch->name);
     bk_status status = bk_gguf_u32(g, key, 0, UINT32_MAX, &n, err);
     if (status == BK_ERR_NOT_FOUND) return BK_OK;
@@ -84,16 +127,17 @@ static bk_status check_vocab_size(const bk_gguf *g, const bk_model *m, bk_error 
     return status;
 }
 
-static bk_status load_tokenizer(const bk_gguf *g, bk_model *m, vocab *v, bk_error *err) {
+static bk_status load_tokenizer(const bk_gguf *g, bk_model *m, vocab *v, const char *pre,
+                                bk_error *err) {
     bk_status status = required(bk_gguf_str(g, "tokenizer.ggml.model", &v->desc.model, err),
                                 "tokenizer.ggml.model", err);
     if (status != BK_OK) return status;
+    v->desc.pre = BK_STR("gpt-2"); /* what files had before there was the key */
     status = bk_gguf_str(g, "tokenizer.ggml.pre", &v->desc.pre, err);
-    if (status == BK_ERR_NOT_FOUND)
-        v->desc.pre = BK_STR("gpt-2");
-    else if (status != BK_OK)
-        return status;
-    status = read_arrays(g, v, err);
+    if (status != BK_OK && status != BK_ERR_NOT_FOUND) return status;
+    if (pre) v->desc.pre = bk_str_from(pre);
+    status = read_tokens(g, v, err);
+    if (status == BK_OK) status = read_rules(g, v, err);
     if (status == BK_OK) status = read_ids(g, &v->desc, err);
     if (status != BK_OK) return status;
     m->config.n_vocab = (int)v->desc.n_tokens;
@@ -125,9 +169,9 @@ static bk_status load_template(const bk_gguf *g, bk_model *m, bk_error *err) {
     return BK_OK;
 }
 
-bk_status bk_load_vocab(const bk_gguf *g, bk_model *m, bk_error *err) {
+bk_status bk_load_vocab(const bk_gguf *g, bk_model *m, const char *pre, bk_error *err) {
     vocab v = {0};
-    bk_status status = load_tokenizer(g, m, &v, err);
+    bk_status status = load_tokenizer(g, m, &v, pre, err);
     vocab_free(&v);
     return status == BK_OK ? load_template(g, m, err) : status;
 }

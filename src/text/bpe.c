@@ -4,9 +4,6 @@
 
 #include "base/mem.h"
 
-#define NO_RANK UINT32_MAX
-#define END UINT32_MAX
-
 /* At half load the longest run of a well-mixed table is some dozens; a file made to collide must
  * not make loading quadratic. */
 enum { MAX_PROBES = 1024 };
@@ -38,7 +35,7 @@ static uint32_t *find_slot(const bk_bpe *b, int32_t left, int32_t right) {
     size_t mask = ((size_t)1 << (64 - b->shift)) - 1, i = (size_t)(key >> b->shift);
     for (int probe = 0; probe < MAX_PROBES; probe++, i = (i + 1) & mask) {
         uint32_t rank = b->slots[i];
-        if (rank == NO_RANK) return &b->slots[i];
+        if (rank == BK_BPE_NONE) return &b->slots[i];
         if (b->pairs[rank].left == left && b->pairs[rank].right == right) return &b->slots[i];
     }
     return NULL;
@@ -54,7 +51,7 @@ bool bk_bpe_put(bk_bpe *b, int32_t left, int32_t right, uint32_t rank, int32_t m
 
 static uint32_t find_rank(const bk_bpe *b, int32_t left, int32_t right) {
     const uint32_t *slot = find_slot(b, left, right);
-    return slot ? *slot : NO_RANK;
+    return slot ? *slot : BK_BPE_NONE;
 }
 
 bool bk_bpe_reserve(bk_bpe_work *w, size_t n) {
@@ -97,35 +94,53 @@ static uint64_t heap_pop(bk_bpe_work *w) {
 }
 
 /* Looks up the pair that begins at pos and queues it. */
-static void queue_pair(const bk_bpe *b, bk_bpe_work *w, uint32_t pos) {
+static inline void queue_pair(bk_bpe_work *w, bk_bpe_find_fn find, const void *ctx, uint32_t pos) {
     bk_bpe_symbol *s = &w->symbols[pos];
-    s->rank = s->next == END ? NO_RANK : find_rank(b, s->id, w->symbols[s->next].id);
-    if (s->rank != NO_RANK) heap_push(w, (uint64_t)s->rank << 32 | pos);
+    s->rank = BK_BPE_NONE;
+    if (s->next != BK_BPE_NONE) find(ctx, w, pos);
+    if (s->rank != BK_BPE_NONE) heap_push(w, (uint64_t)s->rank << 32 | pos);
+}
+
+/* Inline, so that the table's variant has its lookup inside the loop. Each merge takes one entry out
+ * and puts at most two in, so that twice the symbols are enough. */
+static inline void merge_all(bk_bpe_work *w, bk_bpe_find_fn find, const void *ctx) {
+    bk_bpe_symbol *s = w->symbols;
+    w->n_heap = 0;
+    for (uint32_t pos = 0; pos != BK_BPE_NONE; pos = s[pos].next) queue_pair(w, find, ctx, pos);
+    while (w->n_heap > 0) {
+        uint64_t key = heap_pop(w);
+        uint32_t pos = (uint32_t)key, rank = (uint32_t)(key >> 32);
+        if (s[pos].rank != rank) continue; /* one of the two has merged meanwhile */
+        uint32_t gone = s[pos].next;
+        s[pos].id = s[pos].merged;
+        s[pos].next = s[gone].next;
+        s[gone].rank = BK_BPE_NONE;
+        if (s[pos].next != BK_BPE_NONE) s[s[pos].next].prev = pos;
+        queue_pair(w, find, ctx, pos);
+        if (s[pos].prev != BK_BPE_NONE) queue_pair(w, find, ctx, s[pos].prev);
+    }
+}
+
+void bk_bpe_merge_linked(bk_bpe_work *w, bk_bpe_find_fn find, const void *ctx) {
+    merge_all(w, find, ctx);
+}
+
+static void find_pair(const void *ctx, bk_bpe_work *w, uint32_t pos) {
+    const bk_bpe *b = ctx;
+    bk_bpe_symbol *s = &w->symbols[pos];
+    s->rank = find_rank(b, s->id, w->symbols[s->next].id);
+    if (s->rank != BK_BPE_NONE) s->merged = b->pairs[s->rank].merged;
 }
 
 size_t bk_bpe_merge(const bk_bpe *b, bk_bpe_work *w, size_t n) {
     bk_bpe_symbol *s = w->symbols;
     if (n < 2) return n;
     for (size_t i = 0; i < n; i++) {
-        s[i].prev = i > 0 ? (uint32_t)(i - 1) : END;
-        s[i].next = i + 1 < n ? (uint32_t)(i + 1) : END;
+        s[i].prev = i > 0 ? (uint32_t)(i - 1) : BK_BPE_NONE;
+        s[i].next = i + 1 < n ? (uint32_t)(i + 1) : BK_BPE_NONE;
     }
-    /* Each merge takes one entry out and puts at most two in, so 2 n entries are enough. */
-    w->n_heap = 0;
-    for (size_t i = 0; i < n; i++) queue_pair(b, w, (uint32_t)i);
-    while (w->n_heap > 0) {
-        uint64_t key = heap_pop(w);
-        uint32_t pos = (uint32_t)key, rank = (uint32_t)(key >> 32);
-        if (s[pos].rank != rank) continue; /* one of the two has merged meanwhile */
-        uint32_t gone = s[pos].next;
-        s[pos].id = b->pairs[rank].merged;
-        s[pos].next = s[gone].next;
-        s[gone].rank = NO_RANK;
-        if (s[pos].next != END) s[s[pos].next].prev = pos;
-        queue_pair(b, w, pos);
-        if (s[pos].prev != END) queue_pair(b, w, s[pos].prev);
-    }
+    merge_all(w, find_pair, b);
     size_t left = 0;
-    for (uint32_t pos = 0; pos != END; pos = s[pos].next) s[left++].id = s[pos].id;
+    for (uint32_t pos = 0; pos != BK_BPE_NONE; pos = s[pos].next) s[left++].id = s[pos].id;
     return left;
 }

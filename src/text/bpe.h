@@ -1,11 +1,14 @@
 /* Byte-pair encoding: the table of merges and the loop that applies them to one piece.
  *
  * Sennrich, Haddow and Birch 2016: of all neighbouring pairs the one with the lowest rank merges,
- * the leftmost first among equals, until none is left. */
+ * the leftmost first among equals, until none is left. SentencePiece's variant (Kudo and Richardson
+ * 2018) has no table: a pair's rank is the score of the token that it would become. */
 #ifndef BRISK_TEXT_BPE_H
 #define BRISK_TEXT_BPE_H
 
 #include "base/base.h"
+
+#define BK_BPE_NONE UINT32_MAX
 
 typedef struct bk_bpe_pair {
     int32_t left, right, merged;
@@ -32,8 +35,9 @@ bool bk_bpe_put(bk_bpe *b, int32_t left, int32_t right, uint32_t rank, int32_t m
 /* Working memory of one caller; zero-initialised is empty. */
 typedef struct bk_bpe_symbol {
     int32_t id;
-    uint32_t prev, next; /* neighbours; UINT32_MAX at the ends */
-    uint32_t rank;       /* of the pair that begins here; UINT32_MAX when it does not merge */
+    int32_t merged;      /* what the pair that begins here becomes */
+    uint32_t prev, next; /* neighbours; BK_BPE_NONE at the ends */
+    uint32_t rank;       /* of the pair that begins here; BK_BPE_NONE when it does not merge */
 } bk_bpe_symbol;
 
 typedef struct bk_bpe_work {
@@ -49,5 +53,14 @@ void bk_bpe_work_free(bk_bpe_work *w);
 /* Merges symbols[0..n), of which only the ids are read. Afterwards symbols[0..result) hold the ids
  * that are left. O(n log n). */
 size_t bk_bpe_merge(const bk_bpe *b, bk_bpe_work *w, size_t n);
+
+/* Sets rank and merged of the symbol at pos, which has a next one; rank stays BK_BPE_NONE when the two
+ * do not merge. */
+typedef void (*bk_bpe_find_fn)(const void *ctx, bk_bpe_work *w, uint32_t pos);
+
+/* The same for symbols that the caller has linked (prev, next) from symbols[0] on, with any gaps
+ * between their positions, and whose pairs find looks up. Afterwards the links lead through those
+ * that are left. */
+void bk_bpe_merge_linked(bk_bpe_work *w, bk_bpe_find_fn find, const void *ctx);
 
 #endif

@@ -58,3 +58,21 @@ bool bk_detok_finish(bk_detok *d, bk_buf *out) {
     d->n_held = 0;
     return !held || bk_buf_append_str(out, REPLACEMENT);
 }
+
+bk_status bk_tokenizer_decode(const bk_tokenizer *t, const int32_t *ids, size_t n, bk_buf *out,
+                              bk_error *err) {
+    bk_detok d = {0};
+    bool ok = true, first = bk_tokenizer_add_space(t);
+    for (size_t i = 0; i < n && ok; i++) {
+        bk_str bytes = bk_tokenizer_bytes(t, ids[i]);
+        if (!bytes.data)
+            return bk_fail(err, BK_ERR_INVALID, "token %d, wanted 0 to %zu", (int)ids[i],
+                           bk_tokenizer_count(t) - 1);
+        bool control = bk_tokenizer_type(t, ids[i]) == BK_TOKEN_CONTROL;
+        if (first && !control && bytes.len > 0 && bytes.data[0] == ' ') bytes.data++, bytes.len--;
+        first = control && bk_tokenizer_add_space(t);
+        ok = bk_detok_push(&d, bytes, out);
+    }
+    if (ok && bk_detok_finish(&d, out)) return BK_OK;
+    return bk_fail(err, BK_ERR_NOMEM, "no memory for the text of %zu tokens", n);
+}

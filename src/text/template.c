@@ -17,8 +17,9 @@ static bk_status hand_over(const bk_tsb *sb, bk_rendered *out, bk_error *err) {
     return BK_OK;
 }
 
-bk_status bk_template_render(const bk_template *t, bk_str vars_json, bk_rendered *out,
-                             bk_error *err) {
+/* request: {NULL, 0} when vars_json is all there is. */
+static bk_status render(const bk_template *t, bk_str vars_json, bk_str request, bk_rendered *out,
+                        bk_error *err) {
     bk_error none;
     bk_tsb sb;
     if (!err) err = &none;
@@ -27,12 +28,22 @@ bk_status bk_template_render(const bk_template *t, bk_str vars_json, bk_rendered
     bk_tsb_init(&sb, &run);
     run.out = &sb;
     run.scope = bk_tscope_push(&run, NULL);
-    if (run.scope && bk_trun_read_vars(&run, vars_json)) bk_texec(&run, t->body);
+    if (run.scope && bk_trun_read_vars(&run, vars_json, request)) bk_texec(&run, t->body);
     bk_status status = run.status;
     if (status == BK_OK) status = hand_over(&sb, out, err);
     if (status != BK_OK) bk_rendered_free(out);
     bk_arena_free(&run.arena);
     return status;
+}
+
+bk_status bk_template_render(const bk_template *t, bk_str vars_json, bk_rendered *out,
+                             bk_error *err) {
+    return render(t, vars_json, (bk_str){NULL, 0}, out, err);
+}
+
+bk_status bk_template_render_request(const bk_template *t, bk_str request_json,
+                                     bk_str defaults_json, bk_rendered *out, bk_error *err) {
+    return render(t, defaults_json, request_json.data ? request_json : BK_STR(""), out, err);
 }
 
 void bk_rendered_free(bk_rendered *r) {

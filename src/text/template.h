@@ -23,10 +23,6 @@ void bk_template_destroy(bk_template **t);
  *
  * The output marks where text came from: spans that were computed from the variables' strings are
  * recorded in `user`, so that the tokenizer parses special tokens only in the template's own text. */
-typedef struct bk_span {
-    size_t begin, end; /* byte range of the output */
-} bk_span;
-
 typedef struct bk_rendered {
     bk_buf text;
     bk_span *user; /* ascending, disjoint: bytes that come from variables, not from the template */
@@ -35,6 +31,12 @@ typedef struct bk_rendered {
 
 bk_status bk_template_render(const bk_template *t, bk_str vars_json, bk_rendered *out,
                              bk_error *err);
+
+/* The same for what a chat request holds, as transformers' apply_chat_template does it: the variables
+ * are those of defaults_json (an object), over them the request's members, over them the members of its
+ * chat_template_kwargs. A request that is an array is the messages. */
+bk_status bk_template_render_request(const bk_template *t, bk_str request_json,
+                                     bk_str defaults_json, bk_rendered *out, bk_error *err);
 void bk_rendered_free(bk_rendered *r);
 
 #endif

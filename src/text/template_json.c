@@ -169,28 +169,29 @@ static bool shallow(bk_str json) {
     return true;
 }
 
-static bk_tval read_string(bk_trun *run, const char *data, size_t len) {
+static bk_tval read_string(bk_trun *run, const char *data, size_t len, bool user) {
     char *copy = bk_trun_alloc(run, len, 1);
     if (!copy) return bk_tval_fail();
     if (len) memcpy(copy, data, len);
-    return bk_tval_text(run, (bk_str){copy, len}, true);
+    return bk_tval_text(run, (bk_str){copy, len}, user);
 }
 
-static bk_tval read_value(bk_trun *run, const json_t *json);
+static bk_tval read_value(bk_trun *run, const json_t *json, bool user);
 
-static bk_tval read_list(bk_trun *run, const json_t *json) {
+static bk_tval read_list(bk_trun *run, const json_t *json, bool user) {
     size_t n = json_array_size(json);
     bk_tval *items = bk_trun_alloc(run, n, sizeof *items);
     for (size_t i = 0; items && i < n; i++) {
-        items[i] = read_value(run, json_array_get(json, i));
+        items[i] = read_value(run, json_array_get(json, i), user);
         if (items[i].type == BK_T_FAIL) return bk_tval_fail();
     }
     return items ? bk_tval_seq(run, BK_SEQ_LIST, items, n) : bk_tval_fail();
 }
 
 /* jansson keeps the order in which keys were first inserted and has made them unique, as Python
- * does; so no key is looked up here. */
-static bk_tval read_dict(bk_trun *run, json_t *json) {
+ * does; so no key is looked up here. What trusted (may be NULL) holds under the same key is not the
+ * user's. */
+static bk_tval read_dict(bk_trun *run, json_t *json, bool user, json_t *trusted) {
     bk_tval v = bk_tval_dict(run);
     size_t n = json_object_size(json), i = 0;
     if (v.type == BK_T_FAIL) return v;
@@ -200,46 +201,81 @@ static bk_tval read_dict(bk_trun *run, json_t *json) {
     for (void *it = json_object_iter(json); it && i < n;
          it = json_object_iter_next(json, it), i++) {
         const char *key = json_object_iter_key(it);
-        v.dict->keys[i] = read_string(run, key, strlen(key));
-        v.dict->values[i] = read_value(run, json_object_iter_value(it));
+        const json_t *value = json_object_iter_value(it);
+        bool ours = trusted && json_object_get(trusted, key) == value;
+        v.dict->keys[i] = read_string(run, key, strlen(key), user);
+        v.dict->values[i] = read_value(run, value, user && !ours);
         if (!bk_trun_ok(run)) return bk_tval_fail();
     }
     v.dict->n = v.dict->cap = n;
     return v;
 }
 
-static bk_tval read_value(bk_trun *run, const json_t *json) {
+static bk_tval read_value(bk_trun *run, const json_t *json, bool user) {
     bk_tval v = bk_tval_none();
     switch (json_typeof(json)) {
-    case JSON_OBJECT: v = read_dict(run, (json_t *)json); break;
-    case JSON_ARRAY: v = read_list(run, json); break;
-    case JSON_STRING: return read_string(run, json_string_value(json), json_string_length(json));
+    case JSON_OBJECT: v = read_dict(run, (json_t *)json, user, NULL); break;
+    case JSON_ARRAY: v = read_list(run, json, user); break;
+    case JSON_STRING:
+        return read_string(run, json_string_value(json), json_string_length(json), user);
     case JSON_INTEGER: v = bk_tval_int(json_integer_value(json)); break;
     case JSON_REAL: v = bk_tval_float(json_real_value(json)); break;
     case JSON_TRUE: v = bk_tval_bool(true); break;
     case JSON_FALSE: v = bk_tval_bool(false); break;
     case JSON_NULL: break;
     }
-    v.user = true;
+    v.user = user;
     return v;
 }
 
-bool bk_trun_read_vars(bk_trun *run, bk_str text) {
+/* Parses; NULL after noting the failure. what: "the variables". */
+static json_t *parse(bk_trun *run, bk_str text, const char *what) {
     json_error_t jerr;
     if (!shallow(text)) {
-        bk_trun_fail(run, BK_ERR_LIMIT, "the variables are nested more than %d deep",
-                     BK_T_MAX_NESTING);
-        return false;
+        bk_trun_fail(run, BK_ERR_LIMIT, "%s are nested more than %d deep", what, BK_T_MAX_NESTING);
+        return NULL;
     }
     json_t *json = json_loadb(text.data, text.len, JSON_ALLOW_NUL, &jerr);
-    if (!json_is_object(json)) {
-        bk_trun_fail(run, BK_ERR_FORMAT, "the variables are not a JSON object: %s",
-                     json ? "found another type" : jerr.text);
-        json_decref(json);
-        return false;
+    if (!json)
+        bk_trun_fail(run, BK_ERR_FORMAT, "%s are not JSON: line %d: %s", what, jerr.line,
+                     jerr.text);
+    return json;
+}
+
+/* Puts what a request holds over the variables. */
+static void merge_request(bk_trun *run, json_t *vars, json_t *request) {
+    static const char kwargs[] = "chat_template_kwargs";
+    bool ok = true;
+    if (json_is_array(request)) {
+        ok = json_object_set(vars, "messages", request) == 0;
+    } else if (json_is_object(request)) {
+        json_t *extra = json_object_get(request, kwargs);
+        if (extra && !json_is_object(extra) && !json_is_null(extra)) {
+            bk_trun_fail(run, BK_ERR_FORMAT, "\"%s\" is not a JSON object", kwargs);
+        } else {
+            ok = json_object_update(vars, request) == 0;
+            if (json_is_object(extra)) ok = ok && json_object_update(vars, extra) == 0;
+            json_object_del(vars, kwargs);
+        }
+    } else {
+        bk_trun_fail(run, BK_ERR_FORMAT,
+                     "the request is neither a JSON object nor an array of "
+                     "messages");
     }
-    bk_tval v = read_value(run, json);
-    json_decref(json);
-    run->vars = v.dict;
+    if (!ok) bk_trun_fail(run, BK_ERR_NOMEM, "out of memory");
+}
+
+bool bk_trun_read_vars(bk_trun *run, bk_str text, bk_str request) {
+    json_t *vars = parse(run, text, "the variables"), *all = NULL, *over = NULL;
+    if (vars && !json_is_object(vars))
+        bk_trun_fail(run, BK_ERR_FORMAT, "the variables are not a JSON object");
+    if (bk_trun_ok(run) && request.data) over = parse(run, request, "the messages");
+    if (bk_trun_ok(run) && !(all = json_copy(vars)))
+        bk_trun_fail(run, BK_ERR_NOMEM, "out of memory");
+    if (bk_trun_ok(run) && over) merge_request(run, all, over);
+    if (bk_trun_ok(run)) run->vars = read_dict(run, all, true, request.data ? vars : NULL).dict;
+    json_decref(over);
+    json_decref(all);
+    json_decref(vars);
     return bk_trun_ok(run);
 }

@@ -246,7 +246,8 @@ bool bk_tval_json(bk_tsb *sb, bk_tval v, const bk_tjson_style *style);
 /* Python's repr of a float: the shortest text that reads back as f. */
 void bk_tfloat_repr(double f, char out[40]);
 
-/* The variables from JSON text: an object, at most BK_T_MAX_NESTING deep. */
-bool bk_trun_read_vars(bk_trun *run, bk_str json);
+/* The variables from JSON text: an object, at most BK_T_MAX_NESTING deep. All of it is marked as the
+ * user's; with a request (its data not NULL) only that is. See bk_template_render_request. */
+bool bk_trun_read_vars(bk_trun *run, bk_str json, bk_str request);
 
 #endif

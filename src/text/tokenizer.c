@@ -3,17 +3,37 @@
 #include "base/mem.h"
 #include "text/tokenizer_internal.h"
 
-static bk_status check_desc(const bk_tokenizer_desc *desc, bk_error *err) {
-    if (!bk_str_eq(desc->model, BK_STR("gpt2")))
-        return bk_fail(err, BK_ERR_UNSUPPORTED,
-                       "tokenizer.ggml.model is \"" BK_STR_FMT
-                       "\", wanted \"gpt2\" (byte-level BPE)",
-                       BK_STR_ARG(desc->model));
-    if (!bk_pretok_find(desc->pre))
+static const struct {
+    const char *name;
+    bk_tok_model model;
+} models[] = {
+    {"gpt2", BK_TOK_GPT2},
+    {"llama", BK_TOK_SCORES},
+    {"t5", BK_TOK_UNIGRAM},
+    {"gemma4", BK_TOK_MERGES},
+};
+
+static bk_status find_model(bk_str name, bk_tok_model *out, bk_error *err) {
+    for (size_t i = 0; i < BK_ARRAY_LEN(models); i++) {
+        if (!bk_str_eq(name, bk_str_from(models[i].name))) continue;
+        *out = models[i].model;
+        return BK_OK;
+    }
+    return bk_fail(err, BK_ERR_UNSUPPORTED,
+                   "tokenizer.ggml.model is \"" BK_STR_FMT
+                   "\", wanted \"gpt2\" (byte-level BPE), \"llama\" (SentencePiece BPE), "
+                   "\"gemma4\" or \"t5\" (Unigram)",
+                   BK_STR_ARG(name));
+}
+
+static bk_status check_desc(const bk_tokenizer_desc *desc, bk_tok_model *model, bk_error *err) {
+    bk_status st = find_model(desc->model, model, err);
+    if (st) return st;
+    if (*model == BK_TOK_GPT2 && !bk_pretok_find(desc->pre))
         return bk_fail(err, BK_ERR_UNSUPPORTED,
                        "tokenizer.ggml.pre is \"" BK_STR_FMT
-                       "\", wanted a known one such as \"gpt-2\", \"smollm\", \"llama-bpe\" or "
-                       "\"qwen2\"",
+                       "\", a rule that this build does not know; docs/tokenizer.md lists those it "
+                       "knows, --pre NAME takes another",
                        BK_STR_ARG(desc->pre));
     const int32_t ids[] = {desc->bos, desc->eos, desc->eot, desc->unk, desc->pad};
     static const char *const names[] = {"bos", "eos", "eot", "unknown", "padding"};
@@ -34,16 +54,21 @@ static void mark_ends(bk_tokenizer *t, const bk_tokenizer_desc *desc) {
 
 bk_status bk_tokenizer_create(const bk_tokenizer_desc *desc, bk_tokenizer **out, bk_error *err) {
     *out = NULL;
-    bk_status st = check_desc(desc, err);
+    bk_tok_model model = BK_TOK_GPT2;
+    bk_status st = check_desc(desc, &model, err);
     if (st) return st;
     bk_tokenizer *t = bk_alloc_zero(1, sizeof *t);
     if (!t) return bk_fail(err, BK_ERR_NOMEM, "no memory for a tokenizer");
-    t->rules = bk_pretok_find(desc->pre);
+    t->model = model;
+    if (model == BK_TOK_GPT2) t->rules = bk_pretok_find(desc->pre);
     t->bos = desc->bos;
     t->eos = desc->eos;
+    t->unk = desc->unk;
     t->add_bos = desc->add_bos;
     st = bk_tok_build_vocab(t, desc, err);
-    if (!st) st = bk_tok_build_merges(t, desc, err);
+    if (!st && model != BK_TOK_GPT2) st = bk_tok_build_chars(t, desc, err);
+    if (!st && (model == BK_TOK_GPT2 || model == BK_TOK_MERGES))
+        st = bk_tok_build_merges(t, desc, err);
     if (!st) st = bk_tok_build_special(t, err);
     if (st) {
         bk_tokenizer_destroy(&t);
@@ -61,6 +86,9 @@ void bk_tokenizer_destroy(bk_tokenizer **t) {
     bk_free((*t)->info);
     bk_free((*t)->names);
     bk_free((*t)->special);
+    bk_free((*t)->rank);
+    bk_free((*t)->scores);
+    bk_charsmap_free(&(*t)->charsmap);
     bk_bpe_free(&(*t)->bpe);
     bk_free(*t);
     *t = NULL;
@@ -82,6 +110,7 @@ size_t bk_tokenizer_count(const bk_tokenizer *t) { return t->n_tokens; }
 int32_t bk_tokenizer_bos(const bk_tokenizer *t) { return t->bos; }
 int32_t bk_tokenizer_eos(const bk_tokenizer *t) { return t->eos; }
 bool bk_tokenizer_add_bos(const bk_tokenizer *t) { return t->add_bos; }
+bool bk_tokenizer_add_space(const bk_tokenizer *t) { return t->add_space; }
 
 bool bk_tokenizer_is_end(const bk_tokenizer *t, int32_t id) {
     return in_range(t, id) && (t->info[id] & BK_INFO_END);

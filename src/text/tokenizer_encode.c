@@ -7,12 +7,6 @@
 /* Positions within a piece are 31-bit, and a buffer for normalised text must not overflow. */
 #define MAX_TEXT ((size_t)1 << 30)
 
-typedef struct encoder {
-    const bk_tokenizer *t;
-    bk_bpe_work work;
-    bk_ids *out;
-} encoder;
-
 bool bk_ids_push(bk_ids *ids, int32_t id) {
     if (ids->len == ids->cap) {
         size_t cap = bk_max_size(64, ids->cap + ids->cap / 2);
@@ -30,7 +24,7 @@ void bk_ids_free(bk_ids *ids) {
     *ids = (bk_ids){0};
 }
 
-static bool encode_piece(encoder *e, bk_str piece) {
+static bool encode_piece(bk_tok_encoder *e, bk_str piece) {
     const bk_tokenizer *t = e->t;
     if (t->rules->ignore_merges) {
         int32_t id = bk_tok_lookup(t, piece);
@@ -50,7 +44,7 @@ static bool encode_piece(encoder *e, bk_str piece) {
     return true;
 }
 
-static bool encode_pieces(encoder *e, bk_str text) {
+static bool encode_pieces(bk_tok_encoder *e, bk_str text) {
     for (size_t pos = 0; pos < text.len;) {
         size_t n = bk_pretok_next(e->t->rules->kind, text.data + pos, text.len - pos);
         if (!encode_piece(e, (bk_str){text.data + pos, n})) return false;
@@ -59,8 +53,9 @@ static bool encode_pieces(encoder *e, bk_str text) {
     return true;
 }
 
-/* Text without special tokens. */
-static bool encode_plain(encoder *e, bk_str text) {
+/* Text without special tokens; first: what a text begins with, or follows a control token. */
+static bool encode_plain(bk_tok_encoder *e, bk_str text, bool first) {
+    if (e->t->model != BK_TOK_GPT2) return bk_tok_encode_chars(e, text, first);
     if (!e->t->rules->nfc || !bk_nfc_needed(text)) return encode_pieces(e, text);
     bk_buf normal = {.limit = 3 * text.len + 16};
     bool ok = bk_nfc_append(text, &normal) && encode_pieces(e, bk_buf_view(&normal));
@@ -68,35 +63,57 @@ static bool encode_plain(encoder *e, bk_str text) {
     return ok;
 }
 
-static bool encode_with_special(encoder *e, bk_str text) {
+/* From pos to where the next plain range begins; 0 inside of one. *at is the first range that does
+ * not end before pos. */
+static size_t room_for_control(const bk_span *plain, size_t n_plain, size_t *at, size_t pos) {
+    while (*at < n_plain && plain[*at].end <= pos) ++*at;
+    if (*at == n_plain) return SIZE_MAX;
+    return plain[*at].begin > pos ? plain[*at].begin - pos : 0;
+}
+
+static bool encode_text(bk_tok_encoder *e, bk_str text, const bk_span *plain, size_t n_plain) {
     const bk_tokenizer *t = e->t;
-    size_t begin = 0, pos = 0;
+    size_t begin = 0, pos = 0, at = 0;
+    bool first = true, all_plain = n_plain == 1 && plain->begin == 0 && plain->end >= text.len;
+    const bool *maybe = all_plain ? t->user_first : t->special_first;
     while (pos < text.len) {
-        bk_str rest = {text.data + pos, text.len - pos};
-        bool maybe = t->special_first[(unsigned char)text.data[pos]];
-        int32_t id = maybe ? bk_tok_match_special(t, rest) : -1;
+        if (!maybe[(unsigned char)text.data[pos]]) {
+            pos++;
+            continue;
+        }
+        size_t room = room_for_control(plain, n_plain, &at, pos);
+        int32_t id = bk_tok_match_special(t, (bk_str){text.data + pos, text.len - pos}, room);
         if (id < 0) {
             pos++;
             continue;
         }
-        if (!encode_plain(e, (bk_str){text.data + begin, pos - begin})) return false;
+        if (!encode_plain(e, (bk_str){text.data + begin, pos - begin}, first)) return false;
         if (!bk_ids_push(e->out, id)) return false;
+        first = (t->info[id] & BK_INFO_TYPE) == BK_TOKEN_CONTROL;
         begin = pos += bk_tok_name(t, id).len;
     }
-    return encode_plain(e, (bk_str){text.data + begin, text.len - begin});
+    return encode_plain(e, (bk_str){text.data + begin, text.len - begin}, first);
 }
 
-bk_status bk_tokenizer_encode(const bk_tokenizer *t, bk_str text, bool parse_special, bk_ids *out,
-                              bk_error *err) {
+bk_status bk_tokenizer_encode_marked(const bk_tokenizer *t, bk_str text, const bk_span *plain,
+                                     size_t n_plain, bk_ids *out, bk_error *err) {
     if (text.len > MAX_TEXT)
         return bk_fail(err, BK_ERR_LIMIT,
                        "a text of %zu bytes, wanted at most %zu; send it in parts", text.len,
                        MAX_TEXT);
-    encoder e = {.t = t, .out = out};
+    bk_tok_encoder e = {.t = t, .out = out};
     size_t before = out->len;
-    bool ok = parse_special ? encode_with_special(&e, text) : encode_plain(&e, text);
+    bool ok = encode_text(&e, text, plain, n_plain);
     bk_bpe_work_free(&e.work);
+    bk_free(e.nodes);
+    bk_free(e.way);
     if (ok) return BK_OK;
     out->len = before;
     return bk_fail(err, BK_ERR_NOMEM, "no memory to tokenise %zu bytes", text.len);
+}
+
+bk_status bk_tokenizer_encode(const bk_tokenizer *t, bk_str text, bool parse_special, bk_ids *out,
+                              bk_error *err) {
+    bk_span all = {0, text.len};
+    return bk_tokenizer_encode_marked(t, text, &all, parse_special ? 0 : 1, out, err);
 }

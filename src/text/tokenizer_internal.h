@@ -3,6 +3,7 @@
 #define BRISK_TEXT_TOKENIZER_INTERNAL_H
 
 #include "text/bpe.h"
+#include "text/charsmap.h"
 #include "text/pretok.h"
 #include "text/tokenizer.h"
 
@@ -13,13 +14,22 @@ enum {
     BK_INFO_END = 16   /* ends an answer */
 };
 
+/* tokenizer.ggml.model: how names are spelled, what a text's units are and what joins them. */
+typedef enum bk_tok_model {
+    BK_TOK_GPT2,   /* names in GPT-2's alphabet, bytes, a table of merges */
+    BK_TOK_MERGES, /* ("gemma4") names with U+2581 for a space, characters, a table of merges */
+    BK_TOK_SCORES, /* ("llama") the same names; of all pairs the one with the best score merges */
+    BK_TOK_UNIGRAM /* ("t5") the same names; the split with the best sum of scores */
+} bk_tok_model;
+
 typedef struct bk_name_slot {
     uint32_t hash;
     int32_t id; /* -1: empty */
 } bk_name_slot;
 
 struct bk_tokenizer {
-    const bk_pretok_rules *rules;
+    bk_tok_model model;
+    const bk_pretok_rules *rules; /* GPT2 only, else NULL */
     size_t n_tokens;
     char *bytes;     /* all tokens' raw bytes, one after another */
     uint32_t *begin; /* [n_tokens + 1] where each begins in bytes */
@@ -30,13 +40,42 @@ struct bk_tokenizer {
     int32_t byte_id[256]; /* the token of a single byte, -1: none */
     bk_bpe bpe;
 
+    /* All but GPT2: */
+    uint32_t *rank;        /* SCORES: [n_tokens] lower is better */
+    float *scores;         /* UNIGRAM: [n_tokens] */
+    float unknown_score;   /* UNIGRAM: of a character that no token covers */
+    bool has_length[256];  /* UNIGRAM: some keyed name has this many bytes */
+    size_t longest;        /* bytes of the longest keyed name */
+    bool joins_space[256]; /* some name has this byte before a space: do not cut there */
+    bool add_space;        /* a text gets a space in front */
+    bool squeeze;          /* white space at the ends goes, runs of it become one space */
+    bk_charsmap charsmap;
+
     int32_t *special; /* CONTROL and USER_DEFINED tokens by name in byte order */
     size_t n_special;
     bool special_first[256]; /* some special token begins with this byte */
+    bool user_first[256];    /* some USER_DEFINED token does */
 
-    int32_t bos, eos;
+    int32_t bos, eos, unk;
     bool add_bos;
 };
+
+/* Working memory of one encoding. */
+typedef struct bk_tok_node {
+    float score;
+    uint32_t begin;
+    int32_t id; /* -1: unknown */
+} bk_tok_node;
+
+typedef struct bk_tok_encoder {
+    const bk_tokenizer *t;
+    bk_ids *out;
+    bk_bpe_work work;
+    bk_tok_node *nodes; /* UNIGRAM: [n_nodes] the best way to each byte of a word */
+    size_t n_nodes;
+    int32_t *way;       /* [n_nodes] */
+    bool after_unknown; /* the last token is an unknown one: the next joins it */
+} bk_tok_encoder;
 
 static inline bk_str bk_tok_name(const bk_tokenizer *t, int32_t id) {
     return (bk_str){t->bytes + t->begin[id], t->begin[id + 1] - t->begin[id]};
@@ -55,9 +94,17 @@ int32_t bk_tok_lookup(const bk_tokenizer *t, bk_str bytes);
 
 /* tokenizer_special.c */
 bk_status bk_tok_build_special(bk_tokenizer *t, bk_error *err);
-/* The longest special token at the beginning of s, or -1. */
-int32_t bk_tok_match_special(const bk_tokenizer *t, bk_str s);
+/* The longest special token at the beginning of s, or -1; CONTROL tokens of at most max_control
+ * bytes. */
+int32_t bk_tok_match_special(const bk_tokenizer *t, bk_str s, size_t max_control);
 /* Whether a special token of this name is known to end an answer. */
 bool bk_tok_known_end(bk_str name);
+
+/* tokenizer_chars.c: the models whose units are characters. Tables: after bk_tok_build_vocab. first: the
+ * text begins what add_space is about. False when memory is short. */
+bk_status bk_tok_build_chars(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_error *err);
+bool bk_tok_encode_chars(bk_tok_encoder *e, bk_str text, bool first);
+/* Tokens of a text's bytes, or the unknown token where the vocabulary has no bytes. */
+bool bk_tok_put_bytes(bk_tok_encoder *e, bk_str text);
 
 #endif

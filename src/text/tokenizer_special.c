@@ -1,4 +1,4 @@
-/* Special tokens: found by name, and in templates' text. */
+/* Special tokens: found by name, and in text. */
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -16,6 +16,10 @@ static int by_name(const void *a, const void *b, void *tokenizer) {
     return compare_names(bk_tok_name(t, *(const int32_t *)a), bk_tok_name(t, *(const int32_t *)b));
 }
 
+static bool is_control(const bk_tokenizer *t, int32_t id) {
+    return (t->info[id] & BK_INFO_TYPE) == BK_TOKEN_CONTROL;
+}
+
 static bool wanted(const bk_tokenizer *t, size_t id) {
     return bk_tok_is_special(t, (int32_t)id) && bk_tok_name(t, (int32_t)id).len > 0;
 }
@@ -31,6 +35,7 @@ bk_status bk_tok_build_special(bk_tokenizer *t, bk_error *err) {
     for (size_t i = 0; i < n; i++) {
         bk_str name = bk_tok_name(t, t->special[i]);
         t->special_first[(unsigned char)name.data[0]] = true;
+        if (!is_control(t, t->special[i])) t->user_first[(unsigned char)name.data[0]] = true;
         if (i > 0 && bk_str_eq(name, bk_tok_name(t, t->special[i - 1])))
             return bk_fail(err, BK_ERR_FORMAT,
                            "tokenizer.ggml.tokens: special tokens %d and %d are both \"" BK_STR_FMT
@@ -54,7 +59,7 @@ static size_t lower_bound(const bk_tokenizer *t, size_t lo, size_t hi, size_t de
     return lo;
 }
 
-int32_t bk_tok_match_special(const bk_tokenizer *t, bk_str s) {
+int32_t bk_tok_match_special(const bk_tokenizer *t, bk_str s, size_t max_control) {
     size_t lo = 0, hi = t->n_special;
     int32_t best = -1;
     for (size_t depth = 0; depth < s.len && lo < hi; depth++) {
@@ -62,13 +67,16 @@ int32_t bk_tok_match_special(const bk_tokenizer *t, bk_str s) {
         lo = lower_bound(t, lo, hi, depth, c);
         hi = lower_bound(t, lo, hi, depth, c + 1);
         /* A name that ends here sorts before those that go on. */
-        if (lo < hi && bk_tok_name(t, t->special[lo]).len == depth + 1) best = t->special[lo++];
+        if (lo < hi && bk_tok_name(t, t->special[lo]).len == depth + 1) {
+            if (depth < max_control || !is_control(t, t->special[lo])) best = t->special[lo];
+            lo++;
+        }
     }
     return best;
 }
 
 int32_t bk_tokenizer_find(const bk_tokenizer *t, bk_str name) {
-    int32_t id = name.len ? bk_tok_match_special(t, name) : -1;
+    int32_t id = name.len ? bk_tok_match_special(t, name, SIZE_MAX) : -1;
     return id >= 0 && bk_tok_name(t, id).len == name.len ? id : -1;
 }
 
@@ -91,6 +99,12 @@ bool bk_tok_known_end(bk_str name) {
         "<|call|>",
         "<|END_OF_TURN_TOKEN|>",
         "<｜end▁of▁sentence｜>",
+        "<turn|>",
+        "[EOT]",
+        "[EOS]",
+        "[e~[",
+        "<end_of_utterance>",
+        "<|flush|>",
     };
     for (size_t i = 0; i < BK_ARRAY_LEN(ends); i++)
         if (bk_str_eq(name, bk_str_from(ends[i]))) return true;

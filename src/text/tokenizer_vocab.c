@@ -1,5 +1,5 @@
-/* The vocabulary: names out of GPT-2's alphabet into bytes, a table of them, and the merges. One
- * pass over each, no allocation per token: this is on the way to the first answer. */
+/* The vocabulary: names into the bytes that they stand for, a table of them, and the merges. One pass
+ * over each, no allocation per token: this is on the way to the first answer. */
 #include "base/mem.h"
 #include "text/tokenizer_internal.h"
 
@@ -19,10 +19,36 @@ static void make_alphabet(int16_t byte_of[N_ALPHABET]) {
     }
 }
 
+/* U+2581 stands for a space. */
+static void decode_spaces(bk_str text, char *out, size_t *n) {
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        bool sign = text.data[i] == '\xE2' && text.len - i >= 3 && text.data[i + 1] == '\x96' &&
+                    text.data[i + 2] == '\x81';
+        out[len++] = sign ? ' ' : text.data[i];
+        if (sign) i += 2;
+    }
+    *n = len;
+}
+
+/* "<0x0A>", a token of one byte. */
+static bool decode_byte(bk_str text, char *out) {
+    static const char digits[] = "0123456789ABCDEF";
+    if (text.len != 6 || memcmp(text.data, "<0x", 3) != 0 || text.data[5] != '>') return false;
+    const char *hi = memchr(digits, text.data[3], 16), *lo = memchr(digits, text.data[4], 16);
+    if (!hi || !lo) return false;
+    *out = (char)((hi - digits) << 4 | (lo - digits));
+    return true;
+}
+
 /* Decodes text into out (room for text.len), storing the length; false when it has a character
- * outside the alphabet. */
+ * outside the alphabet. byte_of is NULL where names are plain text. */
 static bool decode_name(const int16_t *byte_of, bk_str text, char *out, size_t *n) {
     size_t len = 0;
+    if (!byte_of) {
+        decode_spaces(text, out, n);
+        return true;
+    }
     for (size_t i = 0; i < text.len; i++) {
         uint32_t c = (unsigned char)text.data[i];
         if (c >= 0x80) {
@@ -140,15 +166,27 @@ static bk_status add_token(bk_tokenizer *t, int32_t id, bk_str text, const int16
     bool normal = type == BK_TOKEN_NORMAL || type == BK_TOKEN_BYTE;
     bool keyed = decode_name(byte_of, text, out, &n) && n > 0 && type != BK_TOKEN_CONTROL &&
                  type != BK_TOKEN_UNKNOWN;
-    if (type == BK_TOKEN_USER_DEFINED) keyed = keyed && bk_str_eq((bk_str){out, n}, text);
-    if (!keyed || !normal) {
+    if (type == BK_TOKEN_USER_DEFINED && byte_of)
+        keyed = keyed && bk_str_eq((bk_str){out, n}, text);
+    if (!keyed || (!normal && byte_of)) {
         n = text.len;
         if (n) memcpy(out, text.data, n);
     }
+    bool byte = !byte_of && type == BK_TOKEN_BYTE && decode_byte(text, out);
+    if (byte) n = 1;
     t->begin[id + 1] = t->begin[id] + (uint32_t)n;
-    if (!keyed || type == BK_TOKEN_UNUSED) return BK_OK;
-    if (n == 1 && normal) t->byte_id[(unsigned char)out[0]] = id;
+    if (n == 1 && (byte || (byte_of && keyed && normal))) t->byte_id[(unsigned char)out[0]] = id;
+    if (!keyed || type == BK_TOKEN_UNUSED || (type == BK_TOKEN_BYTE && !byte_of)) return BK_OK;
     return add_name(t, id, err);
+}
+
+static bk_status check_bytes(const bk_tokenizer *t, bk_error *err) {
+    if (t->model != BK_TOK_GPT2) return BK_OK;
+    for (int b = 0; b < 256; b++)
+        if (t->byte_id[b] >= 0) return BK_OK;
+    return bk_fail(err, BK_ERR_FORMAT,
+                   "tokenizer.ggml.tokens: no token is a single byte, wanted a byte-level "
+                   "vocabulary");
 }
 
 bk_status bk_tok_build_vocab(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_error *err) {
@@ -164,14 +202,11 @@ bk_status bk_tok_build_vocab(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_
                            "tokenizer.ggml.token_type: token %zu has type %d, wanted 1 to 6", i,
                            type);
         t->info[i] = (uint8_t)type;
-        st = add_token(t, (int32_t)i, desc->tokens[i], byte_of, err);
+        st = add_token(t, (int32_t)i, desc->tokens[i], t->model == BK_TOK_GPT2 ? byte_of : NULL,
+                       err);
         if (st) return st;
     }
-    for (int b = 0; b < 256; b++)
-        if (t->byte_id[b] >= 0) return BK_OK;
-    return bk_fail(err, BK_ERR_FORMAT,
-                   "tokenizer.ggml.tokens: no token is a single byte, wanted a byte-level "
-                   "vocabulary");
+    return check_bytes(t, err);
 }
 
 /* Splits "left right" at its one space. */
@@ -235,7 +270,8 @@ bk_status bk_tok_build_merges(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk
     make_alphabet(byte_of);
     merge_ids ids = {-1, -1, -1};
     for (size_t i = 0; i < desc->n_merges && st == BK_OK; i++) {
-        st = resolve_merge(t, byte_of, desc->merges[i], i, scratch, &ids, err);
+        st = resolve_merge(t, t->model == BK_TOK_GPT2 ? byte_of : NULL, desc->merges[i], i, scratch,
+                           &ids, err);
         if (st == BK_OK && !bk_bpe_put(&t->bpe, ids.left, ids.right, (uint32_t)i, ids.merged))
             st = bk_fail(err, BK_ERR_FORMAT,
                          "tokenizer.ggml.merges: too many merges fall on one place of the hash "

@@ -1,0 +1,254 @@
+/* The models whose units are characters: SentencePiece's BPE and Unigram, and BPE with merges over
+ * characters. Names have their spaces back (add_token), so a text needs no escaping. */
+#include <float.h>
+
+#include "base/mem.h"
+#include "text/tokenizer_internal.h"
+
+/* ---- Tables ------------------------------------------------------------------------------------- */
+
+/* Ranks in the order of falling scores: a float's bits, read as a number, are in the order of the
+ * floats once negative ones are turned round. */
+static uint32_t rank_of(float score) {
+    uint32_t bits;
+    score += 0.0f; /* -0 is 0 */
+    memcpy(&bits, &score, sizeof bits);
+    uint32_t ascending = bits >> 31 ? ~bits : bits | 1u << 31;
+    return ~ascending - 1 + (ascending == UINT32_MAX); /* never BK_BPE_NONE */
+}
+
+static bool is_keyed(const bk_tokenizer *t, size_t id) { return t->info[id] & BK_INFO_KEYED; }
+
+/* Where no name has a space inside, merges never cross the gap before a word: texts are cut there, so
+ * that the work on each piece is in the cache. */
+static void note_name(bk_tokenizer *t, bk_str name) {
+    t->longest = bk_max_size(t->longest, name.len);
+    if (name.len < sizeof t->has_length) t->has_length[name.len] = true;
+    for (size_t i = 1; i < name.len; i++)
+        if (name.data[i] == ' ' && name.data[i - 1] != ' ')
+            t->joins_space[(unsigned char)name.data[i - 1]] = true;
+}
+
+static bk_status build_ranks(bk_tokenizer *t, const float *scores, bk_error *err) {
+    t->rank = bk_alloc(t->n_tokens, sizeof *t->rank);
+    if (!t->rank) return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu scores", t->n_tokens);
+    for (size_t i = 0; i < t->n_tokens; i++) t->rank[i] = rank_of(scores[i]);
+    return BK_OK;
+}
+
+static bk_status build_unigram(bk_tokenizer *t, const float *scores, bk_error *err) {
+    float least = FLT_MAX;
+    if (t->longest >= sizeof t->has_length)
+        return bk_fail(err, BK_ERR_UNSUPPORTED,
+                       "tokenizer.ggml.tokens: a token of %zu bytes, wanted less than %zu",
+                       t->longest, sizeof t->has_length);
+    t->scores = bk_alloc(t->n_tokens, sizeof *t->scores);
+    if (!t->scores) return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu scores", t->n_tokens);
+    memcpy(t->scores, scores, t->n_tokens * sizeof *scores);
+    for (size_t i = 0; i < t->n_tokens; i++)
+        if ((t->info[i] & BK_INFO_TYPE) == BK_TOKEN_NORMAL && scores[i] < least) least = scores[i];
+    t->unknown_score = least - 10.0f; /* SentencePiece's penalty */
+    return BK_OK;
+}
+
+bk_status bk_tok_build_chars(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_error *err) {
+    if (t->model != BK_TOK_MERGES && !desc->scores)
+        return bk_fail(err, BK_ERR_FORMAT,
+                       "key 'tokenizer.ggml.scores' is missing, wanted one "
+                       "score per token");
+    for (size_t i = 0; i < t->n_tokens; i++)
+        if (is_keyed(t, i)) note_name(t, bk_tok_name(t, (int32_t)i));
+    t->add_space = desc->add_space;
+    t->squeeze = desc->squeeze;
+    bk_status st = bk_charsmap_create(desc->charsmap, &t->charsmap, err);
+    if (!st && t->model == BK_TOK_SCORES) st = build_ranks(t, desc->scores, err);
+    if (!st && t->model == BK_TOK_UNIGRAM) st = build_unigram(t, desc->scores, err);
+    return st;
+}
+
+/* ---- Bytes and unknown characters --------------------------------------------------------------- */
+
+bool bk_tok_put_bytes(bk_tok_encoder *e, bk_str text) {
+    const bk_tokenizer *t = e->t;
+    bool unknown = false;
+    for (size_t i = 0; i < text.len; i++) {
+        int32_t id = t->byte_id[(unsigned char)text.data[i]];
+        if (id < 0) {
+            unknown = true;
+        } else if (!bk_ids_push(e->out, id)) {
+            return false;
+        }
+    }
+    /* Characters without bytes that follow one another are one unknown token. */
+    bool joins = unknown && e->after_unknown;
+    e->after_unknown = unknown;
+    return !unknown || joins || t->unk < 0 || bk_ids_push(e->out, t->unk);
+}
+
+static bool put_token(bk_tok_encoder *e, int32_t id, bk_str text) {
+    if (id < 0) return bk_tok_put_bytes(e, text);
+    e->after_unknown = false;
+    return bk_ids_push(e->out, id);
+}
+
+/* ---- SCORES ------------------------------------------------------------------------------------- */
+
+typedef struct scored {
+    const bk_tokenizer *t;
+    bk_str word;
+} scored;
+
+enum { NOT_LOOKED_UP = -2 };
+
+/* A symbol's position is its first byte's, so that the text of a pair is known. */
+static bk_str symbol_text(const scored *c, uint32_t pos, uint32_t end) {
+    size_t to = end == BK_BPE_NONE ? c->word.len : end;
+    return (bk_str){c->word.data + pos, to - pos};
+}
+
+static void find_scored(const void *ctx, bk_bpe_work *w, uint32_t pos) {
+    const scored *c = ctx;
+    bk_bpe_symbol *s = &w->symbols[pos];
+    bk_str pair = symbol_text(c, pos, w->symbols[s->next].next);
+    if (pair.len > c->t->longest) return;
+    int32_t id = bk_tok_lookup(c->t, pair);
+    if (id < 0) return;
+    s->merged = id;
+    s->rank = c->t->rank[id];
+}
+
+static bool encode_scored(bk_tok_encoder *e, bk_str word) {
+    if (!bk_bpe_reserve(&e->work, word.len)) return false;
+    bk_bpe_symbol *s = e->work.symbols;
+    uint32_t prev = BK_BPE_NONE, cp;
+    for (uint32_t pos = 0; pos < word.len;) {
+        uint32_t next = pos + (uint32_t)bk_utf8_decode(word.data + pos, word.len - pos, &cp);
+        s[pos] = (bk_bpe_symbol){.id = NOT_LOOKED_UP, .prev = prev};
+        s[pos].next = next < word.len ? next : BK_BPE_NONE;
+        prev = pos;
+        pos = next;
+    }
+    scored c = {e->t, word};
+    bk_bpe_merge_linked(&e->work, find_scored, &c);
+    for (uint32_t pos = 0; pos != BK_BPE_NONE; pos = s[pos].next) {
+        bk_str text = symbol_text(&c, pos, s[pos].next);
+        int32_t id = s[pos].id == NOT_LOOKED_UP ? bk_tok_lookup(e->t, text) : s[pos].id;
+        if (!put_token(e, id, text)) return false;
+    }
+    return true;
+}
+
+/* ---- MERGES ------------------------------------------------------------------------------------- */
+
+/* Characters that the vocabulary lacks take part as their bytes. */
+static bool encode_merged(bk_tok_encoder *e, bk_str word) {
+    const bk_tokenizer *t = e->t;
+    if (!bk_bpe_reserve(&e->work, word.len)) return false;
+    bk_bpe_symbol *s = e->work.symbols;
+    size_t n = 0, len;
+    uint32_t cp;
+    for (size_t pos = 0; pos < word.len; pos += len) {
+        len = bk_utf8_decode(word.data + pos, word.len - pos, &cp);
+        int32_t id = bk_tok_lookup(t, (bk_str){word.data + pos, len});
+        if (id >= 0) s[n++].id = id;
+        for (size_t i = 0; i < len && id < 0; i++) {
+            int32_t byte = t->byte_id[(unsigned char)word.data[pos + i]];
+            if (byte >= 0) s[n++].id = byte;
+        }
+    }
+    n = bk_bpe_merge(&t->bpe, &e->work, n);
+    for (size_t i = 0; i < n; i++)
+        if (!bk_ids_push(e->out, s[i].id)) return false;
+    return true;
+}
+
+/* ---- UNIGRAM ------------------------------------------------------------------------------------ */
+
+static bool reserve_nodes(bk_tok_encoder *e, size_t n) {
+    if (n <= e->n_nodes) return true;
+    size_t cap = bk_max_size(n, bk_max_size(256, 2 * e->n_nodes));
+    bk_free(e->nodes);
+    bk_free(e->way);
+    e->nodes = bk_alloc(cap, sizeof *e->nodes);
+    e->way = bk_alloc(cap, sizeof *e->way);
+    e->n_nodes = e->nodes && e->way ? cap : 0;
+    return e->n_nodes > 0;
+}
+
+static void offer(bk_tok_node *node, float score, size_t begin, int32_t id) {
+    if (score > node->score) *node = (bk_tok_node){score, (uint32_t)begin, id};
+}
+
+/* Offers every token that begins at pos to the place where it ends. */
+static void offer_all(bk_tok_encoder *e, bk_str word, size_t pos, size_t first_len) {
+    const bk_tokenizer *t = e->t;
+    float so_far = e->nodes[pos].score;
+    size_t most = bk_min_size(t->longest, word.len - pos), len = first_len;
+    bool covered = false;
+    uint32_t cp;
+    while (len <= most) {
+        bk_str text = {word.data + pos, len};
+        int32_t id = t->has_length[len] ? bk_tok_lookup(t, text) : -1;
+        if (id >= 0) {
+            covered |= len == first_len;
+            offer(&e->nodes[pos + len], so_far + t->scores[id], pos, id);
+        }
+        if (pos + len == word.len) break;
+        len += bk_utf8_decode(word.data + pos + len, word.len - pos - len, &cp);
+    }
+    if (!covered) offer(&e->nodes[pos + first_len], so_far + t->unknown_score, pos, -1);
+}
+
+/* The best way through the word (Viterbi 1967), in floats as SentencePiece computes it. */
+static bool encode_unigram(bk_tok_encoder *e, bk_str word) {
+    if (!reserve_nodes(e, word.len + 1)) return false;
+    for (size_t i = 0; i <= word.len; i++) e->nodes[i] = (bk_tok_node){-FLT_MAX, 0, -1};
+    e->nodes[0].score = 0;
+    size_t len, n = 0;
+    uint32_t cp;
+    for (size_t pos = 0; pos < word.len; pos += len) {
+        len = bk_utf8_decode(word.data + pos, word.len - pos, &cp);
+        offer_all(e, word, pos, len);
+    }
+    for (size_t end = word.len; end > 0; end = e->nodes[end].begin) e->way[n++] = (int32_t)end;
+    while (n-- > 0) {
+        const bk_tok_node *node = &e->nodes[e->way[n]];
+        bk_str text = {word.data + node->begin, (size_t)e->way[n] - node->begin};
+        if (!put_token(e, node->id, text)) return false;
+    }
+    return true;
+}
+
+/* ---- Texts -------------------------------------------------------------------------------------- */
+
+static size_t word_length(const bk_tokenizer *t, bk_str s) {
+    for (size_t i = 1; i < s.len; i++)
+        if (s.data[i] == ' ' && s.data[i - 1] != ' ' &&
+            !t->joins_space[(unsigned char)s.data[i - 1]])
+            return i;
+    return s.len;
+}
+
+static bool encode_words(bk_tok_encoder *e, bk_str text) {
+    for (size_t pos = 0, n; pos < text.len; pos += n) {
+        bk_str rest = {text.data + pos, text.len - pos};
+        n = word_length(e->t, rest);
+        rest.len = n;
+        bool ok = e->t->model == BK_TOK_SCORES   ? encode_scored(e, rest)
+                  : e->t->model == BK_TOK_MERGES ? encode_merged(e, rest)
+                                                 : encode_unigram(e, rest);
+        if (!ok) return false;
+    }
+    return true;
+}
+
+bool bk_tok_encode_chars(bk_tok_encoder *e, bk_str text, bool first) {
+    const bk_tokenizer *t = e->t;
+    if (text.len == 0) return true;
+    bk_buf normal = {.limit = SIZE_MAX / 4};
+    bool ok = bk_charsmap_apply(&t->charsmap, text, first && t->add_space, t->squeeze, &normal) &&
+              encode_words(e, bk_buf_view(&normal));
+    bk_buf_free(&normal);
+    e->after_unknown = false;
+    return ok;
+}
