@@ -1,4 +1,5 @@
-/* brisk_tools.h: measuring a model, and where models are kept. Conventions as in brisk.h. */
+/* brisk_tools.h: measuring and converting a model, and where models are kept. Conventions as in
+ * brisk.h. */
 #ifndef BRISK_TOOLS_H
 #define BRISK_TOOLS_H
 
@@ -16,6 +17,24 @@ brisk_status brisk_cache_dir(char *path, size_t cap, brisk_error *err);
 
 /* The processor's own name, "" when unknown. Written into name[cap], which is returned. */
 const char *brisk_cpu_name(char *name, size_t cap);
+
+/* ---- Conversion ----------------------------------------------------------------------------- */
+
+typedef struct brisk_convert_options {
+    const char *type; /* of matrices: "f32", "f16", "bf16"; NULL or "auto": as they are stored */
+    const char *pre;  /* name of the pre-tokenizer (tokenizer.ggml.pre), when it is not recognised */
+    void (*progress)(double done, void *user); /* may be NULL */
+    void *user;
+    const volatile bool *cancel; /* polled while writing; may be NULL */
+} brisk_convert_options;
+
+void brisk_convert_options_default(brisk_convert_options *options);
+
+/* Writes the model at `in`, a Hugging Face folder or a GGUF file (split ones become one), to a GGUF
+ * file. `out` is replaced when all of it is on disk, and not touched before. options may be NULL.
+ * NOT_FOUND, IO, FORMAT, UNSUPPORTED, INVALID, CANCELLED, NOMEM. */
+brisk_status brisk_convert(const char *in, const char *out, const brisk_convert_options *options,
+                           brisk_error *err);
 
 /* ---- Speed ---------------------------------------------------------------------------------- */
 

@@ -1,8 +1,10 @@
 #include "brisk_tools.h"
 
 #include "api/api.h"
+#include "format/gguf_build.h"
 #include "measure/bench.h"
 #include "measure/eval.h"
+#include "model/hf.h"
 #include "sys/cpu.h"
 #include "sys/file.h"
 
@@ -13,6 +15,27 @@ BK_API brisk_status brisk_cache_dir(char *path, size_t cap, brisk_error *err) {
 }
 
 BK_API const char *brisk_cpu_name(char *name, size_t cap) { return bk_cpu_model_name(name, cap); }
+
+BK_API void brisk_convert_options_default(brisk_convert_options *options) {
+    *options = (brisk_convert_options){0};
+}
+
+BK_API brisk_status brisk_convert(const char *in, const char *out,
+                                  const brisk_convert_options *options, brisk_error *err) {
+    if (!in || !out) return bk_api_null(in ? "out" : "in", err);
+    brisk_convert_options o = {0};
+    if (options) o = *options;
+    bk_hf_options read = {.type = o.type, .pre = o.pre};
+    bk_gguf_write_options write = {.progress = o.progress, .user = o.user, .cancel = o.cancel};
+    bk_gguf *g = NULL;
+    bk_error e;
+    const char *at = in;
+    bk_status st = bk_model_file_open(in, &read, &g, &e);
+    if (!st) st = bk_gguf_write(g, at = out, &write, &e);
+    bk_gguf_destroy(&g);
+    if (st) bk_error_prefix(&e, "%s", at);
+    return bk_api_result(st, &e, err);
+}
 
 BK_API void brisk_bench_default(brisk_bench_test *test) {
     *test = (brisk_bench_test){.n_prompt = 512, .repetitions = 5, .warm_up = true};

@@ -18,6 +18,7 @@ int cmd_pull(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_detokenize(int argc, char **argv);
 int cmd_template(int argc, char **argv);
+int cmd_convert(int argc, char **argv);
 
 enum { EXIT_ERROR = 1, EXIT_INTERRUPTED = 130 };
 

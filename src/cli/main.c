@@ -19,6 +19,7 @@ static const struct verb {
     {"tokenize", cmd_tokenize, "text to token ids"},
     {"detokenize", cmd_detokenize, "token ids to text"},
     {"template", cmd_template, "render a chat template"},
+    {"convert", cmd_convert, "a Hugging Face folder or a split model as one GGUF file"},
 };
 
 int cli_fail(const char *fmt, ...) {

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "format/gguf_bytes.h"
+#include "format/gguf_internal.h"
 
 #define CUT "the file is cut: fetch it again"
 
@@ -22,20 +22,8 @@ enum {
     /* The smallest entries that a file can hold: what a declared count is compared with. */
     MIN_KEY_ENTRY = 8 + 1 + 4 + 1,
     MIN_TENSOR_ENTRY = 8 + 1 + 4 + 8 + 4 + 8,
-    DEFAULT_ALIGNMENT = 32,
     MIN_ALIGNMENT = 8,
     MAX_ALIGNMENT = 1 << 16
-};
-
-struct bk_gguf {
-    const uint8_t *data;
-    size_t size;
-    uint32_t version, alignment;
-    size_t n_kv, n_tensors;
-    bk_gguf_kv *kv;
-    bk_gguf_tensor *tensors;
-    const bk_gguf_kv **kv_index;         /* sorted by compare_str */
-    const bk_gguf_tensor **tensor_index; /* the same */
 };
 
 typedef struct cursor {
@@ -225,6 +213,18 @@ static bk_status take_kv(cursor *c, size_t i, bk_gguf_kv *kv, bk_error *err) {
     return BK_OK;
 }
 
+/* Equal keys in the order in which they stand. */
+static int compare_kv_place(const void *a, const void *b) {
+    int c = compare_kv(a, b);
+    const bk_gguf_kv *x = *(const bk_gguf_kv *const *)a, *y = *(const bk_gguf_kv *const *)b;
+    return c ? c : x < y ? -1 : x > y;
+}
+
+void bk_gguf_index_keys(bk_gguf *g) {
+    for (size_t i = 0; i < g->n_kv; i++) g->kv_index[i] = &g->kv[i];
+    qsort(g->kv_index, g->n_kv, sizeof(void *), compare_kv_place);
+}
+
 static bk_status read_keys(bk_gguf *g, cursor *c, bk_error *err) {
     g->kv = bk_alloc_zero(g->n_kv, sizeof *g->kv);
     g->kv_index = bk_alloc(g->n_kv, sizeof(void *));
@@ -234,9 +234,8 @@ static bk_status read_keys(bk_gguf *g, cursor *c, bk_error *err) {
     for (size_t i = 0; i < g->n_kv; i++) {
         bk_status status = take_kv(c, i, &g->kv[i], err);
         if (status != BK_OK) return status;
-        g->kv_index[i] = &g->kv[i];
     }
-    qsort(g->kv_index, g->n_kv, sizeof(void *), compare_kv);
+    bk_gguf_index_keys(g);
     for (size_t i = 1; i < g->n_kv; i++) {
         if (compare_kv(&g->kv_index[i - 1], &g->kv_index[i]) == 0) {
             return bk_fail(err, BK_ERR_FORMAT, "key '" BK_STR_FMT "' stands twice in the file",
@@ -248,7 +247,7 @@ static bk_status read_keys(bk_gguf *g, cursor *c, bk_error *err) {
 
 static bk_status read_alignment(bk_gguf *g, bk_error *err) {
     const bk_gguf_kv *kv = bk_gguf_find(g, "general.alignment");
-    g->alignment = DEFAULT_ALIGNMENT;
+    g->alignment = BK_GGUF_ALIGNMENT;
     if (!kv) return BK_OK;
     if (kv->type != BK_GGUF_U32) {
         return bk_fail(err, BK_ERR_FORMAT, "key 'general.alignment' is %s, wanted uint32",
@@ -396,9 +395,8 @@ static bk_status check_overlaps(bk_gguf *g, const bk_gguf_tensor **order, bk_err
     return BK_OK;
 }
 
-static bk_status index_tensors(bk_gguf *g, bk_error *err) {
-    bk_status status = check_overlaps(g, g->tensor_index, err);
-    if (status != BK_OK) return status;
+bk_status bk_gguf_index_tensors(bk_gguf *g, bk_error *err) {
+    for (size_t i = 0; i < g->n_tensors; i++) g->tensor_index[i] = &g->tensors[i];
     qsort(g->tensor_index, g->n_tensors, sizeof(void *), compare_tensor);
     for (size_t i = 1; i < g->n_tensors; i++) {
         if (compare_tensor(&g->tensor_index[i - 1], &g->tensor_index[i]) == 0) {
@@ -427,7 +425,8 @@ static bk_status read_tensors(bk_gguf *g, cursor *c, bk_error *err) {
         status = place_tensor(g, &g->tensors[i], start, offsets[i], err);
     }
     bk_free(offsets);
-    return status == BK_OK ? index_tensors(g, err) : status;
+    if (status == BK_OK) status = check_overlaps(g, g->tensor_index, err);
+    return status == BK_OK ? bk_gguf_index_tensors(g, err) : status;
 }
 
 /* ---- The file ------------------------------------------------------------------------------- */
@@ -537,6 +536,9 @@ void bk_gguf_destroy(bk_gguf **g) {
     bk_free((*g)->kv_index);
     bk_free((*g)->tensors);
     bk_free((*g)->tensor_index);
+    for (size_t i = 0; i < (*g)->n_maps; i++) bk_map_close(&(*g)->maps[i]);
+    bk_free((*g)->maps);
+    bk_arena_free(&(*g)->arena);
     bk_free(*g);
     *g = NULL;
 }

@@ -1,4 +1,5 @@
-/* GGUF version 2 and 3, read-only, from memory that somebody else maps or owns.
+/* GGUF version 2 and 3: a file, the parts of a split one, or a model put together in memory
+ * (format/gguf_build.h); whoever reads keys and tensors need not know which.
  * Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
  *
  * The one bounded reader: every length is compared with the bytes left before it is added,
@@ -42,21 +43,41 @@ typedef struct bk_gguf_kv {
     size_t bytes;           /* length of data */
 } bk_gguf_kv;
 
+/* Makes the bytes of a tensor that lies nowhere as such: out[bytes]. */
+typedef bk_status (*bk_gguf_fill)(const void *source, uint8_t *out, bk_error *err);
+
 typedef struct bk_gguf_tensor {
     bk_str name;
     const bk_quant *type; /* never NULL: unknown types are refused */
     int n_dims;
     uint64_t ne[BK_GGUF_MAX_DIMS]; /* elements per dimension, fastest first; unused are 1 */
     uint64_t n_elements;
-    const uint8_t *data; /* into the file */
+    const uint8_t *data; /* into a file or somebody's memory; NULL when fill makes them: bk_gguf_read
+                            serves both */
     size_t bytes;
+    bk_gguf_fill fill;
+    const void *source; /* for fill */
 } bk_gguf_tensor;
 
 typedef struct bk_gguf bk_gguf;
 
 /* Reads the header in data[0..size), which must outlive *out. FORMAT, UNSUPPORTED, NOMEM. */
 bk_status bk_gguf_parse(const uint8_t *data, size_t size, bk_gguf **out, bk_error *err);
+/* Maps and reads a file. The first part of a split one (NAME-00001-of-00003.gguf; keys split.no,
+ * split.count, split.tensors.count) brings the others beside it: the result has the tensors of all,
+ * and the keys of the first without those three. NOT_FOUND, IO too; FORMAT when parts disagree or
+ * path is another part than the first. */
+bk_status bk_gguf_open(const char *path, bk_gguf **out, bk_error *err);
 void bk_gguf_destroy(bk_gguf **g);
+
+/* All bytes of a tensor, until bk_gguf_release, which also tells the kernel that pages of the file
+ * will not be read again. IO when a file has shrunk since it was opened; NOMEM, and what fill says. */
+bk_status bk_gguf_read(const bk_gguf *g, const bk_gguf_tensor *t, const uint8_t **data,
+                       bk_error *err);
+void bk_gguf_release(const bk_gguf *g, const bk_gguf_tensor *t, const uint8_t *data);
+
+/* Of all files together. */
+uint64_t bk_gguf_file_bytes(const bk_gguf *g);
 
 unsigned bk_gguf_version(const bk_gguf *g);
 size_t bk_gguf_n_kv(const bk_gguf *g);

@@ -7,7 +7,6 @@
 #include "device/device.h"
 #include "format/gguf.h"
 #include "model/model.h"
-#include "sys/file.h"
 
 /* A metadata key "<architecture>.<suffix>" -> a field of bk_config. */
 typedef struct bk_key {
@@ -166,7 +165,7 @@ void bk_rope_angles(const bk_rope *r, int dims, size_t pos, bool long_context, f
 /* config.c: metadata; load.c: tensors. */
 bk_status bk_load_config(const bk_gguf *g, bk_model *m, bk_error *err);
 bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options *options,
-                          const bk_map *map, bk_error *err);
+                          bk_error *err);
 void bk_free_weights(bk_model *m);
 /* vocab.c: tokenizer and chat template. pre: in place of tokenizer.ggml.pre, or NULL. */
 bk_status bk_load_vocab(const bk_gguf *g, bk_model *m, const char *pre, bk_error *err);

@@ -7,7 +7,6 @@
 
 #include "base/mem.h"
 #include "model/arch.h"
-#include "sys/file.h"
 
 /* ---- Tensors ------------------------------------------------------------------------------------- */
 
@@ -16,6 +15,7 @@ typedef struct binding {
     const bk_role *role;
     const bk_gguf_tensor *tensor;
     void **slot;
+    const uint8_t *data; /* between bk_gguf_read and bk_gguf_release */
 } binding;
 
 typedef struct loader {
@@ -65,7 +65,7 @@ static bk_status bind_role(loader *l, const bk_role *role, int layer) {
                        "wanted for a vector",
                        name, t->type->name);
     char *base = role->per_layer ? (char *)&l->m->weights.layers[layer] : (char *)&l->m->weights;
-    l->bound[l->n_bound++] = (binding){role, t, (void **)(void *)(base + role->offset)};
+    l->bound[l->n_bound++] = (binding){role, t, (void **)(void *)(base + role->offset), NULL};
     return BK_OK;
 }
 
@@ -106,7 +106,7 @@ static bk_status load_vector(loader *l, const binding *b) {
     size_t n = (size_t)b->tensor->n_elements;
     float *v = bk_arena_alloc(&l->m->arena, bk_round_up(n, 16), sizeof *v);
     if (!v) return bk_fail(l->err, BK_ERR_NOMEM, "no memory for a vector of %zu", n);
-    b->tensor->type->dequantize(b->tensor->data, v, n);
+    b->tensor->type->dequantize(b->data, v, n);
     *b->slot = v;
     l->m->meta.resident_bytes += n * sizeof *v;
     return BK_OK;
@@ -123,7 +123,7 @@ static bk_status create_matrix(loader *l, const binding *b, bk_weight_source *so
         return status;
     }
     *b->slot = w;
-    *source = (bk_weight_source){b->tensor->data, w};
+    *source = (bk_weight_source){b->data, w};
     l->m->meta.resident_bytes += bk_weight_bytes(w);
     return BK_OK;
 }
@@ -153,26 +153,33 @@ static void count_meta(loader *l) {
     }
 }
 
+static void release(loader *l, size_t first, size_t end) {
+    for (size_t i = first; i < end; i++) {
+        if (l->bound[i].data) bk_gguf_release(l->g, l->bound[i].tensor, l->bound[i].data);
+        l->bound[i].data = NULL;
+    }
+}
+
 /* Matrices in batches: each is packed by all threads and its pages of the file given back, so that
  * memory never holds the weights twice. */
-static bk_status load_matrices(loader *l, const bk_model_options *o, const bk_map *map) {
+static bk_status load_matrices(loader *l, const bk_model_options *o) {
     enum { BATCH = 8 };
     bk_weight_source sources[BATCH];
     size_t n = 0, first = 0;
     for (size_t i = 0; i < l->n_bound; i++) {
-        const binding *b = &l->bound[i];
+        binding *b = &l->bound[i];
         bool vector = b->role->kind == BK_ROLE_VECTOR;
-        bk_status status = vector ? load_vector(l, b) : create_matrix(l, b, &sources[n]);
-        if (status != BK_OK) return status;
+        bk_status status = bk_gguf_read(l->g, b->tensor, &b->data, l->err);
+        if (status == BK_OK)
+            status = vector ? load_vector(l, b) : create_matrix(l, b, &sources[n]);
+        if (status != BK_OK) {
+            release(l, first, i + 1);
+            return status;
+        }
         if (!vector && ++n < BATCH && i + 1 < l->n_bound) continue;
         if (n == 0 && i + 1 < l->n_bound) continue;
-        status = bk_map_check_unchanged(map, l->err);
-        if (status != BK_OK) return status;
         l->m->device->ops->weights_load(l->m->device, sources, n);
-        for (size_t j = first; j <= i; j++) {
-            const bk_gguf_tensor *t = l->bound[j].tensor;
-            bk_map_drop(map, (size_t)(t->data - map->data), t->bytes);
-        }
+        release(l, first, i + 1);
         if (o->progress) o->progress((double)(i + 1) / (double)l->n_bound, o->progress_user);
         n = 0;
         first = i + 1;
@@ -181,7 +188,7 @@ static bk_status load_matrices(loader *l, const bk_model_options *o, const bk_ma
 }
 
 bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options *options,
-                          const bk_map *map, bk_error *err) {
+                          bk_error *err) {
     loader l = {.g = g, .m = m, .err = err};
     bk_status status = bind_all(&l);
     if (status != BK_OK) return status;
@@ -197,7 +204,7 @@ bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options 
     if (status != BK_OK) return status;
     m->meta.cpu_level = m->device->level;
     m->meta.threads = threads;
-    status = load_matrices(&l, options, map);
+    status = load_matrices(&l, options);
     if (status != BK_OK) return status;
     if (!m->weights.head) m->weights.head = m->weights.embed;
     return bk_rope_make(m, err);

@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 #include "model/arch.h"
-#include "sys/file.h"
+#include "model/hf.h"
 
 static void destroy(bk_model *m) {
     bk_kv_pool_unref(&m->kv_pool);
@@ -35,13 +35,10 @@ static bk_status make_kv_pool(bk_model *m, bk_error *err) {
     return bk_kv_pool_create(m->device, &shape, 0, &m->kv_pool, err);
 }
 
-static bk_status load(const bk_map *map, const bk_model_options *o, bk_model *m, bk_error *err) {
-    bk_gguf *g = NULL;
+static bk_status load(const bk_gguf *g, const bk_model_options *o, bk_model *m, bk_error *err) {
     bk_str name = {0};
-    bk_status status = bk_gguf_parse(map->data, map->size, &g, err);
-    if (status != BK_OK) return status;
-    m->meta.file_bytes = map->size;
-    if (!o->tokenizer_only) status = bk_load_config(g, m, err);
+    m->meta.file_bytes = bk_gguf_file_bytes(g);
+    bk_status status = o->tokenizer_only ? BK_OK : bk_load_config(g, m, err);
     if (status == BK_OK) status = bk_load_vocab(g, m, o->pre, err);
     if (status == BK_OK) {
         m->meta.architecture = m->arch ? m->arch->name : "";
@@ -49,29 +46,24 @@ static bk_status load(const bk_map *map, const bk_model_options *o, bk_model *m,
         if (status == BK_ERR_NOT_FOUND) status = BK_OK;
         m->meta.name = printable(m, name);
     }
-    if (status == BK_OK && !o->tokenizer_only) status = bk_load_weights(g, m, o, map, err);
+    if (status == BK_OK && !o->tokenizer_only) status = bk_load_weights(g, m, o, err);
     if (status == BK_OK && m->device) status = make_kv_pool(m, err);
-    bk_gguf_destroy(&g);
     return status;
 }
 
 bk_status bk_model_load(const char *path, const bk_model_options *options, bk_model **out,
                         bk_error *err) {
     bk_model_options defaults = {0};
-    bk_map map;
+    bk_gguf *g = NULL;
     *out = NULL;
-    bk_status status = bk_map_open(path, &map, err);
-    if (status != BK_OK) return status;
     bk_model *m = bk_alloc_zero(1, sizeof *m);
-    if (m) {
-        atomic_init(&m->refs, 1);
-        status = load(&map, options ? options : &defaults, m, err);
-    } else {
-        status = bk_fail(err, BK_ERR_NOMEM, "no memory for a model");
-    }
-    bk_map_close(&map);
+    if (!m) return bk_fail(err, BK_ERR_NOMEM, "no memory for a model");
+    atomic_init(&m->refs, 1);
+    bk_status status = bk_model_file_open(path, NULL, &g, err);
+    if (status == BK_OK) status = load(g, options ? options : &defaults, m, err);
+    bk_gguf_destroy(&g);
     if (status != BK_OK) {
-        if (m) destroy(m);
+        destroy(m);
         bk_error_prefix(err, "%s", path);
         return status;
     }

@@ -166,62 +166,95 @@ static void sync_parent(const char *path) {
     bk_free(dir);
 }
 
-/* Creates a file beside path whose name is free; its name goes to tmp[cap]. Returns -1 with errno. */
+/* Creates a file beside path whose name is free; its name goes to tmp[cap]. Returns -1 with errno
+ * and an empty name. */
 static int create_beside(const char *path, char *tmp, size_t cap) {
     static atomic_uint counter;
+    tmp[0] = '\0';
     for (int attempt = 0; attempt < 100; attempt++) {
         unsigned n = atomic_fetch_add(&counter, 1);
         int len = snprintf(tmp, cap, "%s.%ld-%u-%llx.tmp", path, (long)getpid(), n,
                            (unsigned long long)bk_now_ns());
         if (len < 0 || (size_t)len >= cap) {
+            tmp[0] = '\0';
             errno = ENAMETOOLONG;
             return -1;
         }
         int fd = open_retry(tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
-        if (fd >= 0 || errno != EEXIST) return fd;
+        if (fd >= 0) return fd;
+        tmp[0] = '\0';
+        if (errno != EEXIST) break;
     }
     return -1;
 }
 
-/* Fills the temporary file and puts it in place. A failed fsync counts as lost data: the kernel
- * may have marked the pages clean, so trying again would prove nothing. */
-static bk_status fill_and_rename(int fd, const char *tmp, const char *path, const void *data,
-                                 size_t len, bk_error *err) {
-    const char *step = "write";
-    bool ok = write_all(fd, data, len);
-    if (ok) {
-        step = "sync";
-        ok = fsync(fd) == 0;
-    }
-    int saved = errno;
-    if (close(fd) != 0 && ok) {
-        step = "close";
-        saved = errno;
-        ok = false;
-    }
-    if (ok) {
-        step = "rename to";
-        ok = rename(tmp, path) == 0;
-        saved = errno;
-    }
-    if (ok) return BK_OK;
-    unlink(tmp);
-    return fail_errno(err, saved, step, path);
-}
-
-bk_status bk_file_write_atomic(const char *path, const void *data, size_t len, bk_error *err) {
+bk_status bk_file_begin(const char *path, bk_file_writer *out, bk_error *err) {
     struct stat st;
+    *out = (bk_file_writer){.fd = -1};
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) { /* renaming over /dev/null would lose it */
         return bk_fail(err, BK_ERR_INVALID, PATH_FMT " exists and is not a regular file", path);
     }
     size_t cap = strlen(path) + 64;
-    char *tmp = bk_alloc(cap, 1);
-    if (!tmp) return bk_fail(err, BK_ERR_NOMEM, "no memory to write " PATH_FMT, path);
-    int fd = create_beside(path, tmp, cap);
-    bk_status status = fd < 0 ? fail_errno(err, errno, "create a file beside", path)
-                              : fill_and_rename(fd, tmp, path, data, len, err);
-    if (status == BK_OK) sync_parent(path);
-    bk_free(tmp);
+    bk_file_writer w = {.fd = -1, .path = bk_strndup(path, strlen(path)), .tmp = bk_alloc_zero(cap, 1)};
+    bk_status status = BK_OK;
+    if (!w.path || !w.tmp) {
+        status = bk_fail(err, BK_ERR_NOMEM, "no memory to write " PATH_FMT, path);
+    } else if ((w.fd = create_beside(path, w.tmp, cap)) < 0) {
+        status = fail_errno(err, errno, "create a file beside", path);
+    }
+    *out = w;
+    if (status != BK_OK) bk_file_abandon(out);
+    return status;
+}
+
+bk_status bk_file_put(bk_file_writer *w, const void *data, size_t len, bk_error *err) {
+    if (write_all(w->fd, data, len)) return BK_OK;
+    return fail_errno(err, errno, "write", w->path);
+}
+
+/* A failed fsync counts as lost data: the kernel may have marked the pages clean, so trying again
+ * would prove nothing. */
+bk_status bk_file_commit(bk_file_writer *w, bk_error *err) {
+    const char *step = "sync";
+    bool ok = fsync(w->fd) == 0;
+    int saved = errno;
+    if (close(w->fd) != 0 && ok) {
+        step = "close";
+        saved = errno;
+        ok = false;
+    }
+    w->fd = -1;
+    if (ok) {
+        step = "rename to";
+        ok = rename(w->tmp, w->path) == 0;
+        saved = errno;
+    }
+    bk_status status = BK_OK;
+    if (ok) {
+        sync_parent(w->path);
+        w->tmp[0] = '\0';
+    } else {
+        status = fail_errno(err, saved, step, w->path);
+    }
+    bk_file_abandon(w);
+    return status;
+}
+
+void bk_file_abandon(bk_file_writer *w) {
+    if (w->fd >= 0) close(w->fd);
+    if (w->tmp && w->tmp[0]) unlink(w->tmp);
+    bk_free(w->tmp);
+    bk_free(w->path);
+    *w = (bk_file_writer){.fd = -1};
+}
+
+bk_status bk_file_write_atomic(const char *path, const void *data, size_t len, bk_error *err) {
+    bk_file_writer w;
+    bk_status status = bk_file_begin(path, &w, err);
+    if (status != BK_OK) return status;
+    status = bk_file_put(&w, data, len, err);
+    if (status == BK_OK) return bk_file_commit(&w, err);
+    bk_file_abandon(&w);
     return status;
 }
 

@@ -29,6 +29,18 @@ bk_status bk_file_read(const char *path, bk_buf *buf, bk_error *err);
  * file, never a part. */
 bk_status bk_file_write_atomic(const char *path, const void *data, size_t len, bk_error *err);
 
+/* The same in pieces: after begin any number of puts, then commit or abandon, which both leave *w
+ * empty. Abandoning an empty writer does nothing. */
+typedef struct bk_file_writer {
+    int fd;
+    char *path, *tmp; /* owned; tmp is the file being written */
+} bk_file_writer;
+
+bk_status bk_file_begin(const char *path, bk_file_writer *out, bk_error *err);
+bk_status bk_file_put(bk_file_writer *w, const void *data, size_t len, bk_error *err);
+bk_status bk_file_commit(bk_file_writer *w, bk_error *err);
+void bk_file_abandon(bk_file_writer *w);
+
 /* The user's cache folder for brisk ($BRISK_CACHE, $XDG_CACHE_HOME/brisk, ~/.cache/brisk), made
  * when missing. */
 bk_status bk_cache_dir(char *out, size_t cap, bk_error *err);
