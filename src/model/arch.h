@@ -135,11 +135,11 @@ struct bk_arch {
     void (*finish)(bk_config *c);
 };
 
-extern const bk_arch bk_arch_llama, bk_arch_qwen2, bk_arch_qwen3, bk_arch_qwen3moe, bk_arch_gemma2,
-    bk_arch_gemma3, bk_arch_phi3;
+extern const bk_arch bk_arch_llama, bk_arch_qwen2, bk_arch_qwen3, bk_arch_qwen3moe, bk_arch_gemma,
+    bk_arch_gemma2, bk_arch_gemma3, bk_arch_phi3;
 
-/* NULL when no file of this folder is for it. *known (may be NULL) lists the names there are. */
-const bk_arch *bk_arch_find(bk_str name, const char **known);
+/* NULL when no file of this folder is for it. */
+const bk_arch *bk_arch_find(bk_str name);
 
 /* The names of keys and tensors that all transformers share (roles.c). */
 extern const bk_key bk_keys[];

@@ -8,15 +8,20 @@
 #include "model/arch.h"
 
 static const bk_arch *const archs[] = {
-    &bk_arch_llama,  &bk_arch_qwen2,  &bk_arch_qwen3, &bk_arch_qwen3moe,
-    &bk_arch_gemma2, &bk_arch_gemma3, &bk_arch_phi3,
+    &bk_arch_llama, &bk_arch_qwen2,  &bk_arch_qwen3,  &bk_arch_qwen3moe,
+    &bk_arch_gemma, &bk_arch_gemma2, &bk_arch_gemma3, &bk_arch_phi3,
 };
 
-const bk_arch *bk_arch_find(bk_str name, const char **known) {
-    if (known) *known = "llama, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3";
+const bk_arch *bk_arch_find(bk_str name) {
     for (size_t i = 0; i < BK_ARRAY_LEN(archs); i++)
         if (bk_str_eq(name, bk_str_from(archs[i]->name))) return archs[i];
     return NULL;
+}
+
+static void list_archs(char *out, size_t cap) {
+    size_t len = 0;
+    for (size_t i = 0; i < BK_ARRAY_LEN(archs) && len < cap; i++)
+        len += (size_t)snprintf(out + len, cap - len, "%s%s", i ? ", " : "", archs[i]->name);
 }
 
 /* ---- Configuration ------------------------------------------------------------------------------- */
@@ -139,13 +144,14 @@ static bk_status make_layers(bk_model *m, bk_error *err) {
 
 static bk_status read_arch(const bk_gguf *g, bk_model *m, bk_error *err) {
     bk_str name;
-    const char *known;
+    char known[256];
     bk_status status = bk_gguf_str(g, "general.architecture", &name, err);
     if (status == BK_ERR_NOT_FOUND)
         return bk_fail(err, BK_ERR_FORMAT, "key 'general.architecture' is missing");
     if (status != BK_OK) return status;
-    m->arch = bk_arch_find(name, &known);
+    m->arch = bk_arch_find(name);
     if (m->arch) return BK_OK;
+    list_archs(known, sizeof known);
     return bk_fail(err, BK_ERR_UNSUPPORTED,
                    "key 'general.architecture': '" BK_STR_FMT "' found; supported: %s",
                    BK_STR_ARG(name), known);

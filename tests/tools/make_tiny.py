@@ -156,7 +156,8 @@ def weights(dims, kind, sigma, rng, mean=0.0):
 
 # ---- The model --------------------------------------------------------------------------------
 
-GEMMA = ("gemma2", "gemma3")
+GEMMA = ("gemma", "gemma2", "gemma3")
+POST_NORMS = ("gemma2", "gemma3")
 HEAD_NORMS = ("qwen3", "qwen3moe", "gemma3")
 
 
@@ -262,7 +263,7 @@ def shapes(o):
         yield from attention_shapes(o, block)
         yield block + "ffn_norm.weight", [embd], *norm
         yield from feed_forward_shapes(o, block)
-        if o["arch"] in GEMMA:
+        if o["arch"] in POST_NORMS:
             yield block + "post_attention_norm.weight", [embd], *norm
             yield block + "post_ffw_norm.weight", [embd], *norm
     if o["rope_freqs"]:

@@ -66,6 +66,7 @@ ARCHITECTURES = {
     "qwen3": Traits(),
     "qwen3moe": Traits(),
     "phi3": Traits(),
+    "gemma": Traits(activation=gelu, embed_root=True),
     "gemma2": Traits(activation=gelu, embed_root=True, window=4096, every=2, score_cap=50.0,
                      logit_cap=30.0, layers_of_27b=46),
     "gemma3": Traits(activation=gelu, embed_root=True, every=6, local_base=10000.0,

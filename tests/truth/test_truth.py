@@ -153,7 +153,7 @@ def architectures():
     shape = dict(layers=2, embd=64, heads=4, kv_heads=2, head_size=32, ff=160, vocab=320, context=256)
     gemma = dict(shape, layers=7, window=40, tied=True, context=400)
     moe = dict(shape, experts=8, experts_used=3, ff_expert=64)
-    known = {"qwen2": dict(shape, bias=True), "qwen3": shape, "gemma2": gemma, "gemma3": gemma,
+    known = {"qwen2": dict(shape, bias=True), "qwen3": shape, "gemma": dict(shape, tied=True), "gemma2": gemma, "gemma3": gemma,
              "phi3": shape, "qwen3moe": moe, "llama": moe}
     for seed, (arch, options) in enumerate(known.items(), 40):
         for kind in ("F32", "Q4_1"):
