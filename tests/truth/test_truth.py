@@ -9,6 +9,7 @@
 2. The default model on a text: mean KL at most 0.7 times that of llama.cpp's arithmetic (simulated);
    the same bits for any number of threads and any CPU level.
 3. Greedy text: at each step the truth's best token, or one within 0.5 of its logit.
+4. With BRISK_TEST_GEMMA, a file of Gemma 3: logits past its window.
 With --full and BRISK_PEER_BIN, the folder of llama.cpp's programs: KL of llama.cpp itself.
 
 True log probabilities of the default model are kept in build/truth/ by the hashes of model, tokens
@@ -51,6 +52,7 @@ KL_BOUND = 4e-3             # mean, integer weights; two layers average little o
 KL_UNFLIPPED = 1e-10        # lower quartile, sequences of one token, against the same rounding
 # The default model against llama.cpp's arithmetic.
 RATIO_BOUND = 0.7
+GEMMA_KL = 1.5e-3           # llama.cpp's: 4.2e-3
 GREEDY_BOUND = 0.5
 
 failures = []
@@ -295,6 +297,23 @@ def check_greedy(truth, path):
                f"{int((behind > 0).sum())} of 64 not the truth's best, at most {behind.max():.3f} below")
 
 
+# ---- Gemma 3, a real file with windows ---------------------------------------------------------------
+
+def check_gemma(folder, path):
+    """Far past the window of 512 tokens rows must be as near to the truth as before it."""
+    with open(TEXT, encoding="utf-8") as file:
+        words = os.path.join(folder, "words.txt")
+        with open(words, "w", encoding="utf-8") as line:
+            line.write(file.read().replace("\n", " ") + "\n")
+    begin = 2
+    tokens = [begin] + brisk("tokenize", "-m", path, "-f", words, "--json")[:799]
+    ours, _ = brisk_logits(folder, path, tokens)
+    kl, _ = divergence(log_softmax(Model(path, np.float32).logits(tokens)), ours)
+    report(len(tokens) == 800 and kl.mean() <= GEMMA_KL and kl[512:].mean() <= 2 * kl[:512].mean(),
+           "gemma 3 past its window", f"mean KL {1e3 * kl[:512].mean():.3f} mnat within 512 tokens, "
+           f"{1e3 * kl[512:].mean():.3f} after them")
+
+
 # ---- llama.cpp itself ---------------------------------------------------------------------------
 
 def check_peer(folder, truth, path, programs):
@@ -344,6 +363,9 @@ def main():
             if not programs:
                 sys.exit("--full wants BRISK_PEER_BIN, the folder of llama.cpp's programs")
             check_peer(folder, truth, path, programs)
+        gemma = os.environ.get("BRISK_TEST_GEMMA")
+        if gemma and wanted("gemma 3"):
+            check_gemma(folder, gemma)
     print(f"truth: {len(failures)} failed, {time.monotonic() - start:.1f} s")
     return 1 if failures else 0
 
