@@ -22,7 +22,7 @@ const char *brisk_cpu_name(char *name, size_t cap);
 
 typedef struct brisk_convert_options {
     const char *type; /* of matrices: "f32", "f16", "bf16"; NULL or "auto": as they are stored */
-    const char *pre;  /* name of the pre-tokenizer (tokenizer.ggml.pre), when it is not recognised */
+    const char *pre; /* name of the pre-tokenizer (tokenizer.ggml.pre), when it is not recognised */
     void (*progress)(double done, void *user); /* may be NULL */
     void *user;
     const volatile bool *cancel; /* polled while writing; may be NULL */

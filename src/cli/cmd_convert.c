@@ -32,8 +32,9 @@ int cmd_convert(int argc, char **argv) {
     const opt_spec specs[] = {
         {"--type --outtype", "auto|f32|f16|bf16", "of matrices; auto: as they are stored",
          OPT_CHOICE, &type, 0, 0},
-        {"--pre", "NAME", "pre-tokenizer, where it is not recognised (gpt-2, llama-bpe, qwen2, ...)",
-         OPT_STR, &o.pre, 0, 0},
+        {"--pre", "NAME",
+         "pre-tokenizer, where it is not recognised (gpt-2, llama-bpe, qwen2, ...)", OPT_STR,
+         &o.pre, 0, 0},
     };
     const opt_table table = {.verb = "convert",
                              .usage = "usage: brisk convert IN OUT.gguf [options]",

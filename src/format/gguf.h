@@ -52,7 +52,8 @@ typedef struct bk_gguf_tensor {
     int n_dims;
     uint64_t ne[BK_GGUF_MAX_DIMS]; /* elements per dimension, fastest first; unused are 1 */
     uint64_t n_elements;
-    const uint8_t *data; /* into a file or somebody's memory; NULL when fill makes them: bk_gguf_read
+    const uint8_t
+        *data; /* into a file or somebody's memory; NULL when fill makes them: bk_gguf_read
                             serves both */
     size_t bytes;
     bk_gguf_fill fill;

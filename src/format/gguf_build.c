@@ -184,9 +184,8 @@ static bool measure(bk_gguf_builder *b, bk_gguf_tensor *t, const char *name, bk_
            bk_mul_size(blocks, t->type->block_bytes, &t->bytes);
     t->n_elements = n;
     if (!good)
-        b->status =
-            bk_fail(&b->err, BK_ERR_INVALID, "tensor '%.64s': no tensor of %s has that shape", name,
-                    t->type->name);
+        b->status = bk_fail(&b->err, BK_ERR_INVALID,
+                            "tensor '%.64s': no tensor of %s has that shape", name, t->type->name);
     return good;
 }
 

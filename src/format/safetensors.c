@@ -19,16 +19,19 @@ struct bk_safetensors {
     bk_arena arena;        /* names */
 };
 
-/* All types that the format defines. */
+/* Types of whole bytes that the format defines. */
 static const struct dtype {
     const char *name;
     size_t bytes;
     int type; /* bk_type, or -1 */
 } dtypes[] = {
-    {"F32", 4, BK_TYPE_F32}, {"F16", 2, BK_TYPE_F16}, {"BF16", 2, BK_TYPE_BF16}, {"F64", 8, -1},
-    {"I64", 8, -1},          {"U64", 8, -1},          {"I32", 4, -1},            {"U32", 4, -1},
-    {"I16", 2, -1},          {"U16", 2, -1},          {"I8", 1, -1},             {"U8", 1, -1},
-    {"BOOL", 1, -1},         {"F8_E4M3", 1, -1},      {"F8_E5M2", 1, -1},        {"F8_E8M0", 1, -1},
+    {"F32", 4, BK_TYPE_F32}, {"F16", 2, BK_TYPE_F16}, {"BF16", 2, BK_TYPE_BF16},
+    {"F64", 8, -1},          {"I64", 8, -1},          {"U64", 8, -1},
+    {"I32", 4, -1},          {"U32", 4, -1},          {"I16", 2, -1},
+    {"U16", 2, -1},          {"I8", 1, -1},           {"U8", 1, -1},
+    {"BOOL", 1, -1},         {"F8_E4M3", 1, -1},      {"F8_E5M2", 1, -1},
+    {"F8_E8M0", 1, -1},
+    {"C64", 8, -1},
 };
 
 static bk_status fail_tensor(const bk_st_tensor *t, const char *what, bk_error *err) {
@@ -46,7 +49,7 @@ static bk_status read_dtype(const json_t *entry, bk_st_tensor *t, size_t *elemen
         return BK_OK;
     }
     return bk_fail(err, BK_ERR_FORMAT,
-                   "tensor '" BK_STR_FMT "': dtype '" BK_STR_FMT "' is not defined by the format",
+                   "tensor '" BK_STR_FMT "': dtype '" BK_STR_FMT "' is not known",
                    NAME_ARG(t->name), NAME_ARG(name));
 }
 
@@ -122,7 +125,8 @@ static int compare_name(const void *a, const void *b) {
 /* Empty tensors lie nowhere. */
 static int compare_place(const void *a, const void *b) {
     const bk_st_tensor *x = *(const bk_st_tensor *const *)a, *y = *(const bk_st_tensor *const *)b;
-    return x->data != y->data ? (x->data < y->data ? -1 : 1) : (x->bytes > y->bytes) - (x->bytes < y->bytes);
+    return x->data != y->data ? (x->data < y->data ? -1 : 1)
+                              : (x->bytes > y->bytes) - (x->bytes < y->bytes);
 }
 
 static bk_status check_overlaps(const bk_safetensors *s, bk_error *err) {
@@ -135,8 +139,8 @@ static bk_status check_overlaps(const bk_safetensors *s, bk_error *err) {
         const bk_st_tensor *a = order[i - 1], *b = order[i];
         if ((size_t)(b->data - a->data) < a->bytes)
             status = bk_fail(err, BK_ERR_FORMAT,
-                             "tensor '" BK_STR_FMT "': its data overlaps that of tensor '" BK_STR_FMT
-                             "'",
+                             "tensor '" BK_STR_FMT
+                             "': its data overlaps that of tensor '" BK_STR_FMT "'",
                              NAME_ARG(b->name), NAME_ARG(a->name));
     }
     bk_free(order);
@@ -174,8 +178,8 @@ static bk_status read_header(bk_safetensors *s, const uint8_t *data, size_t size
         return bk_fail(err, BK_ERR_FORMAT,
                        "not a safetensors file: its header begins with byte %02x, wanted '{'",
                        data[8]);
-    bk_status status = bk_json_parse((bk_str){(const char *)data + 8, (size_t)len}, MAX_DEPTH, true,
-                                     &header, err);
+    bk_status status =
+        bk_json_parse((bk_str){(const char *)data + 8, (size_t)len}, MAX_DEPTH, true, &header, err);
     if (status != BK_OK) {
         bk_error_prefix(err, "header");
         return status;

@@ -14,9 +14,9 @@
 
 typedef struct bk_st_tensor {
     bk_str name;
-    const char *dtype;    /* as in the file: "BF16" */
-    const bk_quant *type; /* F32, F16, BF16; NULL for others */
-    int n_dims;           /* 0 for a scalar */
+    const char *dtype;             /* as in the file: "BF16" */
+    const bk_quant *type;          /* F32, F16, BF16; NULL for others */
+    int n_dims;                    /* 0 for a scalar */
     uint64_t ne[BK_GGUF_MAX_DIMS]; /* fastest first, as in GGUF; unused are 1 */
     uint64_t n_elements;           /* may be 0 */
     const uint8_t *data;           /* into the file */

@@ -48,24 +48,24 @@ static const hf_key phi3_keys[] = {
 
 #define LAYER "model.layers.%d."
 #define BLK "blk.%d."
-#define PROJ(hf, gguf, flags)                                                                      \
-    {LAYER hf ".weight", BLK gguf ".weight", (flags)}, {                                           \
-        LAYER hf ".bias", BLK gguf ".bias", (flags) | HF_OPTIONAL                                  \
+#define PROJ(hf, gguf, flags)                                     \
+    {LAYER hf ".weight", BLK gguf ".weight", (flags)}, {          \
+        LAYER hf ".bias", BLK gguf ".bias", (flags) | HF_OPTIONAL \
     }
-#define NORM(hf, gguf)                                                                             \
+#define NORM(hf, gguf) \
     { LAYER hf ".weight", BLK gguf ".weight", 0 }
 
-#define ATTENTION(q, k)                                                                            \
-    NORM("input_layernorm", "attn_norm"), PROJ("self_attn.q_proj", "attn_q", q),                   \
-        PROJ("self_attn.k_proj", "attn_k", k), PROJ("self_attn.v_proj", "attn_v", 0),              \
+#define ATTENTION(q, k)                                                               \
+    NORM("input_layernorm", "attn_norm"), PROJ("self_attn.q_proj", "attn_q", q),      \
+        PROJ("self_attn.k_proj", "attn_k", k), PROJ("self_attn.v_proj", "attn_v", 0), \
         PROJ("self_attn.o_proj", "attn_output", 0)
 #define HEAD_NORMS NORM("self_attn.q_norm", "attn_q_norm"), NORM("self_attn.k_norm", "attn_k_norm")
-#define FEED_FORWARD                                                                               \
-    PROJ("mlp.gate_proj", "ffn_gate", 0), PROJ("mlp.up_proj", "ffn_up", 0),                        \
+#define FEED_FORWARD                                                        \
+    PROJ("mlp.gate_proj", "ffn_gate", 0), PROJ("mlp.up_proj", "ffn_up", 0), \
         PROJ("mlp.down_proj", "ffn_down", 0)
-#define GEMMA_NORMS                                                                                \
-    NORM("post_attention_layernorm", "post_attention_norm"),                                       \
-        NORM("pre_feedforward_layernorm", "ffn_norm"),                                             \
+#define GEMMA_NORMS                                          \
+    NORM("post_attention_layernorm", "post_attention_norm"), \
+        NORM("pre_feedforward_layernorm", "ffn_norm"),       \
         NORM("post_feedforward_layernorm", "post_ffw_norm")
 
 static const hf_role llama_roles[] = {ATTENTION(HF_PERMUTE_Q, HF_PERMUTE_K),
@@ -78,12 +78,9 @@ static const hf_role gemma2_roles[] = {ATTENTION(0, 0), GEMMA_NORMS, FEED_FORWAR
 static const hf_role gemma3_roles[] = {ATTENTION(0, 0), HEAD_NORMS, GEMMA_NORMS, FEED_FORWARD};
 
 static const hf_role phi3_roles[] = {
-    NORM("input_layernorm", "attn_norm"),
-    PROJ("self_attn.qkv_proj", "attn_qkv", 0),
-    PROJ("self_attn.o_proj", "attn_output", 0),
-    NORM("post_attention_layernorm", "ffn_norm"),
-    PROJ("mlp.gate_up_proj", "ffn_up", 0),
-    PROJ("mlp.down_proj", "ffn_down", 0),
+    NORM("input_layernorm", "attn_norm"),       PROJ("self_attn.qkv_proj", "attn_qkv", 0),
+    PROJ("self_attn.o_proj", "attn_output", 0), NORM("post_attention_layernorm", "ffn_norm"),
+    PROJ("mlp.gate_up_proj", "ffn_up", 0),      PROJ("mlp.down_proj", "ffn_down", 0),
 };
 
 #define MIXTRAL LAYER "block_sparse_moe."
@@ -112,15 +109,23 @@ const hf_role hf_role_head = {"lm_head.weight", "output.weight", HF_OPTIONAL};
 
 #define KEYS(t) .keys = t, .n_keys = BK_ARRAY_LEN(t)
 #define ROLES(t) .roles = t, .n_roles = BK_ARRAY_LEN(t)
-#define LLAMA                                                                                      \
+#define LLAMA \
     .gguf = "llama", .act = "silu", .vocab_size = true, .rope_dims = true, .llama3_rope = true
 
 const hf_arch hf_archs[] = {
     {.hf = "LlamaForCausalLM", LLAMA, KEYS(llama_keys), ROLES(llama_roles)},
     {.hf = "MistralForCausalLM", LLAMA, KEYS(llama_keys), ROLES(llama_roles)},
     {.hf = "MixtralForCausalLM", LLAMA, KEYS(mixtral_keys), ROLES(mixtral_roles)},
-    {.hf = "Qwen2ForCausalLM", .gguf = "qwen2", .act = "silu", KEYS(llama_keys), ROLES(qwen2_roles)},
-    {.hf = "Qwen3ForCausalLM", .gguf = "qwen3", .act = "silu", KEYS(llama_keys), ROLES(qwen3_roles)},
+    {.hf = "Qwen2ForCausalLM",
+     .gguf = "qwen2",
+     .act = "silu",
+     KEYS(llama_keys),
+     ROLES(qwen2_roles)},
+    {.hf = "Qwen3ForCausalLM",
+     .gguf = "qwen3",
+     .act = "silu",
+     KEYS(llama_keys),
+     ROLES(qwen3_roles)},
     {.hf = "Qwen3MoeForCausalLM",
      .gguf = "qwen3moe",
      .act = "silu",

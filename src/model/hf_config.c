@@ -20,14 +20,14 @@ bk_status hf_int(const hf *h, const char *name, int64_t min, int64_t max, int64_
     if (!v && fallback >= 0) return BK_OK;
     if (!v)
         return bk_fail(h->err, BK_ERR_FORMAT,
-                       "config.json: '%s' is missing; a whole number from %lld to %lld wanted", name,
-                       (long long)min, (long long)max);
+                       "config.json: '%s' is missing; a whole number from %lld to %lld wanted",
+                       name, (long long)min, (long long)max);
     if (!json_is_integer(v))
         return bk_fail(h->err, BK_ERR_FORMAT, "config.json: '%s' is not a whole number", name);
     *out = json_integer_value(v);
     if (*out < min || *out > max)
-        return bk_fail(h->err, BK_ERR_FORMAT, "config.json: '%s' is %lld, wanted %lld to %lld", name,
-                       (long long)*out, (long long)min, (long long)max);
+        return bk_fail(h->err, BK_ERR_FORMAT, "config.json: '%s' is %lld, wanted %lld to %lld",
+                       name, (long long)*out, (long long)min, (long long)max);
     return BK_OK;
 }
 
@@ -66,8 +66,8 @@ static bk_status fail_arch(const hf *h, bk_str name) {
     char list[320];
     size_t len = 0;
     for (size_t i = 0; i < hf_n_archs && len < sizeof list; i++)
-        len += (size_t)snprintf(list + len, sizeof list - len, "%s%s", i ? ", " : "",
-                                hf_archs[i].hf);
+        len +=
+            (size_t)snprintf(list + len, sizeof list - len, "%s%s", i ? ", " : "", hf_archs[i].hf);
     return bk_fail(h->err, BK_ERR_UNSUPPORTED,
                    "config.json: architecture '" BK_STR_FMT "' found; supported: %s",
                    (int)bk_min_size(name.len, 60), name.data, list);
@@ -148,8 +148,8 @@ static bk_status read_rope(const hf *h, rope *r) {
                        part);
     if (part < 1 && !h->arch->long_rope)
         return bk_fail(h->err, BK_ERR_UNSUPPORTED,
-                       "config.json: 'partial_rotary_factor' is %g, which GGUF's %s cannot say", part,
-                       h->arch->gguf);
+                       "config.json: 'partial_rotary_factor' is %g, which GGUF's %s cannot say",
+                       part, h->arch->gguf);
     r->dims = (int64_t)(part * (double)r->head_size);
     double original = (double)r->context;
     s = number(h, r->full, "original_max_position_embeddings", &original, &found);

@@ -20,7 +20,8 @@ typedef struct hf_key {
 /* What happens to a tensor on its way, besides its name. */
 enum {
     HF_OPTIONAL = 1,
-    HF_PERMUTE_Q = 2, /* rows of a head from [2][half] to [half][2]: GGUF's llama turns neighbours */
+    HF_PERMUTE_Q =
+        2, /* rows of a head from [2][half] to [half][2]: GGUF's llama turns neighbours */
     HF_PERMUTE_K = 4,
     HF_ADD_ONE = 8, /* stored as the difference from 1 */
     HF_F32 = 16,    /* a matrix that stays F32 */

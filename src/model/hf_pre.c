@@ -34,8 +34,8 @@ static const struct {
     {"S" BEFORE UPPER "*" LOWER "+" CONTRACTIONS "?|" BEFORE UPPER "+" LOWER "*" CONTRACTIONS
      "?|\\p{N}{1,3}|" SLASH_TAIL "\n" ALPHABET,
      -1, "gpt-4o"},
-    {"S" BEFORE UPPER "*" LOWER "+|" BEFORE UPPER "+" LOWER "*|\\p{N}|" SLASH_TAIL "\n" ALPHABET, -1,
-     "tekken"},
+    {"S" BEFORE UPPER "*" LOWER "+|" BEFORE UPPER "+" LOWER "*|\\p{N}|" SLASH_TAIL "\n" ALPHABET,
+     -1, "tekken"},
     {"S\\p{N}{1,3}\nS[一-龥぀-ゟ゠-ヿ]+\n"
      "S[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?"
      "[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+\n" ALPHABET,
@@ -58,7 +58,8 @@ static void signature(const json_t *pre, int depth, bk_buf *out) {
         bk_buf_putc(out, plain ? 'S' : '?');
         bk_buf_append(out, regex.data, regex.len);
     } else if (bk_str_eq(type, BK_STR("Digits"))) {
-        bk_buf_append_str(out, json_is_true(json_object_get(pre, "individual_digits")) ? "D1" : "D0");
+        bk_buf_append_str(out,
+                          json_is_true(json_object_get(pre, "individual_digits")) ? "D1" : "D0");
     } else if (bk_str_eq(type, BK_STR("ByteLevel"))) {
         bool prefix = json_is_true(json_object_get(pre, "add_prefix_space"));
         bool regex = !json_is_false(json_object_get(pre, "use_regex"));

@@ -24,8 +24,9 @@ static int64_t id_of(const hf *h, bk_str text) {
         if (bk_str_eq(bk_json_text(json_object_get(entry, "content")), text))
             return json_integer_value(json_object_get(entry, "id"));
     }
-    const json_t *id = json_object_get(
-        json_object_get(json_object_get(h->tokenizer, "model"), "vocab"), text.data);
+    const json_t *id =
+        json_object_get(json_object_get(json_object_get(h->tokenizer, "model"), "vocab"),
+                        text.data);
     return json_is_integer(id) ? json_integer_value(id) : -1;
 }
 
@@ -68,8 +69,8 @@ static bk_status set_id(const hf *h, const char *key, int64_t id, size_t n_vocab
     if (id < 0) return BK_OK;
     if ((uint64_t)id >= n_vocab)
         return bk_fail(h->err, BK_ERR_FORMAT,
-                       "the id of key '%s' is %lld, wanted 0 to %zu (the rows of the embedding)", key,
-                       (long long)id, n_vocab - 1);
+                       "the id of key '%s' is %lld, wanted 0 to %zu (the rows of the embedding)",
+                       key, (long long)id, n_vocab - 1);
     bk_gguf_builder_u32(h->b, key, (uint32_t)id);
     return BK_OK;
 }

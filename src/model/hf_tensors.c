@@ -322,15 +322,17 @@ static bk_status add_embedding(adder *a, size_t *n_vocab) {
     /* general.file_type: what most weights are, by llama.cpp's numbers. */
     bk_type type = a->type ? a->type->type : f.t->type->type;
     bk_gguf_builder_u32(a->h->b, "general.file_type",
-                        type == BK_TYPE_F32 ? 0 : type == BK_TYPE_F16 ? 1 : 32);
+                        type == BK_TYPE_F32   ? 0
+                        : type == BK_TYPE_F16 ? 1
+                                              : 32);
     return BK_OK;
 }
 
 bk_status hf_add_tensors(hf *h, size_t *n_vocab) {
     adder a = {.h = h};
     int64_t layers;
-    const char *experts = json_object_get(h->config, "num_experts") ? "num_experts"
-                                                                    : "num_local_experts";
+    const char *experts =
+        json_object_get(h->config, "num_experts") ? "num_experts" : "num_local_experts";
     bk_status s = read_options(&a);
     if (s == BK_OK) s = hf_int(h, "num_hidden_layers", 1, 1024, -1, &layers);
     if (s == BK_OK) s = hf_int(h, "num_attention_heads", 1, 1 << 16, -1, &a.heads);

@@ -87,10 +87,11 @@ static bk_status add_unigram_tokens(vocab *v) {
     const json_t *list = json_object_get(v->model, "vocab");
     size_t n = json_array_size(list);
     if (n == 0 || n > v->n)
-        return bk_fail(v->h->err, BK_ERR_FORMAT,
-                       "tokenizer.json: 'model.vocab' has %zu pieces, wanted a list of 1 to %zu (the "
-                       "rows of the embedding)",
-                       n, v->n);
+        return bk_fail(
+            v->h->err, BK_ERR_FORMAT,
+            "tokenizer.json: 'model.vocab' has %zu pieces, wanted a list of 1 to %zu (the "
+            "rows of the embedding)",
+            n, v->n);
     for (size_t i = 0; i < n; i++) {
         const json_t *piece = json_array_get(list, i), *score = json_array_get(piece, 1);
         v->text[i] = bk_json_text(json_array_get(piece, 0));
@@ -332,6 +333,9 @@ static bk_status add_byte_level(vocab *v, const json_t *merges) {
     if (s == BK_OK) s = name_unused(v);
     if (s != BK_OK) return s;
     add_lists(v, "gpt2", pre, false);
+    const json_t *prefix = json_object_get(v->h->tokenizer_config, "add_prefix_space");
+    if (json_is_boolean(prefix))
+        bk_gguf_builder_bool(v->h->b, "tokenizer.ggml.add_space_prefix", json_is_true(prefix));
     return add_merges(v, merges);
 }
 

@@ -195,7 +195,9 @@ bk_status bk_file_begin(const char *path, bk_file_writer *out, bk_error *err) {
         return bk_fail(err, BK_ERR_INVALID, PATH_FMT " exists and is not a regular file", path);
     }
     size_t cap = strlen(path) + 64;
-    bk_file_writer w = {.fd = -1, .path = bk_strndup(path, strlen(path)), .tmp = bk_alloc_zero(cap, 1)};
+    bk_file_writer w = {.fd = -1,
+                        .path = bk_strndup(path, strlen(path)),
+                        .tmp = bk_alloc_zero(cap, 1)};
     bk_status status = BK_OK;
     if (!w.path || !w.tmp) {
         status = bk_fail(err, BK_ERR_NOMEM, "no memory to write " PATH_FMT, path);
