@@ -44,31 +44,28 @@ static void weight_destroy(bk_device *d, bk_weight *w) {
 
 typedef struct load_job {
     bk_cpu_device *d;
-    const bk_weight_source *sources;
-    size_t n;
+    const bk_packed *packed;
+    const uint8_t *rows;
+    size_t first, end; /* groups */
 } load_job;
 
-enum { LOAD_GROUPS = 16 };
+/* Groups that a thread takes at a time. */
+enum { LOAD_GROUPS = BK_LOAD_ROWS / BK_GROUP_ROWS };
 
 static void load_region(void *arg, int thread) {
     load_job *job = arg;
     (void)thread;
-    size_t chunk = bk_pool_next(job->d->pool), base = 0;
-    for (size_t i = 0; i < job->n; i++) {
-        const bk_packed *p = &job->sources[i].weight->packed;
-        size_t chunks = bk_div_up(p->n_groups, LOAD_GROUPS);
-        for (; chunk < base + chunks; chunk = bk_pool_next(job->d->pool)) {
-            size_t first = (chunk - base) * LOAD_GROUPS;
-            bk_pack_groups(p, job->sources[i].rows, first,
-                           bk_min_size(LOAD_GROUPS, p->n_groups - first));
-        }
-        base += chunks;
+    for (;;) {
+        size_t first = job->first + bk_pool_next(job->d->pool) * LOAD_GROUPS;
+        if (first >= job->end) return;
+        bk_pack_groups(job->packed, job->rows, first, bk_min_size(LOAD_GROUPS, job->end - first));
     }
 }
 
-static void weights_load(bk_device *d, const bk_weight_source *sources, size_t n) {
+static void weight_load(bk_device *d, bk_weight *w, const uint8_t *rows, size_t first, size_t n) {
     bk_cpu_device *cpu = (bk_cpu_device *)d;
-    load_job job = {cpu, sources, n};
+    load_job job = {cpu, &w->packed, rows, first / BK_GROUP_ROWS,
+                    bk_div_up(first + n, BK_GROUP_ROWS)};
     bk_pool_run(cpu->pool, load_region, &job);
 }
 
@@ -198,7 +195,7 @@ static const struct bk_device_ops cpu_ops = {
     .destroy = destroy,
     .weight_create = weight_create,
     .weight_destroy = weight_destroy,
-    .weights_load = weights_load,
+    .weight_load = weight_load,
     .page_alloc = page_alloc,
     .page_free = page_free,
     .page_copy = page_copy,

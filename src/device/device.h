@@ -145,10 +145,7 @@ typedef struct bk_cmd {
     };
 } bk_cmd;
 
-typedef struct bk_weight_source {
-    const uint8_t *rows; /* as in the file */
-    bk_weight *weight;
-} bk_weight_source;
+enum { BK_LOAD_ROWS = 64 };
 
 struct bk_device_ops {
     const char *name;
@@ -158,8 +155,9 @@ struct bk_device_ops {
     bk_status (*weight_create)(bk_device *d, const bk_quant *type, size_t n_rows, size_t k,
                                bk_weight **out, bk_error *err);
     void (*weight_destroy)(bk_device *d, bk_weight *w);
-    /* Brings rows from the file into the device's form, all threads together. */
-    void (*weights_load)(bk_device *d, const bk_weight_source *sources, size_t n);
+    /* Brings rows [first, first + n) into the device's form, all threads together; first is a multiple
+     * of BK_LOAD_ROWS, and so is n but at the end. rows: row 0 as in the file. */
+    void (*weight_load)(bk_device *d, bk_weight *w, const uint8_t *rows, size_t first, size_t n);
 
     /* Zeroed memory; NULL when short. */
     void *(*page_alloc)(bk_device *d, size_t bytes);

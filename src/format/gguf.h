@@ -76,6 +76,8 @@ void bk_gguf_destroy(bk_gguf **g);
 bk_status bk_gguf_read(const bk_gguf *g, const bk_gguf_tensor *t, const uint8_t **data,
                        bk_error *err);
 void bk_gguf_release(const bk_gguf *g, const bk_gguf_tensor *t, const uint8_t *data);
+/* Only the advice, for a part of the bytes read; parts in order leave no page behind. */
+void bk_gguf_drop(const bk_gguf *g, const bk_gguf_tensor *t, size_t offset, size_t bytes);
 
 /* Of all files together. */
 uint64_t bk_gguf_file_bytes(const bk_gguf *g);

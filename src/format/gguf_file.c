@@ -193,8 +193,12 @@ void bk_gguf_release(const bk_gguf *g, const bk_gguf_tensor *t, const uint8_t *d
         bk_free((void *)(uintptr_t)data);
         return;
     }
-    const bk_map *map = map_of(g, t->data);
-    if (map) bk_map_drop(map, (size_t)(t->data - map->data), t->bytes);
+    bk_gguf_drop(g, t, 0, t->bytes);
+}
+
+void bk_gguf_drop(const bk_gguf *g, const bk_gguf_tensor *t, size_t offset, size_t bytes) {
+    const bk_map *map = t->data ? map_of(g, t->data) : NULL;
+    if (map) bk_map_drop(map, (size_t)(t->data - map->data) + offset, bytes);
 }
 
 uint64_t bk_gguf_file_bytes(const bk_gguf *g) {

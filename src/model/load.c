@@ -112,19 +112,28 @@ static bk_status load_vector(loader *l, const binding *b) {
     return BK_OK;
 }
 
-static bk_status create_matrix(loader *l, const binding *b, bk_weight_source *source) {
+/* In slices of rows, each packed by all threads and its pages of the file given back, so that memory
+ * never holds the weights twice. */
+static bk_status load_matrix(loader *l, const binding *b) {
+    enum { SLICE_BYTES = 8 << 20 };
     bk_device *d = l->m->device;
+    const bk_gguf_tensor *t = b->tensor;
     bk_weight *w = NULL;
-    size_t rows = (size_t)(b->tensor->ne[1] * b->tensor->ne[2]); /* at most what the file holds */
-    bk_status status =
-        d->ops->weight_create(d, b->tensor->type, rows, (size_t)b->tensor->ne[0], &w, l->err);
+    size_t rows = (size_t)(t->ne[1] * t->ne[2]); /* at most what the file holds */
+    bk_status status = d->ops->weight_create(d, t->type, rows, (size_t)t->ne[0], &w, l->err);
     if (status != BK_OK) {
-        bk_error_prefix(l->err, "tensor '" BK_STR_FMT "'", BK_STR_ARG(b->tensor->name));
+        bk_error_prefix(l->err, "tensor '" BK_STR_FMT "'", BK_STR_ARG(t->name));
         return status;
     }
     *b->slot = w;
-    *source = (bk_weight_source){b->data, w};
     l->m->meta.resident_bytes += bk_weight_bytes(w);
+    size_t row_bytes = t->bytes / rows;
+    size_t slice = bk_round_up(SLICE_BYTES / row_bytes + 1, BK_LOAD_ROWS);
+    for (size_t first = 0; first < rows; first += slice) {
+        size_t n = bk_min_size(slice, rows - first);
+        d->ops->weight_load(d, w, b->data, first, n);
+        bk_gguf_drop(l->g, t, first * row_bytes, n * row_bytes);
+    }
     return BK_OK;
 }
 
@@ -153,36 +162,18 @@ static void count_meta(loader *l) {
     }
 }
 
-static void release(loader *l, size_t first, size_t end) {
-    for (size_t i = first; i < end; i++) {
-        if (l->bound[i].data) bk_gguf_release(l->g, l->bound[i].tensor, l->bound[i].data);
-        l->bound[i].data = NULL;
-    }
-}
-
-/* Matrices in batches: each is packed by all threads and its pages of the file given back, so that
- * memory never holds the weights twice. */
-static bk_status load_matrices(loader *l, const bk_model_options *o) {
-    enum { BATCH = 8 };
-    bk_weight_source sources[BATCH];
-    size_t n = 0, first = 0;
+static bk_status load_tensors(loader *l, const bk_model_options *o) {
+    uint64_t done = 0;
     for (size_t i = 0; i < l->n_bound; i++) {
         binding *b = &l->bound[i];
-        bool vector = b->role->kind == BK_ROLE_VECTOR;
         bk_status status = bk_gguf_read(l->g, b->tensor, &b->data, l->err);
-        if (status == BK_OK)
-            status = vector ? load_vector(l, b) : create_matrix(l, b, &sources[n]);
-        if (status != BK_OK) {
-            release(l, first, i + 1);
-            return status;
-        }
-        if (!vector && ++n < BATCH && i + 1 < l->n_bound) continue;
-        if (n == 0 && i + 1 < l->n_bound) continue;
-        l->m->device->ops->weights_load(l->m->device, sources, n);
-        release(l, first, i + 1);
-        if (o->progress) o->progress((double)(i + 1) / (double)l->n_bound, o->progress_user);
-        n = 0;
-        first = i + 1;
+        if (status != BK_OK) return status;
+        status = b->role->kind == BK_ROLE_VECTOR ? load_vector(l, b) : load_matrix(l, b);
+        bk_gguf_release(l->g, b->tensor, b->data);
+        if (status != BK_OK) return status;
+        done += b->tensor->bytes;
+        if (o->progress)
+            o->progress((double)done / (double)l->m->meta.tensor_bytes, o->progress_user);
     }
     return BK_OK;
 }
@@ -204,7 +195,7 @@ bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options 
     if (status != BK_OK) return status;
     m->meta.cpu_level = m->device->level;
     m->meta.threads = threads;
-    status = load_matrices(&l, options);
+    status = load_tensors(&l, options);
     if (status != BK_OK) return status;
     if (!m->weights.head) m->weights.head = m->weights.embed;
     return bk_rope_make(m, err);
