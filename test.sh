@@ -122,6 +122,9 @@ if [ $full -eq 1 ]; then
         step "fuzz ${name#fuzz_}" fuzz_target "${name#fuzz_}"
     done
     step 'bench/compare.sh' bench/compare.sh --smoke
+    # torch is gigabytes: only where somebody has it.
+    [ -z "${BRISK_HF_PYTHON:-}" ] ||
+        step 'truth/compare_hf.py' "$BRISK_HF_PYTHON" tests/truth/compare_hf.py
 fi
 
 echo "$passed passed, $failed failed"

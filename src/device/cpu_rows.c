@@ -9,16 +9,16 @@ enum { CHUNK = 1024 };
 
 /* The best `n_used` of a row's scores, best first, and their softmax. */
 static void choose(const float *scores, int n_experts, int n_used, int32_t *expert, float *weight) {
+    int n = 0;
+    for (int e = 0; e < n_experts; e++) {
+        if (n == n_used && !(scores[e] > scores[expert[n - 1]])) continue;
+        int at = n < n_used ? n++ : n - 1;
+        for (; at > 0 && scores[e] > scores[expert[at - 1]]; at--) expert[at] = expert[at - 1];
+        expert[at] = e;
+    }
     float sum = 0;
     for (int u = 0; u < n_used; u++) {
-        int best = -1;
-        for (int e = 0; e < n_experts; e++) {
-            bool taken = false;
-            for (int t = 0; t < u; t++) taken |= expert[t] == e;
-            if (!taken && (best < 0 || scores[e] > scores[best])) best = e;
-        }
-        expert[u] = best;
-        weight[u] = bk_expf(scores[best] - scores[expert[0]]);
+        weight[u] = bk_expf(scores[expert[u]] - scores[expert[0]]);
         sum += weight[u];
     }
     for (int u = 0; u < n_used; u++) weight[u] /= sum;
