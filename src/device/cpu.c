@@ -132,12 +132,12 @@ static void run_region(void *arg, int thread) {
     }
 }
 
-static bk_cpu_need need_of(const bk_cmd *cmds, size_t n) {
+static bk_cpu_need need_of(const bk_cpu_device *d, const bk_cmd *cmds, size_t n) {
     bk_cpu_need most = {0, 0};
     for (size_t i = 0; i < n; i++) {
         bk_cpu_need need = {0, 0};
         if (cmds[i].op == BK_OP_PRODUCT) need = bk_cpu_product_need(&cmds[i]);
-        if (cmds[i].op == BK_OP_ATTENTION) need = bk_cpu_attention_need(&cmds[i]);
+        if (cmds[i].op == BK_OP_ATTENTION) need = bk_cpu_attention_need(d, &cmds[i]);
         most.shared = bk_max_size(most.shared, need.shared);
         most.private = bk_max_size(most.private, need.private);
     }
@@ -151,7 +151,7 @@ static bool grow(void **memory, size_t bytes) {
 }
 
 static bk_status reserve_scratch(bk_cpu_device *d, const bk_cmd *cmds, size_t n, bk_error *err) {
-    bk_cpu_need need = need_of(cmds, n);
+    bk_cpu_need need = need_of(d, cmds, n);
     bool ok = true;
     if (need.shared > d->shared_bytes) {
         ok = grow(&d->shared, need.shared);

@@ -37,7 +37,7 @@ typedef struct bk_cpu_need {
 void bk_cpu_product(bk_cpu_device *d, const bk_cmd *cmd, int thread);
 bk_cpu_need bk_cpu_product_need(const bk_cmd *cmd);
 void bk_cpu_attention(bk_cpu_device *d, const bk_cmd *cmd, int thread);
-bk_cpu_need bk_cpu_attention_need(const bk_cmd *cmd);
+bk_cpu_need bk_cpu_attention_need(const bk_cpu_device *d, const bk_cmd *cmd);
 void bk_cpu_route(bk_cpu_device *d, const bk_cmd *cmd);
 void bk_cpu_combine(bk_cpu_device *d, const bk_cmd *cmd);
 void bk_cpu_soft_cap(bk_cpu_device *d, const bk_cmd *cmd);

@@ -2,7 +2,9 @@
  *
  * Attention goes chunk by chunk (one page each) at absolute positions: every chunk gives a maximum,
  * a sum and an average of its own, and these are merged in order of position. So the bits do not
- * depend on how a prompt was cut, on the other rows of the pass, or on the threads. */
+ * depend on how a prompt was cut, on the other rows of the pass, or on the threads. When there are
+ * fewer heads than would keep the threads busy, chunks are shared between them and merged afterwards,
+ * in the same order. */
 #include <math.h>
 #include <string.h>
 
@@ -91,12 +93,6 @@ static size_t block_queries(const bk_attn_shape *s) {
     return ROW_BLOCK * (size_t)(s->n_heads / s->n_kv_heads);
 }
 
-bk_cpu_need bk_cpu_attention_need(const bk_cmd *cmd) {
-    const bk_attn_shape *s = cmd->attention.shape;
-    size_t hs = bk_round_up((size_t)s->head_size, 16);
-    return (bk_cpu_need){0, block_queries(s) * (3 * hs + 6) * sizeof(float)};
-}
-
 static block block_view(void *scratch, const bk_attn_shape *s) {
     size_t n = block_queries(s), hs = bk_round_up((size_t)s->head_size, 16);
     block b;
@@ -154,24 +150,41 @@ static void scatter(const bk_cmd *c, size_t r0, size_t head, const block *b) {
     }
 }
 
+/* What the chunk gives each query: part_max, part_sum, part. */
+static void one_chunk(bk_cpu_device *d, const bk_cmd *c, size_t r0, size_t head, size_t chunk,
+                      block *b) {
+    const bk_attn_shape *s = c->attention.shape;
+    void *const *pages = c->attention.seqs[c->attention.row[r0].seq].pages[c->attention.group];
+    size_t hs = (size_t)s->head_size;
+    const uint16_t *keys = keys_of(s, pages, chunk, c->attention.layer, head);
+    set_ranges(c, r0, chunk, b);
+    d->kernels->attn_chunk(b->q, hs, b->n, keys, keys + BK_ATTN_CHUNK * hs, hs, s->cap, b->lo,
+                           b->hi, b->part_max, b->part_sum, b->part, hs);
+}
+
+static void merge_chunk(bk_cpu_device *d, size_t hs, block *b) {
+    for (size_t i = 0; i < b->n; i++)
+        d->kernels->attn_merge(&b->max[i], &b->sum[i], b->o + i * hs, b->part_max[i],
+                               b->part_sum[i], b->part + i * hs, hs);
+}
+
+/* Chunks that a row sees; *first is the first. */
+static size_t chunks_of(const bk_cmd *c, size_t r, size_t *first) {
+    size_t pos = c->attention.row[r].pos;
+    *first = first_seen(c->attention.shape, pos) / BK_ATTN_CHUNK;
+    return pos / BK_ATTN_CHUNK - *first + 1;
+}
+
 /* Rows [r0, r0 + rows) of one sequence, one KV head. */
 static void attend(bk_cpu_device *d, const bk_cmd *c, size_t r0, size_t rows, size_t head,
                    void *scratch) {
     const bk_attn_shape *s = c->attention.shape;
-    const bk_row *row = c->attention.row + r0;
-    void *const *pages = c->attention.seqs[row->seq].pages[c->attention.group];
-    size_t hs = (size_t)s->head_size, last = row->pos + rows - 1;
+    size_t chunk, last = c->attention.row[r0].pos + rows - 1;
     block b = block_view(scratch, s);
     gather(c, r0, rows, head, &b);
-    for (size_t chunk = first_seen(s, row->pos) / BK_ATTN_CHUNK; chunk * BK_ATTN_CHUNK <= last;
-         chunk++) {
-        const uint16_t *keys = keys_of(s, pages, chunk, c->attention.layer, head);
-        set_ranges(c, r0, chunk, &b);
-        d->kernels->attn_chunk(b.q, hs, b.n, keys, keys + BK_ATTN_CHUNK * hs, hs, s->cap, b.lo,
-                               b.hi, b.part_max, b.part_sum, b.part, hs);
-        for (size_t i = 0; i < b.n; i++)
-            d->kernels->attn_merge(&b.max[i], &b.sum[i], b.o + i * hs, b.part_max[i], b.part_sum[i],
-                                   b.part + i * hs, hs);
+    for (chunks_of(c, r0, &chunk); chunk * BK_ATTN_CHUNK <= last; chunk++) {
+        one_chunk(d, c, r0, head, chunk, &b);
+        merge_chunk(d, (size_t)s->head_size, &b);
     }
     scatter(c, r0, head, &b);
 }
@@ -184,13 +197,78 @@ static bool all_single(const bk_cmd *c) {
     return true;
 }
 
+/* ---- Chunks shared between the threads --------------------------------------------------------------- */
+
+/* Fewer chunks than this are quicker than the two barriers. */
+enum { SPLIT_CHUNKS = 4 };
+
+/* Most chunks of a row; 0 when they are not to be shared. */
+static size_t split_chunks(const bk_cpu_device *d, const bk_cmd *c) {
+    size_t most = 0, first, threads = (size_t)d->base.threads;
+    size_t units = c->rows * (size_t)c->attention.shape->n_kv_heads;
+    if (threads == 1 || units >= 4 * threads || !all_single(c)) return 0;
+    for (size_t r = 0; r < c->rows; r++) most = bk_max_size(most, chunks_of(c, r, &first));
+    return most >= SPLIT_CHUNKS ? most : 0;
+}
+
+/* Floats of one row, head and chunk: averages, maxima, sums. */
+static size_t partial_floats(const bk_attn_shape *s) {
+    size_t g = (size_t)(s->n_heads / s->n_kv_heads);
+    return g * (bk_round_up((size_t)s->head_size, 16) + 2);
+}
+
+static void use_partial(const bk_cpu_device *d, const bk_attn_shape *s, size_t index, block *b) {
+    size_t g = (size_t)(s->n_heads / s->n_kv_heads), n = partial_floats(s);
+    b->part = (float *)d->shared + index * n;
+    b->part_max = b->part + n - 2 * g;
+    b->part_sum = b->part_max + g;
+}
+
+static void attend_split(bk_cpu_device *d, const bk_cmd *c, size_t most, void *scratch) {
+    const bk_attn_shape *s = c->attention.shape;
+    size_t heads = (size_t)s->n_kv_heads, first;
+    for (size_t i; (i = bk_pool_next(d->pool)) < c->rows * heads * most;) {
+        size_t r = i / most / heads, head = i / most % heads;
+        if (i % most >= chunks_of(c, r, &first)) continue;
+        block b = block_view(scratch, s);
+        gather(c, r, 1, head, &b);
+        use_partial(d, s, i, &b);
+        one_chunk(d, c, r, head, first + i % most, &b);
+    }
+    bk_pool_barrier(d->pool);
+    for (size_t i; (i = bk_pool_next(d->pool)) < c->rows * heads;) {
+        size_t r = i / heads, head = i % heads;
+        block b = block_view(scratch, s);
+        gather(c, r, 1, head, &b);
+        for (size_t k = 0; k < chunks_of(c, r, &first); k++) {
+            use_partial(d, s, i * most + k, &b);
+            merge_chunk(d, (size_t)s->head_size, &b);
+        }
+        scatter(c, r, head, &b);
+    }
+}
+
+bk_cpu_need bk_cpu_attention_need(const bk_cpu_device *d, const bk_cmd *c) {
+    const bk_attn_shape *s = c->attention.shape;
+    size_t hs = bk_round_up((size_t)s->head_size, 16), most = 1;
+    size_t own = block_queries(s) * (3 * hs + 6) * sizeof(float);
+    /* Doubled, so that a growing context seldom allocates. */
+    while (most < split_chunks(d, c)) most *= 2;
+    return (bk_cpu_need){c->rows * (size_t)s->n_kv_heads * most * partial_floats(s) * sizeof(float),
+                         own};
+}
+
 /* Work units: blocks of rows of one sequence x KV heads, found by walking the rows. */
 void bk_cpu_attention(bk_cpu_device *d, const bk_cmd *c, int thread) {
-    size_t heads = (size_t)c->attention.shape->n_kv_heads;
+    size_t heads = (size_t)c->attention.shape->n_kv_heads, split = split_chunks(d, c);
     bool single = all_single(c);
-    if (!single) {
+    if (!single || split) {
         rope_store_all(d, c);
         bk_pool_barrier(d->pool);
+    }
+    if (split) {
+        attend_split(d, c, split, d->private[thread]);
+        return;
     }
     size_t unit = bk_pool_next(d->pool), base = 0;
     for (size_t r = 0; r < c->rows; r += c->attention.row[r].seq_rows) {
