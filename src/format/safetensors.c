@@ -30,8 +30,7 @@ static const struct dtype {
     {"I32", 4, -1},          {"U32", 4, -1},          {"I16", 2, -1},
     {"U16", 2, -1},          {"I8", 1, -1},           {"U8", 1, -1},
     {"BOOL", 1, -1},         {"F8_E4M3", 1, -1},      {"F8_E5M2", 1, -1},
-    {"F8_E8M0", 1, -1},
-    {"C64", 8, -1},
+    {"F8_E8M0", 1, -1},      {"C64", 8, -1},
 };
 
 static bk_status fail_tensor(const bk_st_tensor *t, const char *what, bk_error *err) {

@@ -27,6 +27,11 @@ static const hf_key qwen3moe_keys[] = {
     {"moe_intermediate_size", "expert_feed_forward_length", HF_INT, true, 0},
 };
 
+static const hf_key gemma_keys[] = {
+    {"head_dim", "attention.key_length", HF_INT, false, 256},
+    {"head_dim", "attention.value_length", HF_INT, false, 256},
+};
+
 static const hf_key gemma2_keys[] = {
     {"head_dim", "attention.key_length", HF_INT, false, 256},
     {"head_dim", "attention.value_length", HF_INT, false, 256},
@@ -131,22 +136,34 @@ const hf_arch hf_archs[] = {
      .act = "silu",
      KEYS(qwen3moe_keys),
      ROLES(qwen3moe_roles)},
+    {.hf = "GemmaForCausalLM",
+     .gguf = "gemma",
+     .act = "gelu",
+     .add_one = true,
+     KEYS(gemma_keys),
+     ROLES(qwen2_roles)},
     {.hf = "Gemma2ForCausalLM",
      .gguf = "gemma2",
      .act = "gelu",
      .add_one = true,
+     .window_every = 2,
+     .wide_layers = 46,
      KEYS(gemma2_keys),
      ROLES(gemma2_roles)},
     {.hf = "Gemma3ForCausalLM",
      .gguf = "gemma3",
      .act = "gelu",
      .add_one = true,
+     .window_every = 6,
+     .wide_layers = 62,
      KEYS(gemma3_keys),
      ROLES(gemma3_roles)},
     {.hf = "Gemma3ForConditionalGeneration", /* its text part */
      .gguf = "gemma3",
      .act = "gelu",
      .add_one = true,
+     .window_every = 6,
+     .wide_layers = 62,
      KEYS(gemma3_keys),
      ROLES(gemma3_roles)},
     {.hf = "Phi3ForCausalLM",

@@ -82,6 +82,43 @@ static bk_status check_act(const hf *h) {
                    h->arch->act);
 }
 
+/* Which layers see a window is fixed in GGUF: an architecture's readers know it. */
+static bk_status check_layers(const hf *h) {
+    const json_t *types = member(h->config, "layer_types");
+    int64_t every = h->arch->window_every, pattern;
+    bk_status s = hf_int(h, "sliding_window_pattern", 1, 1024, every, &pattern);
+    if (s != BK_OK) return s;
+    bool good = pattern == every || every == 0;
+    good = good && !json_is_true(member(h->config, "use_sliding_window"));
+    for (size_t i = 0; i < json_array_size(types); i++) {
+        bool full = every == 0 || (i + 1) % (size_t)every == 0;
+        bk_str wanted = full ? BK_STR("full_attention") : BK_STR("sliding_attention");
+        good = good && bk_str_eq(bk_json_text(json_array_get(types, i)), wanted);
+    }
+    if (good) return BK_OK;
+    return bk_fail(h->err, BK_ERR_UNSUPPORTED,
+                   "config.json: other layers with a sliding window than GGUF's %s has",
+                   h->arch->gguf);
+}
+
+/* So is by what scores are divided. */
+static bk_status check_scale(const hf *h) {
+    int64_t layers, embd, heads, size, said;
+    if (h->arch->wide_layers == 0) return BK_OK;
+    bk_status s = hf_int(h, "num_hidden_layers", 1, 1024, -1, &layers);
+    if (s == BK_OK) s = hf_int(h, "hidden_size", 1, 1 << 20, -1, &embd);
+    if (s == BK_OK) s = hf_int(h, "num_attention_heads", 1, 1 << 16, -1, &heads);
+    if (s == BK_OK) s = hf_int(h, "head_dim", 1, 1 << 16, 256, &size);
+    if (s != BK_OK) return s;
+    if (layers == h->arch->wide_layers) size = embd / heads;
+    s = hf_int(h, "query_pre_attn_scalar", 1, 1 << 20, size, &said);
+    if (s != BK_OK || said == size) return s;
+    return bk_fail(
+        h->err, BK_ERR_UNSUPPORTED,
+        "config.json: 'query_pre_attn_scalar' is %lld, wanted %lld, which GGUF's %s takes",
+        (long long)said, (long long)size, h->arch->gguf);
+}
+
 bk_status hf_find_arch(hf *h) {
     const json_t *text = member(h->root, "text_config");
     bk_str name = bk_json_text(json_array_get(json_object_get(h->root, "architectures"), 0));
@@ -105,7 +142,9 @@ bk_status hf_find_arch(hf *h) {
         return bk_fail(h->err, BK_ERR_UNSUPPORTED,
                        "config.json: 'norm_topk_prob' is false, which GGUF's %s cannot say",
                        h->arch->gguf);
-    return check_act(h);
+    bk_status s = check_act(h);
+    if (s == BK_OK) s = check_layers(h);
+    return s == BK_OK ? check_scale(h) : s;
 }
 
 /* ---- Rotation ------------------------------------------------------------------------------- */

@@ -47,6 +47,10 @@ typedef struct hf_arch {
     bool llama3_rope; /* knows rope_freqs.weight */
     bool long_rope;   /* Phi-3: partial rotation, factors for short and long contexts */
     bool add_one;     /* to all norms (Gemma) */
+    int window_every; /* of so many layers the last sees all, the others a window; 0: the configuration
+                         may have no such layers */
+    int wide_layers; /* Gemma: with so many layers, scores are divided by sqrt(width / heads), otherwise
+                         by sqrt(head size) */
 } hf_arch;
 
 extern const hf_arch hf_archs[];

@@ -18,28 +18,31 @@
 
 static const struct {
     const char *steps; /* as signature() writes them */
-    int nfc;           /* 1: with that normalisation, 0: without, -1: either */
+    /* 1: with that normalisation, or with tokens that are taken whole though merges would not build them;
+     * 0: without; -1: either. */
+    int nfc, ignore_merges;
     const char *name;
 } known[] = {
-    {BYTES, 0, "gpt-2"},
-    {BYTES, 1, "olmo"},
-    {"D1\n" BYTES, 0, "smollm"},
-    {"D1\n" BYTES, 1, "command-r"},
-    {"S" CONTRACTIONS "|" BEFORE "\\p{L}+|\\p{N}{1,3}|" TAIL "\n" ALPHABET, -1, "llama-bpe"},
-    {"S" CONTRACTIONS "|" BEFORE "\\p{L}+|\\p{N}|" TAIL "\n" ALPHABET, 1, "qwen2"},
-    {"S" CONTRACTIONS "|" BEFORE "\\p{L}+|\\p{N}|" TAIL "\n" ALPHABET, 0, "hunyuan"},
+    {BYTES, 0, -1, "gpt-2"},
+    {BYTES, 1, -1, "olmo"},
+    {"D1\n" BYTES, 0, -1, "smollm"},
+    {"D1\n" BYTES, 1, -1, "command-r"},
+    {"S" CONTRACTIONS "|" BEFORE "\\p{L}+|\\p{N}{1,3}|" TAIL "\n" ALPHABET, -1, 1, "llama-bpe"},
+    {"S" CONTRACTIONS "|" BEFORE "\\p{L}+|\\p{N}{1,3}|" TAIL "\n" ALPHABET, -1, 0, "smaug-bpe"},
+    {"S" CONTRACTIONS "|" BEFORE "\\p{L}+|\\p{N}|" TAIL "\n" ALPHABET, 1, -1, "qwen2"},
+    {"S" CONTRACTIONS "|" BEFORE "\\p{L}+|\\p{N}|" TAIL "\n" ALPHABET, 0, -1, "hunyuan"},
     {"S" CONTRACTIONS "|" BEFORE "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|"
      "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\n" ALPHABET,
-     -1, "qwen35"},
+     -1, -1, "qwen35"},
     {"S" BEFORE UPPER "*" LOWER "+" CONTRACTIONS "?|" BEFORE UPPER "+" LOWER "*" CONTRACTIONS
      "?|\\p{N}{1,3}|" SLASH_TAIL "\n" ALPHABET,
-     -1, "gpt-4o"},
+     -1, -1, "gpt-4o"},
     {"S" BEFORE UPPER "*" LOWER "+|" BEFORE UPPER "+" LOWER "*|\\p{N}|" SLASH_TAIL "\n" ALPHABET,
-     -1, "tekken"},
+     -1, 1, "tekken"},
     {"S\\p{N}{1,3}\nS[一-龥぀-ゟ゠-ヿ]+\n"
      "S[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?"
      "[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+\n" ALPHABET,
-     -1, "deepseek-v3"},
+     -1, -1, "deepseek-v3"},
 };
 
 /* One step a line: S and its expression for a Split that keeps what it finds apart, D and 0 or 1 for
@@ -82,11 +85,14 @@ static bool has_nfc(const json_t *normalizer, int depth) {
 bk_status hf_find_pre(const hf *h, const char **out) {
     bk_buf steps = {.limit = 1 << 20};
     int nfc = has_nfc(json_object_get(h->tokenizer, "normalizer"), 0);
+    int ignore =
+        json_is_true(json_object_get(json_object_get(h->tokenizer, "model"), "ignore_merges"));
     *out = h->options && h->options->pre ? h->options->pre : NULL;
     if (*out) return BK_OK;
     signature(json_object_get(h->tokenizer, "pre_tokenizer"), 0, &steps);
     for (size_t i = 0; i < BK_ARRAY_LEN(known) && !*out; i++)
         if ((known[i].nfc < 0 || known[i].nfc == nfc) &&
+            (known[i].ignore_merges < 0 || known[i].ignore_merges == ignore) &&
             bk_str_eq(bk_buf_view(&steps), bk_str_from(known[i].steps)))
             *out = known[i].name;
     bk_status status = BK_OK;

@@ -53,14 +53,16 @@ static bk_status load(const bk_gguf *g, const bk_model_options *o, bk_model *m, 
 
 bk_status bk_model_load(const char *path, const bk_model_options *options, bk_model **out,
                         bk_error *err) {
-    bk_model_options defaults = {0};
+    bk_model_options o = {0};
     bk_gguf *g = NULL;
     *out = NULL;
+    if (options) o = *options;
+    bk_hf_options hf = {.pre = o.pre};
     bk_model *m = bk_alloc_zero(1, sizeof *m);
     if (!m) return bk_fail(err, BK_ERR_NOMEM, "no memory for a model");
     atomic_init(&m->refs, 1);
-    bk_status status = bk_model_file_open(path, NULL, &g, err);
-    if (status == BK_OK) status = load(g, options ? options : &defaults, m, err);
+    bk_status status = bk_model_file_open(path, &hf, &g, err);
+    if (status == BK_OK) status = load(g, &o, m, err);
     bk_gguf_destroy(&g);
     if (status != BK_OK) {
         destroy(m);

@@ -1,9 +1,9 @@
 /* JSON both ways: the variables of a rendering, and the filter tojson as Python's json.dumps. */
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json_read.h"
 #include "text/template_value.h"
 
 /* ---- Writing --------------------------------------------------------------------------------- */
@@ -148,27 +148,6 @@ bool bk_tval_json(bk_tsb *sb, bk_tval v, const bk_tjson_style *style) {
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-/* jansson recurses up to 2048 levels and a thread's stack may be small, so brackets are counted
- * before it sees the text. */
-static bool shallow(bk_str json) {
-    int depth = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < json.len; i++) {
-        char c = json.data[i];
-        if (in_string) {
-            if (c == '\\') i++;
-            if (c == '"') in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > BK_T_MAX_NESTING) return false;
-        } else if (c == '}' || c == ']') {
-            depth--;
-        }
-    }
-    return true;
-}
-
 static bk_tval read_string(bk_trun *run, const char *data, size_t len, bool user) {
     char *copy = bk_trun_alloc(run, len, 1);
     if (!copy) return bk_tval_fail();
@@ -230,15 +209,10 @@ static bk_tval read_value(bk_trun *run, const json_t *json, bool user) {
 
 /* Parses; NULL after noting the failure. what: "the variables". */
 static json_t *parse(bk_trun *run, bk_str text, const char *what) {
-    json_error_t jerr;
-    if (!shallow(text)) {
-        bk_trun_fail(run, BK_ERR_LIMIT, "%s are nested more than %d deep", what, BK_T_MAX_NESTING);
-        return NULL;
-    }
-    json_t *json = json_loadb(text.data, text.len, JSON_ALLOW_NUL, &jerr);
-    if (!json)
-        bk_trun_fail(run, BK_ERR_FORMAT, "%s are not JSON: line %d: %s", what, jerr.line,
-                     jerr.text);
+    bk_error err;
+    json_t *json;
+    bk_status status = bk_json_parse(text, BK_T_MAX_NESTING, false, &json, &err);
+    if (status != BK_OK) bk_trun_fail(run, status, "%s: %s", what, err.text);
     return json;
 }
 

@@ -51,9 +51,9 @@ def save(path, arrays, dtype, metadata=None):
 
 # ---- Tokenizers -----------------------------------------------------------------------------------
 
-def byte_level(pre, nfc=False, bos=None, size=400):
+def byte_level(pre, nfc=False, bos=None, size=400, ignore_merges=False):
     """GPT-2's kind with a pre-tokenizer: None for its own, "digits", or an expression."""
-    t = Tokenizer(models.BPE())
+    t = Tokenizer(models.BPE(ignore_merges=ignore_merges))
     if nfc:
         t.normalizer = normalizers.NFC()
     if pre is None:

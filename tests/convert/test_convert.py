@@ -8,6 +8,7 @@
 2. Vocabularies against what the library `tokenizers` says of the file that it wrote.
 3. llama: logits of the folder and of the converted file are the same bits, and those of a float64 pass
    that knows nothing of GGUF; greedy text is the same.
+   The other architectures: the same bits from folder and file. A split file is the one that it was.
 4. The default model taken apart into a folder comes back as it was.
 5. What is missing or wrong gives one line that says so, and no file.
 With BRISK_PEER_BIN, the folder of llama.cpp's programs: it continues a converted file with the same text.
@@ -29,7 +30,7 @@ import gguf
 import numpy as np
 
 import hf_llama
-from hf_folder import (CLASSES, LLAMA3, QWEN2, Folder, byte_level, encode, save, sentencepiece, unigram)
+from hf_folder import (CLASSES, LLAMA3, PROSE, QWEN2, Folder, byte_level, encode, save, sentencepiece, unigram)
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 BRISK = os.environ.get("BRISK", os.path.join(ROOT, "build", "brisk"))
@@ -264,20 +265,47 @@ def check_vocab(what, folder, read, pre, model="gpt2"):
            f"{keys['tokenizer.ggml.model']} {keys['tokenizer.ggml.pre']}")
 
 
+def lines():
+    with open(PROSE, encoding="utf-8") as f:
+        texts = [t.rstrip("\n") for t in f if t.strip() and "  " not in t]
+    return texts + ["naïve Ünïcödé ŒUVRE 12345 6 7", "it's I'LL we're", "a\tb", "漢字 かな 한글 🚀👩‍🚀", "e\u0301",
+                    "x=(y+z)*3.14;", "newline at end ", "aaaaaaaaaaaaaaaa"]
+
+
+def check_lines(what, tokenizer, file, work):
+    """brisk's tokens of the converted vocabulary, against the library's."""
+    texts = lines()
+    Folder.put(work, "lines.txt", "".join(t + "\n" for t in texts))
+    done = run("tokenize", "-m", file, "-f", os.path.join(work, "lines.txt"), "--json")
+    said = done.stdout.splitlines()
+    if done.returncode or len(said) != len(texts):
+        report(False, f"{what}: lines", done.stderr.decode(errors="replace").strip())
+        return
+    wrong = [t for t, ids in zip(texts, said)
+             if json.loads(ids) != tokenizer.encode(t, add_special_tokens=False).ids]
+    report(not wrong, f"{what}: {len(texts)} lines", repr(wrong[:2])[:150])
+
+
 def vocabularies(work):
     gpt4o = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
              r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+"
              r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+"
              r"[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+    tekken = gpt4o.replace("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", "").replace("{1,3}", "")
     for pre, rule, nfc in (("gpt-2", None, False), ("olmo", None, True), ("smollm", "digits", False),
                            ("command-r", "digits", True), ("llama-bpe", LLAMA3, False),
-                           ("qwen2", QWEN2, True), ("hunyuan", QWEN2, False), ("gpt-4o", gpt4o, False)):
+                           ("smaug-bpe", LLAMA3, False), ("qwen2", QWEN2, True),
+                           ("hunyuan", QWEN2, False), ("gpt-4o", gpt4o, False),
+                           ("tekken", tekken, False)):
         if not wanted(f"vocabulary {pre}"):
             continue
         bos = "<|im_start|>" if pre == "llama-bpe" else None
-        folder = Folder("llama", byte_level(rule, nfc, bos), pad_vocab=7)
-        read = Read(convert(folder.write(os.path.join(work, "vocab_" + pre))))
+        folder = Folder("llama", byte_level(rule, nfc, bos, ignore_merges=pre in (
+            "llama-bpe", "tekken")), pad_vocab=7)
+        file = convert(folder.write(os.path.join(work, "vocab_" + pre)))
+        read = Read(file)
         check_vocab(f"vocabulary {pre}", folder, read, pre)
+        check_lines(f"vocabulary {pre}", folder.tokenizer, file, work)
         merges = json.loads(folder.tokenizer.to_str())["model"]["merges"]
         report(read.keys["tokenizer.ggml.merges"] == [" ".join(m) for m in merges],
                f"vocabulary {pre}: {len(merges)} merges")
@@ -288,35 +316,19 @@ def vocabularies(work):
                f"vocabulary {pre}: chat template")
 
 
-def spm_encode(tokens, scores, text):
-    """SentencePiece's BPE: again and again the best-scored pair of neighbours becomes one token."""
-    score = {t: s for t, s in zip(tokens, scores)}
-    parts = list("▁" + text.replace(" ", "▁"))
-    while True:
-        pairs = [(score[a + b], -i) for i, (a, b) in enumerate(zip(parts, parts[1:])) if a + b in score]
-        if not pairs:
-            break
-        i = -max(pairs)[1]
-        parts[i:i + 2] = [parts[i] + parts[i + 1]]
-    ids = []
-    for p in parts:
-        ids += [tokens.index(p)] if p in score else [tokens.index(f"<0x{b:02X}>") for b in p.encode()]
-    return ids
-
-
 def scored_vocabularies(work):
-    spm = {"tokenizer_config": {"bos_token": "<s>", "eos_token": {"content": "</s>"}}, "files": {}}
     for what, tokenizer, model in (("sentencepiece", sentencepiece(), "llama"),
                                    ("sentencepiece without prefix", sentencepiece(prepend=False),
                                     "llama"), ("unigram", unigram(), "t5")):
         if not wanted(f"vocabulary {what}"):
             continue
         folder = Folder("llama", tokenizer)
-        folder.tokenizer_config = spm["tokenizer_config"]
+        folder.tokenizer_config = {"bos_token": "<s>", "eos_token": {"content": "</s>"}}
         folder.files["chat_template.jinja"] = "{{ messages[0]['content'] }}"
-        keys = Read(convert(folder.write(os.path.join(work, what.replace(" ", "_"))))).keys
-        check_vocab(f"vocabulary {what}", folder, Read(os.path.join(work, what.replace(" ", "_"))
-                                                       + ".gguf"), "default", model)
+        file = convert(folder.write(os.path.join(work, what.replace(" ", "_"))))
+        keys = Read(file).keys
+        check_vocab(f"vocabulary {what}", folder, Read(file), "default", model)
+        check_lines(f"vocabulary {what}", tokenizer, file, work)
         report(keys["tokenizer.ggml.add_space_prefix"] == ("without" not in what)
                and keys["tokenizer.chat_template"] == folder.files["chat_template.jinja"]
                and keys["tokenizer.ggml.add_bos_token"] == (model == "llama"),
@@ -326,13 +338,6 @@ def scored_vocabularies(work):
             pieces = json.loads(tokenizer.to_str())["model"]["vocab"]
             report(all(abs(a - b[1]) < 1e-5 * abs(b[1]) + 1e-9 for a, b in zip(scores[3:], pieces[3:])),
                    f"vocabulary {what}: scores")
-            continue
-        if "without" in what:
-            continue
-        lines = ["The old lighthouse", "sand & naïve 🚀 wind", "a  b", "xyzzy 123"]
-        got = [spm_encode(keys["tokenizer.ggml.tokens"], scores, t) for t in lines]
-        report(got == [tokenizer.encode(t, add_special_tokens=False).ids for t in lines],
-               f"vocabulary {what}: scores give the library's tokens")
 
 
 # ---- llama: numbers and text ----------------------------------------------------------------------
@@ -377,6 +382,69 @@ def numbers(work):
             peer_text = peer(file, PROMPT, 12)
             report(peer_text == text, f"{what}: llama.cpp", repr(peer_text)[:100])
 
+
+def other_architectures(work):
+    """What torch computes of them is compared elsewhere; here only that folder and file are one model, and
+    that llama.cpp takes the file for the same one."""
+    for model in CLASSES:
+        if model == "llama" or not wanted(f"{model}: same bits"):
+            continue
+        more = {"num_hidden_layers": 6} if "gemma" in model else {}
+        folder = Folder(model, byte_level("digits"), seed=4, **more)
+        path = folder.write(os.path.join(work, model), "F32", 2)
+        file = convert(path)
+        tokens = list(range(3, 103))
+        bits = [brisk_logits(m, tokens, work).view(np.uint32) for m in (path, file)]
+        report(np.array_equal(*bits), f"{model}: same bits from folder and file")
+        if os.environ.get("BRISK_PEER_BIN"):
+            texts = brisk_text(path, PROMPT, 12), peer(file, PROMPT, 12)
+            report(texts[0] == texts[1], f"{model}: llama.cpp", repr(texts)[:110])
+
+
+# ---- Split files ----------------------------------------------------------------------------------
+
+def split(work):
+    """Parts as the gguf package writes them."""
+    if not wanted("split"):
+        return
+    folder = Folder("llama", seed=2)
+    file = convert(folder.write(os.path.join(work, "whole")))
+    reader, stem = gguf.GGUFReader(file), os.path.join(work, "part")
+    writer = gguf.GGUFWriter(stem + ".gguf", "llama", split_max_tensors=6)
+    for key, field in reader.fields.items():
+        if key.startswith("GGUF.") or key == "general.architecture":
+            continue
+        kind = field.types[0]
+        writer.add_key_value(key, field.contents(), kind, field.types[-1] if kind ==
+                             gguf.GGUFValueType.ARRAY else None)
+    for t in reader.tensors:
+        writer.add_tensor(t.name, np.array(t.data), raw_dtype=t.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    parts = sorted(n for n in os.listdir(work) if n.startswith("part-"))
+    first = os.path.join(work, parts[0])
+    tokens = list(range(50))
+    same_bits = np.array_equal(brisk_logits(first, tokens, work).view(np.uint32),
+                               brisk_logits(file, tokens, work).view(np.uint32))
+    report(len(parts) == 4 and same_bits, f"split: {len(parts)} parts of the gguf package, same bits")
+    must("convert", first, os.path.join(work, "joined.gguf"))
+    a, b = Read(file), Read(os.path.join(work, "joined.gguf"))
+    report(a.keys == b.keys and all(np.array_equal(a.values(n), b.values(n)) for n in a.tensors)
+           and len(a.tensors) == len(b.tensors), "split: joined again by convert")
+    os.rename(os.path.join(work, parts[2]), os.path.join(work, "elsewhere.gguf"))
+    for name, path, expect in (("a part is missing", first, parts[2]),
+                               ("another than the first", os.path.join(work, parts[1]),
+                                f"open the first one, {parts[0]}"),
+                               ("a part renamed", os.path.join(work, "elsewhere.gguf"), "names back")):
+        done = run("run", "-m", path, "-p", "x", "-n", "1")
+        said = done.stderr.decode()
+        report(done.returncode == 1 and said.count("\n") == 1 and expect in said, f"split: {name}",
+               said.strip()[-120:])
+
+
+# ---- llama.cpp ------------------------------------------------------------------------------------
 
 def peer(model, prompt, count):
     """llama-server's greedy continuation."""
@@ -608,8 +676,8 @@ def main():
     global pattern
     if len(sys.argv) > 1:
         pattern = sys.argv[1]
-    for part in (architectures, scaling, vocabularies, scored_vocabularies, numbers, default_model,
-                 broken):
+    for part in (architectures, scaling, vocabularies, scored_vocabularies, numbers,
+                 other_architectures, split, default_model, broken):
         with tempfile.TemporaryDirectory(prefix="brisk-convert-") as work:
             part(work)
     if not os.environ.get("BRISK_PEER_BIN"):

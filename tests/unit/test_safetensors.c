@@ -28,12 +28,11 @@ static uint8_t *make(const char *header, size_t n, size_t *size) {
     return file;
 }
 
-static const char good[] =
-    "{\"__metadata__\":{\"format\":\"pt\"},"
-    "\"w\":{\"dtype\":\"BF16\",\"shape\":[3,2],\"data_offsets\":[8,20]},"
-    "\"norm\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
-    "\"none\":{\"dtype\":\"F16\",\"shape\":[0,4],\"data_offsets\":[20,20]},"
-    "\"ids\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[20,28]}}  ";
+static const char good[] = "{\"__metadata__\":{\"format\":\"pt\"},"
+                           "\"w\":{\"dtype\":\"BF16\",\"shape\":[3,2],\"data_offsets\":[8,20]},"
+                           "\"norm\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
+                           "\"none\":{\"dtype\":\"F16\",\"shape\":[0,4],\"data_offsets\":[20,20]},"
+                           "\"ids\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[20,28]}}  ";
 
 static void reads_a_good_file(void **state) {
     (void)state;
@@ -214,9 +213,12 @@ int main(int argc, char **argv) {
     (void)argv;
     if (argc > 1) return sweep_status(scenario());
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_a_good_file), cmocka_unit_test(bad_headers),
-        cmocka_unit_test(bad_lengths),       cmocka_unit_test(cut_and_damaged),
-        cmocka_unit_test(json),              cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(reads_a_good_file),
+        cmocka_unit_test(bad_headers),
+        cmocka_unit_test(bad_lengths),
+        cmocka_unit_test(cut_and_damaged),
+        cmocka_unit_test(json),
+        cmocka_unit_test(memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
