@@ -39,6 +39,14 @@ static int64_t id_in(const json_t *config, const char *kind) {
     return json_is_integer(v) ? json_integer_value(v) : -1;
 }
 
+/* What the model itself takes for characters that it has no token for. */
+static int64_t unknown_of(const hf *h) {
+    const json_t *model = json_object_get(h->tokenizer, "model");
+    const json_t *id = json_object_get(model, "unk_id");
+    if (json_is_integer(id)) return json_integer_value(id);
+    return id_of(h, bk_json_text(json_object_get(model, "unk_token")));
+}
+
 /* What the post-processor puts around a text: the first and the last of a TemplateProcessing, when they
  * are special tokens. *decided: there is a post-processor that says so or says no. */
 typedef struct around {
@@ -100,6 +108,7 @@ static bk_status add_ids(const hf *h, size_t n_vocab) {
     for (size_t i = 0; i < BK_ARRAY_LEN(ids); i++) {
         id[i] = id_of(h, configured(h, ids[i].kind));
         if (id[i] < 0 && i == 0) id[i] = id_of(h, a.first);
+        if (id[i] < 0 && i == 2) id[i] = unknown_of(h);
         if (id[i] < 0) id[i] = id_in(h->root, ids[i].kind);
         if (id[i] < 0) id[i] = id_in(h->config, ids[i].kind);
         if (id[i] < 0) id[i] = id_in(h->generation, ids[i].kind);

@@ -104,7 +104,7 @@ def sentencepiece(size=500, prepend=True):
 
 def unigram(size=300):
     t = Tokenizer(models.Unigram())
-    t.normalizer = normalizers.Sequence([normalizers.Replace(Regex(" {2,}"), " ")])
+    t.normalizer = normalizers.Sequence([normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")])
     t.pre_tokenizer = pre_tokenizers.Metaspace()
     t.decoder = decoders.Metaspace()
     t.train([PROSE], trainers.UnigramTrainer(vocab_size=size, unk_token="<unk>", show_progress=False,
