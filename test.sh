@@ -26,6 +26,7 @@ python_tests=(
     'tests/cli/test_cli.py'
     'tests/bench/test_compare.py'
     'tests/truth/test_truth.py'
+    'tests/convert/test_convert.py'
 )
 shell_tests=(
     'tests/tools/test_tools.sh'

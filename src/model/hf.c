@@ -92,9 +92,10 @@ static bk_status find_folder(const char *path, bk_buf *folder, bk_error *err) {
     bool directory = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
     if (directory) {
         bk_buf_printf(folder, "%s/config.json", path);
-        bool there = !folder->failed && stat(folder->data, &st) == 0;
+        bool failed = folder->failed, there = !failed && stat(folder->data, &st) == 0;
         bk_buf_clear(folder);
-        if (!there)
+        folder->failed = failed;
+        if (!there && !failed)
             return bk_fail(err, BK_ERR_FORMAT,
                            "a directory without config.json; name the GGUF file inside it");
         bk_buf_append_str(folder, path);
@@ -104,7 +105,7 @@ static bk_status find_folder(const char *path, bk_buf *folder, bk_error *err) {
         if (slash && !folder->failed) folder->data[folder->len] = '\0';
     }
     if (!folder->failed) return BK_OK;
-    return bk_fail(err, BK_ERR_INVALID, "the path is longer than %zu bytes", folder->limit);
+    return bk_fail(err, BK_ERR_NOMEM, "no memory for a path of %zu bytes", strlen(path));
 }
 
 bk_status bk_model_file_open(const char *path, const bk_hf_options *options, bk_gguf **out,

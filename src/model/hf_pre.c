@@ -96,9 +96,11 @@ bk_status hf_find_pre(const hf *h, const char **out) {
             bk_str_eq(bk_buf_view(&steps), bk_str_from(known[i].steps)))
             *out = known[i].name;
     bk_status status = BK_OK;
-    if (!*out) {
+    if (steps.failed) {
+        status = bk_fail(h->err, BK_ERR_NOMEM, "no memory for a pre-tokenizer's description");
+    } else if (!*out) {
         for (size_t i = 0; i < steps.len; i++)
-            if (steps.data[i] == '\n') steps.data[i] = ' ';
+            if (steps.data[i] == '\n') steps.data[i] = i + 1 < steps.len ? ' ' : '\0';
         status = bk_fail(h->err, BK_ERR_UNSUPPORTED,
                          "tokenizer.json: the pre-tokenizer '%.160s' is not known; name what it "
                          "equals with --pre (gpt-2, llama-bpe, qwen2, ...)",

@@ -236,7 +236,10 @@ static bk_status score_by_merges(vocab *v, const json_t *merges) {
         bk_buf_append(&joined, left.data, left.len);
         bk_buf_append(&joined, right.data, right.len);
         const json_t *id = joined.failed ? NULL : json_object_get(ids, joined.data);
-        if (!id) status = fail(v, "one of 'model.merges' gives what is no token");
+        if (joined.failed)
+            status = no_memory(v);
+        else if (!id)
+            status = fail(v, "one of 'model.merges' gives what is no token");
         /* The ids have been checked when the tokens were added. */
         if (id && isnan(v->score[json_integer_value(id)]))
             v->score[json_integer_value(id)] = -(float)rank++;
