@@ -9,7 +9,7 @@
 
 enum { MAX_JSON_BYTES = 256 << 20, MAX_DEPTH = 64 };
 
-bk_status hf_read_text(const hf *h, const char *name, bk_buf *out) {
+bk_status bk_hf_read_text(const bk_hf *h, const char *name, bk_buf *out) {
     bk_buf path = {.limit = 1 << 16};
     bk_buf_printf(&path, "%s/%s", h->folder, name);
     bk_status s = path.failed ? bk_fail(h->err, BK_ERR_NOMEM, "no memory for a path")
@@ -18,10 +18,10 @@ bk_status hf_read_text(const hf *h, const char *name, bk_buf *out) {
     return s;
 }
 
-bk_status hf_read_json(const hf *h, const char *name, bool optional, json_t **out) {
+bk_status bk_hf_read_json(const bk_hf *h, const char *name, bool optional, json_t **out) {
     bk_buf text = {.limit = MAX_JSON_BYTES};
     *out = NULL;
-    bk_status s = hf_read_text(h, name, &text);
+    bk_status s = bk_hf_read_text(h, name, &text);
     if (s == BK_ERR_NOT_FOUND && optional) return s;
     if (s == BK_OK) {
         s = bk_json_parse(bk_buf_view(&text), MAX_DEPTH, false, out, h->err);
@@ -36,34 +36,34 @@ bk_status hf_read_json(const hf *h, const char *name, bool optional, json_t **ou
     return s;
 }
 
-static bk_status read_optional(const hf *h, const char *name, json_t **out) {
-    bk_status s = hf_read_json(h, name, true, out);
+static bk_status read_optional(const bk_hf *h, const char *name, json_t **out) {
+    bk_status s = bk_hf_read_json(h, name, true, out);
     return s == BK_ERR_NOT_FOUND ? BK_OK : s;
 }
 
-static bk_status read_folder(hf *h) {
+static bk_status read_folder(bk_hf *h) {
     size_t n_vocab;
-    bk_status s = hf_read_json(h, "config.json", false, &h->root);
-    if (s == BK_OK) s = hf_find_arch(h);
-    if (s == BK_OK) s = hf_read_json(h, "tokenizer.json", false, &h->tokenizer);
+    bk_status s = bk_hf_read_json(h, "config.json", false, &h->root);
+    if (s == BK_OK) s = bk_hf_find_arch(h);
+    if (s == BK_OK) s = bk_hf_read_json(h, "tokenizer.json", false, &h->tokenizer);
     if (s == BK_OK) s = read_optional(h, "tokenizer_config.json", &h->tokenizer_config);
     if (s == BK_OK) s = read_optional(h, "generation_config.json", &h->generation);
-    if (s == BK_OK) s = hf_add_config(h);
-    if (s == BK_OK) s = hf_open_shards(h);
-    if (s == BK_OK) s = hf_add_tensors(h, &n_vocab);
+    if (s == BK_OK) s = bk_hf_add_config(h);
+    if (s == BK_OK) s = bk_hf_open_shards(h);
+    if (s == BK_OK) s = bk_hf_add_tensors(h, &n_vocab);
     if (s == BK_OK && h->arch->vocab_size) {
         char key[64];
         snprintf(key, sizeof key, "%s.vocab_size", h->arch->gguf);
         bk_gguf_builder_u32(h->b, key, (uint32_t)n_vocab);
     }
-    if (s == BK_OK) s = hf_add_vocab(h, n_vocab);
-    if (s == BK_OK) s = hf_add_special(h, n_vocab);
+    if (s == BK_OK) s = bk_hf_add_vocab(h, n_vocab);
+    if (s == BK_OK) s = bk_hf_add_special(h, n_vocab);
     return s;
 }
 
 static bk_status open_folder(const char *folder, const bk_hf_options *options, bk_gguf **out,
                              bk_error *err) {
-    hf h = {.folder = folder, .options = options, .b = bk_gguf_builder_create(), .err = err};
+    bk_hf h = {.folder = folder, .options = options, .b = bk_gguf_builder_create(), .err = err};
     bk_status s = h.b ? read_folder(&h) : bk_fail(err, BK_ERR_NOMEM, "no memory for a model");
     for (size_t i = 0; i < h.n_shards; i++) {
         bk_free(h.shards[i].name);

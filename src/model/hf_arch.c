@@ -1,61 +1,61 @@
 /* Architectures that Hugging Face folders hold, as tables: names in config.json and in safetensors
  * files, names in GGUF. Sources: the configuration and modeling files of transformers, the constants of
- * the gguf package. A new architecture is a line in hf_archs and what it has of its own. */
+ * the gguf package. A new architecture is a line in bk_hf_archs and what it has of its own. */
 #include <math.h>
 
 #include "model/hf_internal.h"
 
 #define NONE NAN
 
-static const hf_key llama_keys[] = {
-    {"head_dim", "attention.key_length", HF_INT, false, NONE},
-    {"head_dim", "attention.value_length", HF_INT, false, NONE},
+static const bk_hf_key llama_keys[] = {
+    {"head_dim", "attention.key_length", BK_HF_INT, false, NONE},
+    {"head_dim", "attention.value_length", BK_HF_INT, false, NONE},
 };
 
-static const hf_key mixtral_keys[] = {
-    {"head_dim", "attention.key_length", HF_INT, false, NONE},
-    {"head_dim", "attention.value_length", HF_INT, false, NONE},
-    {"num_local_experts", "expert_count", HF_INT, true, 0},
-    {"num_experts_per_tok", "expert_used_count", HF_INT, true, 0},
+static const bk_hf_key mixtral_keys[] = {
+    {"head_dim", "attention.key_length", BK_HF_INT, false, NONE},
+    {"head_dim", "attention.value_length", BK_HF_INT, false, NONE},
+    {"num_local_experts", "expert_count", BK_HF_INT, true, 0},
+    {"num_experts_per_tok", "expert_used_count", BK_HF_INT, true, 0},
 };
 
-static const hf_key qwen3moe_keys[] = {
-    {"head_dim", "attention.key_length", HF_INT, false, NONE},
-    {"head_dim", "attention.value_length", HF_INT, false, NONE},
-    {"num_experts", "expert_count", HF_INT, true, 0},
-    {"num_experts_per_tok", "expert_used_count", HF_INT, true, 0},
-    {"moe_intermediate_size", "expert_feed_forward_length", HF_INT, true, 0},
+static const bk_hf_key qwen3moe_keys[] = {
+    {"head_dim", "attention.key_length", BK_HF_INT, false, NONE},
+    {"head_dim", "attention.value_length", BK_HF_INT, false, NONE},
+    {"num_experts", "expert_count", BK_HF_INT, true, 0},
+    {"num_experts_per_tok", "expert_used_count", BK_HF_INT, true, 0},
+    {"moe_intermediate_size", "expert_feed_forward_length", BK_HF_INT, true, 0},
 };
 
-static const hf_key gemma_keys[] = {
-    {"head_dim", "attention.key_length", HF_INT, false, 256},
-    {"head_dim", "attention.value_length", HF_INT, false, 256},
+static const bk_hf_key gemma_keys[] = {
+    {"head_dim", "attention.key_length", BK_HF_INT, false, 256},
+    {"head_dim", "attention.value_length", BK_HF_INT, false, 256},
 };
 
-static const hf_key gemma2_keys[] = {
-    {"head_dim", "attention.key_length", HF_INT, false, 256},
-    {"head_dim", "attention.value_length", HF_INT, false, 256},
-    {"attn_logit_softcapping", "attn_logit_softcapping", HF_FLOAT, false, NONE},
-    {"final_logit_softcapping", "final_logit_softcapping", HF_FLOAT, false, NONE},
-    {"sliding_window", "attention.sliding_window", HF_INT, false, 4096},
+static const bk_hf_key gemma2_keys[] = {
+    {"head_dim", "attention.key_length", BK_HF_INT, false, 256},
+    {"head_dim", "attention.value_length", BK_HF_INT, false, 256},
+    {"attn_logit_softcapping", "attn_logit_softcapping", BK_HF_FLOAT, false, NONE},
+    {"final_logit_softcapping", "final_logit_softcapping", BK_HF_FLOAT, false, NONE},
+    {"sliding_window", "attention.sliding_window", BK_HF_INT, false, 4096},
 };
 
-static const hf_key gemma3_keys[] = {
-    {"head_dim", "attention.key_length", HF_INT, false, 256},
-    {"head_dim", "attention.value_length", HF_INT, false, 256},
-    {"final_logit_softcapping", "final_logit_softcapping", HF_FLOAT, false, NONE},
-    {"sliding_window", "attention.sliding_window", HF_INT, false, 4096},
+static const bk_hf_key gemma3_keys[] = {
+    {"head_dim", "attention.key_length", BK_HF_INT, false, 256},
+    {"head_dim", "attention.value_length", BK_HF_INT, false, 256},
+    {"final_logit_softcapping", "final_logit_softcapping", BK_HF_FLOAT, false, NONE},
+    {"sliding_window", "attention.sliding_window", BK_HF_INT, false, 4096},
 };
 
-static const hf_key phi3_keys[] = {
-    {"sliding_window", "attention.sliding_window", HF_INT, false, 0},
+static const bk_hf_key phi3_keys[] = {
+    {"sliding_window", "attention.sliding_window", BK_HF_INT, false, 0},
 };
 
 #define LAYER "model.layers.%d."
 #define BLK "blk.%d."
-#define PROJ(hf, gguf, flags)                                     \
-    {LAYER hf ".weight", BLK gguf ".weight", (flags)}, {          \
-        LAYER hf ".bias", BLK gguf ".bias", (flags) | HF_OPTIONAL \
+#define PROJ(hf, gguf, flags)                                        \
+    {LAYER hf ".weight", BLK gguf ".weight", (flags)}, {             \
+        LAYER hf ".bias", BLK gguf ".bias", (flags) | BK_HF_OPTIONAL \
     }
 #define NORM(hf, gguf) \
     { LAYER hf ".weight", BLK gguf ".weight", 0 }
@@ -73,51 +73,54 @@ static const hf_key phi3_keys[] = {
         NORM("pre_feedforward_layernorm", "ffn_norm"),       \
         NORM("post_feedforward_layernorm", "post_ffw_norm")
 
-static const hf_role llama_roles[] = {ATTENTION(HF_PERMUTE_Q, HF_PERMUTE_K),
-                                      NORM("post_attention_layernorm", "ffn_norm"), FEED_FORWARD};
-static const hf_role qwen2_roles[] = {ATTENTION(0, 0), NORM("post_attention_layernorm", "ffn_norm"),
-                                      FEED_FORWARD};
-static const hf_role qwen3_roles[] = {ATTENTION(0, 0), HEAD_NORMS,
-                                      NORM("post_attention_layernorm", "ffn_norm"), FEED_FORWARD};
-static const hf_role gemma2_roles[] = {ATTENTION(0, 0), GEMMA_NORMS, FEED_FORWARD};
-static const hf_role gemma3_roles[] = {ATTENTION(0, 0), HEAD_NORMS, GEMMA_NORMS, FEED_FORWARD};
+static const bk_hf_role llama_roles[] = {ATTENTION(BK_HF_PERMUTE_Q, BK_HF_PERMUTE_K),
+                                         NORM("post_attention_layernorm", "ffn_norm"),
+                                         FEED_FORWARD};
+static const bk_hf_role qwen2_roles[] = {ATTENTION(0, 0),
+                                         NORM("post_attention_layernorm", "ffn_norm"),
+                                         FEED_FORWARD};
+static const bk_hf_role qwen3_roles[] = {ATTENTION(0, 0), HEAD_NORMS,
+                                         NORM("post_attention_layernorm", "ffn_norm"),
+                                         FEED_FORWARD};
+static const bk_hf_role gemma2_roles[] = {ATTENTION(0, 0), GEMMA_NORMS, FEED_FORWARD};
+static const bk_hf_role gemma3_roles[] = {ATTENTION(0, 0), HEAD_NORMS, GEMMA_NORMS, FEED_FORWARD};
 
-static const hf_role phi3_roles[] = {
+static const bk_hf_role phi3_roles[] = {
     NORM("input_layernorm", "attn_norm"),       PROJ("self_attn.qkv_proj", "attn_qkv", 0),
     PROJ("self_attn.o_proj", "attn_output", 0), NORM("post_attention_layernorm", "ffn_norm"),
     PROJ("mlp.gate_up_proj", "ffn_up", 0),      PROJ("mlp.down_proj", "ffn_down", 0),
 };
 
 #define MIXTRAL LAYER "block_sparse_moe."
-static const hf_role mixtral_roles[] = {
-    ATTENTION(HF_PERMUTE_Q, HF_PERMUTE_K),
+static const bk_hf_role mixtral_roles[] = {
+    ATTENTION(BK_HF_PERMUTE_Q, BK_HF_PERMUTE_K),
     NORM("post_attention_layernorm", "ffn_norm"),
-    {MIXTRAL "gate.weight", BLK "ffn_gate_inp.weight", HF_F32},
-    {MIXTRAL "experts.%d.w1.weight", BLK "ffn_gate_exps.weight", HF_EXPERTS},
-    {MIXTRAL "experts.%d.w3.weight", BLK "ffn_up_exps.weight", HF_EXPERTS},
-    {MIXTRAL "experts.%d.w2.weight", BLK "ffn_down_exps.weight", HF_EXPERTS},
+    {MIXTRAL "gate.weight", BLK "ffn_gate_inp.weight", BK_HF_F32},
+    {MIXTRAL "experts.%d.w1.weight", BLK "ffn_gate_exps.weight", BK_HF_EXPERTS},
+    {MIXTRAL "experts.%d.w3.weight", BLK "ffn_up_exps.weight", BK_HF_EXPERTS},
+    {MIXTRAL "experts.%d.w2.weight", BLK "ffn_down_exps.weight", BK_HF_EXPERTS},
 };
 
-static const hf_role qwen3moe_roles[] = {
+static const bk_hf_role qwen3moe_roles[] = {
     ATTENTION(0, 0),
     HEAD_NORMS,
     NORM("post_attention_layernorm", "ffn_norm"),
-    {LAYER "mlp.gate.weight", BLK "ffn_gate_inp.weight", HF_F32},
-    {LAYER "mlp.experts.%d.gate_proj.weight", BLK "ffn_gate_exps.weight", HF_EXPERTS},
-    {LAYER "mlp.experts.%d.up_proj.weight", BLK "ffn_up_exps.weight", HF_EXPERTS},
-    {LAYER "mlp.experts.%d.down_proj.weight", BLK "ffn_down_exps.weight", HF_EXPERTS},
+    {LAYER "mlp.gate.weight", BLK "ffn_gate_inp.weight", BK_HF_F32},
+    {LAYER "mlp.experts.%d.gate_proj.weight", BLK "ffn_gate_exps.weight", BK_HF_EXPERTS},
+    {LAYER "mlp.experts.%d.up_proj.weight", BLK "ffn_up_exps.weight", BK_HF_EXPERTS},
+    {LAYER "mlp.experts.%d.down_proj.weight", BLK "ffn_down_exps.weight", BK_HF_EXPERTS},
 };
 
-const hf_role hf_role_embed = {"model.embed_tokens.weight", "token_embd.weight", 0};
-const hf_role hf_role_norm = {"model.norm.weight", "output_norm.weight", 0};
-const hf_role hf_role_head = {"lm_head.weight", "output.weight", HF_OPTIONAL};
+const bk_hf_role bk_hf_role_embed = {"model.embed_tokens.weight", "token_embd.weight", 0};
+const bk_hf_role bk_hf_role_norm = {"model.norm.weight", "output_norm.weight", 0};
+const bk_hf_role bk_hf_role_head = {"lm_head.weight", "output.weight", BK_HF_OPTIONAL};
 
 #define KEYS(t) .keys = t, .n_keys = BK_ARRAY_LEN(t)
 #define ROLES(t) .roles = t, .n_roles = BK_ARRAY_LEN(t)
 #define LLAMA \
     .gguf = "llama", .act = "silu", .vocab_size = true, .rope_dims = true, .llama3_rope = true
 
-const hf_arch hf_archs[] = {
+const bk_hf_arch bk_hf_archs[] = {
     {.hf = "LlamaForCausalLM", LLAMA, KEYS(llama_keys), ROLES(llama_roles)},
     {.hf = "MistralForCausalLM", LLAMA, KEYS(llama_keys), ROLES(llama_roles)},
     {.hf = "MixtralForCausalLM", LLAMA, KEYS(mixtral_keys), ROLES(mixtral_roles)},
@@ -174,4 +177,4 @@ const hf_arch hf_archs[] = {
      KEYS(phi3_keys),
      ROLES(phi3_roles)},
 };
-const size_t hf_n_archs = BK_ARRAY_LEN(hf_archs);
+const size_t bk_hf_n_archs = BK_ARRAY_LEN(bk_hf_archs);

@@ -13,8 +13,8 @@ static const json_t *member(const json_t *object, const char *name) {
     return v && !json_is_null(v) ? v : NULL;
 }
 
-bk_status hf_int(const hf *h, const char *name, int64_t min, int64_t max, int64_t fallback,
-                 int64_t *out) {
+bk_status bk_hf_int(const bk_hf *h, const char *name, int64_t min, int64_t max, int64_t fallback,
+                    int64_t *out) {
     const json_t *v = member(h->config, name);
     *out = fallback;
     if (!v && fallback >= 0) return BK_OK;
@@ -32,7 +32,7 @@ bk_status hf_int(const hf *h, const char *name, int64_t min, int64_t max, int64_
 }
 
 /* A finite number at object[name], *found false when absent. */
-static bk_status number(const hf *h, const json_t *object, const char *name, double *out,
+static bk_status number(const bk_hf *h, const json_t *object, const char *name, double *out,
                         bool *found) {
     const json_t *v = member(object, name);
     *found = v != NULL;
@@ -42,19 +42,19 @@ static bk_status number(const hf *h, const json_t *object, const char *name, dou
     return bk_fail(h->err, BK_ERR_FORMAT, "config.json: '%s' is not a number", name);
 }
 
-static void set_u32(const hf *h, const char *suffix, uint32_t v) {
+static void set_u32(const bk_hf *h, const char *suffix, uint32_t v) {
     char key[128];
     snprintf(key, sizeof key, "%s.%s", h->arch->gguf, suffix);
     bk_gguf_builder_u32(h->b, key, v);
 }
 
-static void set_f32(const hf *h, const char *suffix, double v) {
+static void set_f32(const bk_hf *h, const char *suffix, double v) {
     char key[128];
     snprintf(key, sizeof key, "%s.%s", h->arch->gguf, suffix);
     bk_gguf_builder_f32(h->b, key, (float)v);
 }
 
-static void set_str(const hf *h, const char *suffix, const char *v) {
+static void set_str(const bk_hf *h, const char *suffix, const char *v) {
     char key[128];
     snprintf(key, sizeof key, "%s.%s", h->arch->gguf, suffix);
     bk_gguf_builder_str(h->b, key, bk_str_from(v));
@@ -62,18 +62,18 @@ static void set_str(const hf *h, const char *suffix, const char *v) {
 
 /* ---- The architecture ----------------------------------------------------------------------- */
 
-static bk_status fail_arch(const hf *h, bk_str name) {
+static bk_status fail_arch(const bk_hf *h, bk_str name) {
     char list[320];
     size_t len = 0;
-    for (size_t i = 0; i < hf_n_archs && len < sizeof list; i++)
-        len +=
-            (size_t)snprintf(list + len, sizeof list - len, "%s%s", i ? ", " : "", hf_archs[i].hf);
+    for (size_t i = 0; i < bk_hf_n_archs && len < sizeof list; i++)
+        len += (size_t)snprintf(list + len, sizeof list - len, "%s%s", i ? ", " : "",
+                                bk_hf_archs[i].hf);
     return bk_fail(h->err, BK_ERR_UNSUPPORTED,
                    "config.json: architecture '" BK_STR_FMT "' found; supported: %s",
                    (int)bk_min_size(name.len, 60), name.data, list);
 }
 
-static bk_status check_act(const hf *h) {
+static bk_status check_act(const bk_hf *h) {
     bk_str act = bk_json_text(member(h->config, "hidden_activation"));
     if (!act.data) act = bk_json_text(member(h->config, "hidden_act"));
     if (!act.data || bk_str_starts(act, bk_str_from(h->arch->act))) return BK_OK;
@@ -83,10 +83,10 @@ static bk_status check_act(const hf *h) {
 }
 
 /* Which layers see a window is fixed in GGUF: an architecture's readers know it. */
-static bk_status check_layers(const hf *h) {
+static bk_status check_layers(const bk_hf *h) {
     const json_t *types = member(h->config, "layer_types");
     int64_t every = h->arch->window_every, pattern;
-    bk_status s = hf_int(h, "sliding_window_pattern", 1, 1024, every, &pattern);
+    bk_status s = bk_hf_int(h, "sliding_window_pattern", 1, 1024, every, &pattern);
     if (s != BK_OK) return s;
     bool good = pattern == every || every == 0;
     good = good && !json_is_true(member(h->config, "use_sliding_window"));
@@ -102,16 +102,16 @@ static bk_status check_layers(const hf *h) {
 }
 
 /* So is by what scores are divided. */
-static bk_status check_scale(const hf *h) {
+static bk_status check_scale(const bk_hf *h) {
     int64_t layers, embd, heads, size, said;
     if (h->arch->wide_layers == 0) return BK_OK;
-    bk_status s = hf_int(h, "num_hidden_layers", 1, 1024, -1, &layers);
-    if (s == BK_OK) s = hf_int(h, "hidden_size", 1, 1 << 20, -1, &embd);
-    if (s == BK_OK) s = hf_int(h, "num_attention_heads", 1, 1 << 16, -1, &heads);
-    if (s == BK_OK) s = hf_int(h, "head_dim", 1, 1 << 16, 256, &size);
+    bk_status s = bk_hf_int(h, "num_hidden_layers", 1, 1024, -1, &layers);
+    if (s == BK_OK) s = bk_hf_int(h, "hidden_size", 1, 1 << 20, -1, &embd);
+    if (s == BK_OK) s = bk_hf_int(h, "num_attention_heads", 1, 1 << 16, -1, &heads);
+    if (s == BK_OK) s = bk_hf_int(h, "head_dim", 1, 1 << 16, 256, &size);
     if (s != BK_OK) return s;
     if (layers == h->arch->wide_layers) size = embd / heads;
-    s = hf_int(h, "query_pre_attn_scalar", 1, 1 << 20, size, &said);
+    s = bk_hf_int(h, "query_pre_attn_scalar", 1, 1 << 20, size, &said);
     if (s != BK_OK || said == size) return s;
     return bk_fail(
         h->err, BK_ERR_UNSUPPORTED,
@@ -119,15 +119,15 @@ static bk_status check_scale(const hf *h) {
         (long long)said, (long long)size, h->arch->gguf);
 }
 
-bk_status hf_find_arch(hf *h) {
+bk_status bk_hf_find_arch(bk_hf *h) {
     const json_t *text = member(h->root, "text_config");
     bk_str name = bk_json_text(json_array_get(json_object_get(h->root, "architectures"), 0));
     if (!name.data)
         return bk_fail(h->err, BK_ERR_FORMAT,
                        "config.json: 'architectures' is missing; wanted a list with a name like "
                        "LlamaForCausalLM");
-    for (size_t i = 0; i < hf_n_archs && !h->arch; i++)
-        if (bk_str_eq(name, bk_str_from(hf_archs[i].hf))) h->arch = &hf_archs[i];
+    for (size_t i = 0; i < bk_hf_n_archs && !h->arch; i++)
+        if (bk_str_eq(name, bk_str_from(bk_hf_archs[i].hf))) h->arch = &bk_hf_archs[i];
     if (!h->arch) return fail_arch(h, name);
     h->config = json_is_object(text) ? (json_t *)text : h->root;
     const json_t *quantized = member(h->root, "quantization_config");
@@ -158,7 +158,7 @@ typedef struct rope {
     double base;
 } rope;
 
-static bk_status read_rope(const hf *h, rope *r) {
+static bk_status read_rope(const bk_hf *h, rope *r) {
     const json_t *p = member(h->config, "rope_parameters");
     int64_t embd, heads;
     bool found;
@@ -171,10 +171,10 @@ static bk_status read_rope(const hf *h, rope *r) {
     bk_status s = number(h, r->full, "rope_theta", &r->base, &found);
     if (s == BK_OK && !found) s = number(h, h->config, "rope_theta", &r->base, &found);
     if (s == BK_OK && !found) r->base = strcmp(h->arch->gguf, "gemma3") == 0 ? 1e6 : 1e4;
-    if (s == BK_OK) s = hf_int(h, "hidden_size", 1, 1 << 20, -1, &embd);
-    if (s == BK_OK) s = hf_int(h, "num_attention_heads", 1, 1 << 16, -1, &heads);
-    if (s == BK_OK) s = hf_int(h, "head_dim", 1, 1 << 16, 0, &r->head_size);
-    if (s == BK_OK) s = hf_int(h, "max_position_embeddings", 1, 1 << 30, 131072, &r->context);
+    if (s == BK_OK) s = bk_hf_int(h, "hidden_size", 1, 1 << 20, -1, &embd);
+    if (s == BK_OK) s = bk_hf_int(h, "num_attention_heads", 1, 1 << 16, -1, &heads);
+    if (s == BK_OK) s = bk_hf_int(h, "head_dim", 1, 1 << 16, 0, &r->head_size);
+    if (s == BK_OK) s = bk_hf_int(h, "max_position_embeddings", 1, 1 << 30, 131072, &r->context);
     if (s != BK_OK) return s;
     if (r->head_size == 0) r->head_size = embd / heads;
     double part = 1;
@@ -205,7 +205,7 @@ static bk_status read_rope(const hf *h, rope *r) {
 
 /* Llama 3.1's scaling: long waves are slowed down by `factor`, short ones not, those between by a
  * blend (transformers' modeling_rope_utils.py). GGUF stores the divisor of each frequency. */
-static bk_status add_llama3(const hf *h, const rope *r) {
+static bk_status add_llama3(const bk_hf *h, const rope *r) {
     double factor = 8, low = 1, high = 4;
     bool found;
     bk_status s = number(h, r->full, "factor", &factor, &found);
@@ -235,7 +235,7 @@ static bk_status add_llama3(const hf *h, const rope *r) {
     return BK_OK;
 }
 
-static bk_status add_factors(const hf *h, const rope *r, const char *name, const char *tensor) {
+static bk_status add_factors(const bk_hf *h, const rope *r, const char *name, const char *tensor) {
     const json_t *list = member(r->full, name);
     uint64_t half = (uint64_t)r->dims / 2;
     if (json_array_size(list) != half)
@@ -255,7 +255,7 @@ static bk_status add_factors(const hf *h, const rope *r, const char *name, const
 }
 
 /* LongRoPE (arXiv 2402.13753), as Phi-3 has it. */
-static bk_status add_long(const hf *h, const rope *r) {
+static bk_status add_long(const bk_hf *h, const rope *r) {
     double scale = (double)r->context / (double)r->original;
     double attn = scale > 1 ? sqrt(1 + log(scale) / log((double)r->original)) : 1;
     bk_status s = add_factors(h, r, "long_factor", "rope_factors_long.weight");
@@ -265,7 +265,7 @@ static bk_status add_long(const hf *h, const rope *r) {
 }
 
 /* YaRN (arXiv 2309.00071); what config.json leaves out, every reader takes from the paper. */
-static bk_status add_yarn(const hf *h, const rope *r) {
+static bk_status add_yarn(const bk_hf *h, const rope *r) {
     static const char *const names[][2] = {
         {"extrapolation_factor", "rope.scaling.yarn_ext_factor"},
         {"attention_factor", "rope.scaling.yarn_attn_factor"},
@@ -283,7 +283,7 @@ static bk_status add_yarn(const hf *h, const rope *r) {
     return BK_OK;
 }
 
-static bk_status add_scaling(const hf *h, const rope *r) {
+static bk_status add_scaling(const bk_hf *h, const rope *r) {
     bool yarn = bk_str_eq(r->type, BK_STR("yarn")), found;
     double factor;
     if (r->type.len == 0) return BK_OK;
@@ -304,7 +304,7 @@ static bk_status add_scaling(const hf *h, const rope *r) {
     return yarn ? add_yarn(h, r) : BK_OK;
 }
 
-static bk_status add_rope(const hf *h) {
+static bk_status add_rope(const bk_hf *h) {
     rope r = {0};
     double local;
     bool found;
@@ -322,35 +322,35 @@ static bk_status add_rope(const hf *h) {
 
 /* ---- Keys ----------------------------------------------------------------------------------- */
 
-static const hf_key common[] = {
-    {"num_hidden_layers", "block_count", HF_INT, true, 0},
-    {"max_position_embeddings", "context_length", HF_INT, false, 131072},
-    {"hidden_size", "embedding_length", HF_INT, true, 0},
-    {"intermediate_size", "feed_forward_length", HF_INT, true, 0},
-    {"num_attention_heads", "attention.head_count", HF_INT, true, 0},
-    {"num_key_value_heads", "attention.head_count_kv", HF_INT, false, NAN},
-    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", HF_FLOAT, false, 1e-6},
+static const bk_hf_key common[] = {
+    {"num_hidden_layers", "block_count", BK_HF_INT, true, 0},
+    {"max_position_embeddings", "context_length", BK_HF_INT, false, 131072},
+    {"hidden_size", "embedding_length", BK_HF_INT, true, 0},
+    {"intermediate_size", "feed_forward_length", BK_HF_INT, true, 0},
+    {"num_attention_heads", "attention.head_count", BK_HF_INT, true, 0},
+    {"num_key_value_heads", "attention.head_count_kv", BK_HF_INT, false, NAN},
+    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", BK_HF_FLOAT, false, 1e-6},
 };
 
-static bk_status add_key(const hf *h, const hf_key *k) {
+static bk_status add_key(const bk_hf *h, const bk_hf_key *k) {
     double v = k->fallback;
     bool found;
-    if (k->kind == HF_INT && (k->required || member(h->config, k->name))) {
+    if (k->kind == BK_HF_INT && (k->required || member(h->config, k->name))) {
         int64_t i;
-        bk_status s = hf_int(h, k->name, 0, UINT32_MAX, -1, &i);
+        bk_status s = bk_hf_int(h, k->name, 0, UINT32_MAX, -1, &i);
         if (s == BK_OK) set_u32(h, k->suffix, (uint32_t)i);
         return s;
     }
-    bk_status s = k->kind == HF_FLOAT ? number(h, h->config, k->name, &v, &found) : BK_OK;
+    bk_status s = k->kind == BK_HF_FLOAT ? number(h, h->config, k->name, &v, &found) : BK_OK;
     if (s != BK_OK || isnan(v)) return s;
-    if (k->kind == HF_FLOAT)
+    if (k->kind == BK_HF_FLOAT)
         set_f32(h, k->suffix, v);
     else
         set_u32(h, k->suffix, (uint32_t)v);
     return BK_OK;
 }
 
-static bk_status add_keys(const hf *h, const hf_key *keys, size_t n) {
+static bk_status add_keys(const bk_hf *h, const bk_hf_key *keys, size_t n) {
     bk_status s = BK_OK;
     for (size_t i = 0; s == BK_OK && i < n; i++) s = add_key(h, &keys[i]);
     return s;
@@ -365,7 +365,7 @@ static bk_str folder_name(const char *folder) {
     return (bk_str){folder + begin, len - begin};
 }
 
-bk_status hf_add_config(hf *h) {
+bk_status bk_hf_add_config(bk_hf *h) {
     bk_gguf_builder_str(h->b, "general.architecture", bk_str_from(h->arch->gguf));
     bk_gguf_builder_str(h->b, "general.type", BK_STR("model"));
     bk_gguf_builder_str(h->b, "general.name", folder_name(h->folder));

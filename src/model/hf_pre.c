@@ -82,7 +82,7 @@ static bool has_nfc(const json_t *normalizer, int depth) {
     return false;
 }
 
-bk_status hf_find_pre(const hf *h, const char **out) {
+bk_status bk_hf_find_pre(const bk_hf *h, const char **out) {
     bk_buf steps = {.limit = 1 << 20};
     int nfc = has_nfc(json_object_get(h->tokenizer, "normalizer"), 0);
     int ignore =

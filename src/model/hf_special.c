@@ -7,7 +7,7 @@
 #include "model/hf_internal.h"
 
 /* A token of tokenizer_config.json: its text, or an object with it. */
-static bk_str configured(const hf *h, const char *kind) {
+static bk_str configured(const bk_hf *h, const char *kind) {
     char name[32];
     snprintf(name, sizeof name, "%s_token", kind);
     const json_t *v = json_object_get(h->tokenizer_config, name);
@@ -16,7 +16,7 @@ static bk_str configured(const hf *h, const char *kind) {
 }
 
 /* -1 when there is no such token. */
-static int64_t id_of(const hf *h, bk_str text) {
+static int64_t id_of(const bk_hf *h, bk_str text) {
     const json_t *added = json_object_get(h->tokenizer, "added_tokens");
     if (!text.data) return -1;
     for (size_t i = 0; i < json_array_size(added); i++) {
@@ -40,7 +40,7 @@ static int64_t id_in(const json_t *config, const char *kind) {
 }
 
 /* What the model itself takes for characters that it has no token for. */
-static int64_t unknown_of(const hf *h) {
+static int64_t unknown_of(const bk_hf *h) {
     const json_t *model = json_object_get(h->tokenizer, "model");
     const json_t *id = json_object_get(model, "unk_id");
     if (json_is_integer(id)) return json_integer_value(id);
@@ -73,7 +73,7 @@ static void look_at_processor(const json_t *p, int depth, around *a) {
     a->decided = true;
 }
 
-static bk_status set_id(const hf *h, const char *key, int64_t id, size_t n_vocab) {
+static bk_status set_id(const bk_hf *h, const char *key, int64_t id, size_t n_vocab) {
     if (id < 0) return BK_OK;
     if ((uint64_t)id >= n_vocab)
         return bk_fail(h->err, BK_ERR_FORMAT,
@@ -84,8 +84,8 @@ static bk_status set_id(const hf *h, const char *key, int64_t id, size_t n_vocab
 }
 
 /* Whether a token goes before (after) every text: the post-processor decides, then add_X_token. */
-static void set_add(const hf *h, const char *option, const char *key, const around *a, bk_str found,
-                    int64_t id) {
+static void set_add(const bk_hf *h, const char *option, const char *key, const around *a,
+                    bk_str found, int64_t id) {
     const json_t *said = json_object_get(h->tokenizer_config, option);
     bool add = json_is_true(said);
     if (found.data)
@@ -95,7 +95,7 @@ static void set_add(const hf *h, const char *option, const char *key, const arou
     bk_gguf_builder_bool(h->b, key, add);
 }
 
-static bk_status add_ids(const hf *h, size_t n_vocab) {
+static bk_status add_ids(const bk_hf *h, size_t n_vocab) {
     static const struct {
         const char *kind, *key;
     } ids[] = {{"bos", "tokenizer.ggml.bos_token_id"},
@@ -123,7 +123,7 @@ static bk_status add_ids(const hf *h, size_t n_vocab) {
 /* ---- The chat template ---------------------------------------------------------------------- */
 
 /* One template, or a list of {name, template}, of which "default" counts. */
-static bool add_template(const hf *h, const json_t *v) {
+static bool add_template(const bk_hf *h, const json_t *v) {
     bk_str text = bk_json_text(v);
     for (size_t i = 0; i < json_array_size(v); i++) {
         const json_t *entry = json_array_get(v, i);
@@ -134,21 +134,21 @@ static bool add_template(const hf *h, const json_t *v) {
     return text.data != NULL;
 }
 
-static bk_status add_chat_template(const hf *h) {
+static bk_status add_chat_template(const bk_hf *h) {
     bk_buf text = {.limit = 16 << 20};
     json_t *file;
     if (add_template(h, json_object_get(h->tokenizer_config, "chat_template"))) return BK_OK;
-    bk_status s = hf_read_text(h, "chat_template.jinja", &text);
+    bk_status s = bk_hf_read_text(h, "chat_template.jinja", &text);
     if (s == BK_OK) bk_gguf_builder_str(h->b, "tokenizer.chat_template", bk_buf_view(&text));
     bk_buf_free(&text);
     if (s != BK_ERR_NOT_FOUND) return s;
-    s = hf_read_json(h, "chat_template.json", true, &file);
+    s = bk_hf_read_json(h, "chat_template.json", true, &file);
     if (s == BK_OK) add_template(h, json_object_get(file, "chat_template"));
     if (s == BK_OK) json_decref(file);
     return s == BK_ERR_NOT_FOUND ? BK_OK : s;
 }
 
-bk_status hf_add_special(hf *h, size_t n_vocab) {
+bk_status bk_hf_add_special(bk_hf *h, size_t n_vocab) {
     bk_status s = add_ids(h, n_vocab);
     return s == BK_OK ? add_chat_template(h) : s;
 }

@@ -8,17 +8,17 @@
 
 /* ---- Files ---------------------------------------------------------------------------------- */
 
-static bk_status open_shard(hf *h, const char *name, hf_shard **out) {
+static bk_status open_shard(bk_hf *h, const char *name, bk_hf_shard **out) {
     bk_buf path = {.limit = 1 << 16};
-    hf_shard *list = bk_realloc(h->shards, h->n_shards + 1, sizeof *list);
+    bk_hf_shard *list = bk_realloc(h->shards, h->n_shards + 1, sizeof *list);
     if (list) h->shards = list;
     bk_buf_printf(&path, "%s/%s", h->folder, name);
     if (!list || path.failed) {
         bk_buf_free(&path);
         return bk_fail(h->err, BK_ERR_NOMEM, "no memory for %zu files", h->n_shards + 1);
     }
-    hf_shard *s = &h->shards[h->n_shards++];
-    *s = (hf_shard){.name = bk_strndup(name, strlen(name))};
+    bk_hf_shard *s = &h->shards[h->n_shards++];
+    *s = (bk_hf_shard){.name = bk_strndup(name, strlen(name))};
     bk_map map;
     bk_status status = bk_map_open(path.data, &map, h->err);
     bk_buf_free(&path);
@@ -36,7 +36,7 @@ static bk_status open_shard(hf *h, const char *name, hf_shard **out) {
     return status;
 }
 
-static bk_status shard_named(hf *h, const char *name, hf_shard **out) {
+static bk_status shard_named(bk_hf *h, const char *name, bk_hf_shard **out) {
     for (size_t i = 0; i < h->n_shards; i++) {
         *out = &h->shards[i];
         if (strcmp(h->shards[i].name, name) == 0) return BK_OK;
@@ -48,10 +48,10 @@ static bk_status shard_named(hf *h, const char *name, hf_shard **out) {
     return open_shard(h, name, out);
 }
 
-static bk_status open_index(hf *h, const json_t *index) {
+static bk_status open_index(bk_hf *h, const json_t *index) {
     const char *tensor;
     json_t *file, *map = json_object_get(index, "weight_map");
-    hf_shard *shard;
+    bk_hf_shard *shard;
     if (!json_is_object(map) || json_object_size(map) == 0)
         return bk_fail(h->err, BK_ERR_FORMAT,
                        "model.safetensors.index.json: 'weight_map' is missing; wanted an object");
@@ -70,10 +70,10 @@ static bk_status open_index(hf *h, const json_t *index) {
     return BK_OK;
 }
 
-bk_status hf_open_shards(hf *h) {
+bk_status bk_hf_open_shards(bk_hf *h) {
     json_t *index;
-    hf_shard *only;
-    bk_status status = hf_read_json(h, "model.safetensors.index.json", true, &index);
+    bk_hf_shard *only;
+    bk_status status = bk_hf_read_json(h, "model.safetensors.index.json", true, &index);
     if (status == BK_ERR_NOT_FOUND) return open_shard(h, "model.safetensors", &only);
     if (status != BK_OK) return status;
     status = open_index(h, index);
@@ -90,7 +90,7 @@ typedef struct found {
 
 /* Marks it as used. By its name in a text-only model; inside one of several modalities it stands as
  * language_model.model.X or model.language_model.X. */
-static bool find(const hf *h, const char *name, found *out) {
+static bool find(const bk_hf *h, const char *name, found *out) {
     static const struct {
         const char *from, *to;
     } forms[] = {{"", ""}, {"", "language_model."}, {"model.", "model.language_model."}};
@@ -169,7 +169,7 @@ static bk_status fill(const void *p, uint8_t *out, bk_error *err) {
 /* ---- Roles ---------------------------------------------------------------------------------- */
 
 typedef struct adder {
-    hf *h;
+    bk_hf *h;
     const bk_quant *type; /* of matrices; NULL: as stored */
     int64_t heads, kv_heads, n_experts;
 } adder;
@@ -182,12 +182,12 @@ static bk_status check_type(const adder *a, const bk_st_tensor *t) {
 }
 
 /* All parts of a role into s, which has room for them. */
-static bk_status find_parts(adder *a, const hf_role *role, int layer, source *s, size_t n) {
+static bk_status find_parts(adder *a, const bk_hf_role *role, int layer, source *s, size_t n) {
     for (size_t i = 0; i < n; i++) {
         char name[128];
         snprintf(name, sizeof name, role->hf, layer, (int)i);
         if (!find(a->h, name, &s->parts[i])) {
-            if (role->flags & HF_OPTIONAL && i == 0) return BK_ERR_NOT_FOUND;
+            if (role->flags & BK_HF_OPTIONAL && i == 0) return BK_ERR_NOT_FOUND;
             return bk_fail(a->h->err, BK_ERR_FORMAT, "tensor '%s' is missing", name);
         }
         const bk_st_tensor *t = s->parts[i].t, *first = s->parts[0].t;
@@ -205,10 +205,10 @@ static bk_status find_parts(adder *a, const hf_role *role, int layer, source *s,
     return BK_OK;
 }
 
-static bk_status set_permutation(const adder *a, const hf_role *role, source *s) {
-    int64_t heads = role->flags & HF_PERMUTE_Q ? a->heads : a->kv_heads;
+static bk_status set_permutation(const adder *a, const bk_hf_role *role, source *s) {
+    int64_t heads = role->flags & BK_HF_PERMUTE_Q ? a->heads : a->kv_heads;
     const bk_st_tensor *t = s->parts[0].t;
-    if (!(role->flags & (HF_PERMUTE_Q | HF_PERMUTE_K))) return BK_OK;
+    if (!(role->flags & (BK_HF_PERMUTE_Q | BK_HF_PERMUTE_K))) return BK_OK;
     if (t->n_dims == 1) s->rows = (size_t)t->ne[0], s->cols = 1;
     if (s->rows % (2 * (size_t)heads) != 0)
         return bk_fail(a->h->err, BK_ERR_FORMAT,
@@ -220,18 +220,18 @@ static bk_status set_permutation(const adder *a, const hf_role *role, source *s)
 }
 
 /* The norms that Gemma stores as a difference from 1 are its only vectors. */
-static void set_types(const adder *a, const hf_role *role, source *s) {
+static void set_types(const adder *a, const bk_hf_role *role, source *s) {
     const bk_st_tensor *t = s->parts[0].t;
     bool vector = t->n_dims == 1;
     s->from = t->type;
     s->to = a->type ? a->type : t->type;
-    if (vector || role->flags & HF_F32) s->to = bk_quant_find(BK_TYPE_F32);
+    if (vector || role->flags & BK_HF_F32) s->to = bk_quant_find(BK_TYPE_F32);
     if (vector && a->h->arch->add_one) s->add = 1;
 }
 
 /* NOT_FOUND without text: an optional tensor that is not there. */
-static bk_status add_role(adder *a, const hf_role *role, int layer) {
-    size_t n = role->flags & HF_EXPERTS ? (size_t)a->n_experts : 1;
+static bk_status add_role(adder *a, const bk_hf_role *role, int layer) {
+    size_t n = role->flags & BK_HF_EXPERTS ? (size_t)a->n_experts : 1;
     source *s = bk_gguf_builder_alloc(a->h->b, 1, sizeof *s + n * sizeof(found));
     if (!s) return bk_fail(a->h->err, BK_ERR_NOMEM, "no memory for a tensor's description");
     bk_status status = find_parts(a, role, layer, s, n);
@@ -248,7 +248,7 @@ static bk_status add_role(adder *a, const hf_role *role, int layer) {
     uint64_t ne[3] = {t->ne[0], t->ne[1], n};
     char name[64];
     snprintf(name, sizeof name, role->gguf, layer);
-    int n_dims = role->flags & HF_EXPERTS ? 3 : t->n_dims;
+    int n_dims = role->flags & BK_HF_EXPERTS ? 3 : t->n_dims;
     if (n == 1 && s->from == s->to && s->half == 0 && s->add == 0)
         bk_gguf_builder_tensor(a->h->b, name, s->to->type, n_dims, ne, t->data);
     else if (kept)
@@ -266,7 +266,7 @@ static bool ignorable(bk_str name) {
 }
 
 /* A weight that nothing reads would make the output silently wrong. */
-static bk_status check_unused(const hf *h) {
+static bk_status check_unused(const bk_hf *h) {
     for (size_t i = 0; i < h->n_shards; i++) {
         const bk_safetensors *st = h->shards[i].tensors;
         for (size_t k = 0; k < bk_safetensors_count(st); k++) {
@@ -285,13 +285,13 @@ static bk_status add_head(adder *a) {
     if (!tied) tied = json_object_get(a->h->root, "tie_word_embeddings");
     found same;
     if (json_is_true(tied) || a->h->arch->add_one) { /* Gemma's is always tied */
-        find(a->h, hf_role_head.hf, &same);
+        find(a->h, bk_hf_role_head.hf, &same);
         return BK_OK;
     }
-    bk_status status = add_role(a, &hf_role_head, 0);
+    bk_status status = add_role(a, &bk_hf_role_head, 0);
     if (status != BK_ERR_NOT_FOUND) return status;
     if (!json_is_false(tied)) return BK_OK;
-    return bk_fail(a->h->err, BK_ERR_FORMAT, "tensor '%s' is missing", hf_role_head.hf);
+    return bk_fail(a->h->err, BK_ERR_FORMAT, "tensor '%s' is missing", bk_hf_role_head.hf);
 }
 
 static bk_status read_options(adder *a) {
@@ -311,12 +311,12 @@ static bk_status read_options(adder *a) {
 /* The embedding comes first, so that its rows are known. */
 static bk_status add_embedding(adder *a, size_t *n_vocab) {
     found f;
-    bk_status status = add_role(a, &hf_role_embed, 0);
+    bk_status status = add_role(a, &bk_hf_role_embed, 0);
     if (status != BK_OK) return status;
-    find(a->h, hf_role_embed.hf, &f);
+    find(a->h, bk_hf_role_embed.hf, &f);
     if (f.t->n_dims != 2 || f.t->ne[1] > 1 << 24)
         return bk_fail(a->h->err, BK_ERR_FORMAT,
-                       "tensor '%s': wanted two dimensions, at most %d rows", hf_role_embed.hf,
+                       "tensor '%s': wanted two dimensions, at most %d rows", bk_hf_role_embed.hf,
                        1 << 24);
     *n_vocab = (size_t)f.t->ne[1];
     /* general.file_type: what most weights are, by llama.cpp's numbers. */
@@ -328,16 +328,16 @@ static bk_status add_embedding(adder *a, size_t *n_vocab) {
     return BK_OK;
 }
 
-bk_status hf_add_tensors(hf *h, size_t *n_vocab) {
+bk_status bk_hf_add_tensors(bk_hf *h, size_t *n_vocab) {
     adder a = {.h = h};
     int64_t layers;
     const char *experts =
         json_object_get(h->config, "num_experts") ? "num_experts" : "num_local_experts";
     bk_status s = read_options(&a);
-    if (s == BK_OK) s = hf_int(h, "num_hidden_layers", 1, 1024, -1, &layers);
-    if (s == BK_OK) s = hf_int(h, "num_attention_heads", 1, 1 << 16, -1, &a.heads);
-    if (s == BK_OK) s = hf_int(h, "num_key_value_heads", 1, 1 << 16, a.heads, &a.kv_heads);
-    if (s == BK_OK) s = hf_int(h, experts, 1, 4096, 1, &a.n_experts);
+    if (s == BK_OK) s = bk_hf_int(h, "num_hidden_layers", 1, 1024, -1, &layers);
+    if (s == BK_OK) s = bk_hf_int(h, "num_attention_heads", 1, 1 << 16, -1, &a.heads);
+    if (s == BK_OK) s = bk_hf_int(h, "num_key_value_heads", 1, 1 << 16, a.heads, &a.kv_heads);
+    if (s == BK_OK) s = bk_hf_int(h, experts, 1, 4096, 1, &a.n_experts);
     if (s == BK_OK) s = add_embedding(&a, n_vocab);
     for (int i = 0; s == BK_OK && i < layers; i++) {
         for (size_t r = 0; s == BK_OK && r < h->arch->n_roles; r++) {
@@ -345,7 +345,7 @@ bk_status hf_add_tensors(hf *h, size_t *n_vocab) {
             if (s == BK_ERR_NOT_FOUND) s = BK_OK;
         }
     }
-    if (s == BK_OK) s = add_role(&a, &hf_role_norm, 0);
+    if (s == BK_OK) s = add_role(&a, &bk_hf_role_norm, 0);
     if (s == BK_OK) s = add_head(&a);
     return s == BK_OK ? check_unused(h) : s;
 }

@@ -11,7 +11,7 @@
 #include "text/tokenizer.h"
 
 typedef struct vocab {
-    const hf *h;
+    const bk_hf *h;
     const json_t *model; /* tokenizer.json's "model" */
     size_t n;
     bk_str *text;   /* [n]; views into tokenizer.json or the arena */
@@ -332,7 +332,7 @@ static void add_lists(const vocab *v, const char *model, const char *pre, bool s
 
 static bk_status add_byte_level(vocab *v, const json_t *merges) {
     const char *pre;
-    bk_status s = hf_find_pre(v->h, &pre);
+    bk_status s = bk_hf_find_pre(v->h, &pre);
     if (s == BK_OK) s = name_unused(v);
     if (s != BK_OK) return s;
     add_lists(v, "gpt2", pre, false);
@@ -370,7 +370,7 @@ static bk_status add_model(vocab *v) {
     return add_scored(v, bpe ? merges : NULL);
 }
 
-bk_status hf_add_vocab(hf *h, size_t n_vocab) {
+bk_status bk_hf_add_vocab(bk_hf *h, size_t n_vocab) {
     vocab v = {.h = h, .n = n_vocab, .model = json_object_get(h->tokenizer, "model")};
     bk_status s = fill_unused(&v);
     if (s == BK_OK) s = add_model(&v);

@@ -41,14 +41,14 @@ static void check(const bk_gguf *g) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     bk_error err = {0};
     bk_gguf *g;
-    hf h = {.folder = "/dev/null/none", .b = bk_gguf_builder_create(), .err = &err};
+    bk_hf h = {.folder = "/dev/null/none", .b = bk_gguf_builder_create(), .err = &err};
     h.root = next(&data, &size);
     h.tokenizer = next(&data, &size);
     h.tokenizer_config = next(&data, &size);
-    bk_status s = json_is_object(h.root) ? hf_find_arch(&h) : BK_ERR_FORMAT;
-    if (s == BK_OK) s = hf_add_config(&h);
-    if (s == BK_OK) s = hf_add_vocab(&h, N_VOCAB);
-    if (s == BK_OK) s = hf_add_special(&h, N_VOCAB);
+    bk_status s = json_is_object(h.root) ? bk_hf_find_arch(&h) : BK_ERR_FORMAT;
+    if (s == BK_OK) s = bk_hf_add_config(&h);
+    if (s == BK_OK) s = bk_hf_add_vocab(&h, N_VOCAB);
+    if (s == BK_OK) s = bk_hf_add_special(&h, N_VOCAB);
     if (s != BK_OK && h.arch && strlen(err.text) < 10) abort();
     if (bk_gguf_builder_finish(&h.b, &g, &err) == BK_OK) check(g);
     bk_gguf_destroy(&g);
