@@ -207,7 +207,7 @@ static bk_tval read_value(bk_trun *run, const json_t *json, bool user) {
     return v;
 }
 
-/* Parses; NULL after noting the failure. what: "the variables". */
+/* Parses; NULL after noting the failure. what: "the variables are not a JSON object". */
 static json_t *parse(bk_trun *run, bk_str text, const char *what) {
     bk_error err;
     json_t *json;
@@ -240,10 +240,10 @@ static void merge_request(bk_trun *run, json_t *vars, json_t *request) {
 }
 
 bool bk_trun_read_vars(bk_trun *run, bk_str text, bk_str request) {
-    json_t *vars = parse(run, text, "the variables"), *all = NULL, *over = NULL;
-    if (vars && !json_is_object(vars))
-        bk_trun_fail(run, BK_ERR_FORMAT, "the variables are not a JSON object");
-    if (bk_trun_ok(run) && request.data) over = parse(run, request, "the messages");
+    static const char wanted[] = "the variables are not a JSON object";
+    json_t *vars = parse(run, text, wanted), *all = NULL, *over = NULL;
+    if (vars && !json_is_object(vars)) bk_trun_fail(run, BK_ERR_FORMAT, "%s", wanted);
+    if (bk_trun_ok(run) && request.data) over = parse(run, request, "the request is not JSON");
     if (bk_trun_ok(run) && !(all = json_copy(vars)))
         bk_trun_fail(run, BK_ERR_NOMEM, "out of memory");
     if (bk_trun_ok(run) && over) merge_request(run, all, over);

@@ -258,7 +258,7 @@ static void test_variables(void **state) {
                                       "{\"a\": 9223372036854775808}",
                                       "{\"a\\u0000\": 1}"};
     for (size_t i = 0; i < BK_ARRAY_LEN(bad); i++)
-        expect_error("x", bad[i], BK_ERR_FORMAT, "the variables");
+        expect_error("x", bad[i], BK_ERR_FORMAT, "not a JSON object");
 }
 
 static char *repeated(const char *before, const char *open, const char *middle, const char *close,
