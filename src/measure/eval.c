@@ -60,7 +60,7 @@ static bk_status eval_open(eval *e, bk_model *model, const bk_eval_options *o, s
 }
 
 static bk_status eval_close(eval *e, bk_status st, bk_summary *out, bk_error *err) {
-    if (!st && e->save.file) st = bk_npy_finish(&e->save, err);
+    if (!st && e->save.file.tmp) st = bk_npy_finish(&e->save, err);
     if (!st) bk_score_summary(&e->score, out);
     bk_npy_abandon(&e->save);
     bk_npy_close(&e->truth);
@@ -81,7 +81,7 @@ static bk_status one_row(eval *e, size_t i, int32_t next, bk_error *err) {
     } else if (e->truth.data) {
         bk_npy_row(&e->truth, e->row, e->ref_row);
     }
-    bk_status st = e->save.file ? bk_npy_put(&e->save, logits, err) : BK_OK;
+    bk_status st = e->save.file.tmp ? bk_npy_put(&e->save, logits, err) : BK_OK;
     if (!st) st = bk_score_add(&e->score, logits, e->ref_row, n, next, err);
     e->row++;
     return st;

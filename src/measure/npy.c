@@ -1,7 +1,7 @@
 #include "measure/npy.h"
 
-#include <errno.h>
-#include <unistd.h>
+#include <stdio.h>
+#include <string.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "numbers are read and written in little-endian order"
@@ -127,51 +127,32 @@ void bk_npy_row(const bk_npy *f, size_t i, double *out) {
 
 /* ---- Writing ------------------------------------------------------------------------------------ */
 
-static bk_status write_failed(const bk_npy_writer *w, bk_error *err) {
-    return bk_fail(err, BK_ERR_IO, "%s: cannot write: %s", w->path, strerror(errno));
-}
-
 bk_status bk_npy_create(const char *path, size_t rows, size_t cols, bk_npy_writer *w,
                         bk_error *err) {
     *w = (bk_npy_writer){.rows = rows, .cols = cols};
-    if ((size_t)snprintf(w->path, sizeof w->path, "%s", path) >= sizeof w->path) {
-        return bk_fail(err, BK_ERR_INVALID, "the path is too long: %s", path);
-    }
-    snprintf(w->part, sizeof w->part, "%s.part-%ld", path, (long)getpid());
-    w->file = fopen(w->part, "wbe");
-    if (!w->file) return write_failed(w, err);
-    char header[128];
-    int n = snprintf(header, sizeof header,
-                     "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", rows, cols);
+    bk_status st = bk_file_begin(path, &w->file, err);
+    if (st) return st;
     /* Magic, version, length and header together are a multiple of 64, ended by a newline. */
-    unsigned len = 64 * 2 - 10;
-    fprintf(w->file, "\x93NUMPY%c%c%c%c%s%*s\n", 1, 0, (int)len, 0, header, (int)len - n - 1, "");
-    return ferror(w->file) ? write_failed(w, err) : BK_OK;
+    enum { ALL = 128, BEFORE = 10 };
+    char header[ALL + 1];
+    int n =
+        snprintf(header, sizeof header,
+                 "\x93NUMPY%c%c%c%c{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }",
+                 1, 0, ALL - BEFORE, 0, rows, cols);
+    memset(header + n, ' ', (size_t)(ALL - 1 - n));
+    header[ALL - 1] = '\n';
+    return bk_file_put(&w->file, header, ALL, err);
 }
 
 bk_status bk_npy_put(bk_npy_writer *w, const float *row, bk_error *err) {
-    if (fwrite(row, sizeof *row, w->cols, w->file) != w->cols) return write_failed(w, err);
-    w->written++;
-    return BK_OK;
-}
-
-bk_status bk_npy_finish(bk_npy_writer *w, bk_error *err) {
-    if (w->written != w->rows) {
-        return bk_fail(err, BK_ERR_INVALID, "%s: %zu rows written, %zu announced", w->path,
-                       w->written, w->rows);
-    }
-    bool good = fflush(w->file) == 0 && fsync(fileno(w->file)) == 0;
-    good = fclose(w->file) == 0 && good;
-    w->file = NULL;
-    if (good && rename(w->part, w->path) == 0) return BK_OK;
-    bk_status st = write_failed(w, err);
-    unlink(w->part);
+    bk_status st = bk_file_put(&w->file, row, w->cols * sizeof *row, err);
+    if (!st) w->written++;
     return st;
 }
 
-void bk_npy_abandon(bk_npy_writer *w) {
-    if (!w->file) return;
-    fclose(w->file);
-    unlink(w->part);
-    w->file = NULL;
+bk_status bk_npy_finish(bk_npy_writer *w, bk_error *err) {
+    if (w->written == w->rows) return bk_file_commit(&w->file, err);
+    return bk_fail(err, BK_ERR_INVALID, "%zu rows written, %zu announced", w->written, w->rows);
 }
+
+void bk_npy_abandon(bk_npy_writer *w) { bk_file_abandon(&w->file); }

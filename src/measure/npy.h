@@ -3,8 +3,6 @@
 #ifndef BRISK_MEASURE_NPY_H
 #define BRISK_MEASURE_NPY_H
 
-#include <stdio.h>
-
 #include "sys/file.h"
 
 typedef struct bk_npy {
@@ -22,8 +20,7 @@ void bk_npy_row(const bk_npy *f, size_t i, double *out);
 
 /* Writes float32 rows beside path; finish puts the whole under its name, abandon leaves nothing. */
 typedef struct bk_npy_writer {
-    FILE *file;
-    char path[4096], part[4128];
+    bk_file_writer file;
     size_t rows, cols, written;
 } bk_npy_writer;
 

@@ -243,7 +243,7 @@ bk_status bk_file_commit(bk_file_writer *w, bk_error *err) {
 }
 
 void bk_file_abandon(bk_file_writer *w) {
-    if (w->fd >= 0) close(w->fd);
+    if (w->tmp && w->fd >= 0) close(w->fd);
     if (w->tmp && w->tmp[0]) unlink(w->tmp);
     bk_free(w->tmp);
     bk_free(w->path);

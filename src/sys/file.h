@@ -30,7 +30,7 @@ bk_status bk_file_read(const char *path, bk_buf *buf, bk_error *err);
 bk_status bk_file_write_atomic(const char *path, const void *data, size_t len, bk_error *err);
 
 /* The same in pieces: after begin any number of puts, then commit or abandon, which both leave *w
- * empty. Abandoning an empty writer does nothing. */
+ * empty. Abandoning an empty writer, or a zero-initialised one, does nothing. */
 typedef struct bk_file_writer {
     int fd;
     char *path, *tmp; /* owned; tmp is the file being written */

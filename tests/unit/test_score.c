@@ -115,7 +115,7 @@ static void test_write_and_read(void **state) {
         for (size_t k = 0; k < 3; k++) assert_true(row[k] == (double)rows[i][k]);
     }
     bk_npy_close(&f);
-    assert_int_equal(bk_npy_create("/no/such/folder/x.npy", 1, 1, &w, &err), BK_ERR_IO);
+    assert_int_equal(bk_npy_create("/no/such/folder/x.npy", 1, 1, &w, &err), BK_ERR_NOT_FOUND);
     bk_npy_abandon(&w);
 }
 
