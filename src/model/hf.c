@@ -47,9 +47,10 @@ static bk_status read_folder(bk_hf *h) {
     if (s == BK_OK) s = bk_hf_find_arch(h);
     if (s == BK_OK) s = bk_hf_read_json(h, "tokenizer.json", true, &h->tokenizer);
     if (s == BK_ERR_NOT_FOUND && h->arch)
-        s = bk_fail(h->err, s,
-                    "no tokenizer.json in the folder; where there is only tokenizer.model, save the "
-                    "tokenizer with transformers");
+        s = bk_fail(
+            h->err, s,
+            "no tokenizer.json in the folder; where there is only tokenizer.model, save the "
+            "tokenizer with transformers");
     if (s == BK_OK) s = read_optional(h, "tokenizer_config.json", &h->tokenizer_config);
     if (s == BK_OK) s = read_optional(h, "generation_config.json", &h->generation);
     if (s == BK_OK) s = bk_hf_add_config(h);

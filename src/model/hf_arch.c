@@ -22,7 +22,8 @@ static const bk_hf_key mixtral_keys[] = {
 static const bk_hf_key qwen3moe_keys[] = {
     {"head_dim", "attention.key_length", BK_HF_INT, false, NONE},
     {"head_dim", "attention.value_length", BK_HF_INT, false, NONE},
-    {"num_experts", "expert_count", BK_HF_INT, true, 0},
+    {"num_experts", "expert_count", BK_HF_INT, false, NONE},
+    {"num_local_experts", "expert_count", BK_HF_INT, false, NONE}, /* transformers 5 */
     {"num_experts_per_tok", "expert_used_count", BK_HF_INT, true, 0},
     {"moe_intermediate_size", "expert_feed_forward_length", BK_HF_INT, true, 0},
 };
