@@ -29,7 +29,7 @@ endif
 # in the suffix are left out of the build.
 #             name       pkg-config name  Debian package        file suffix
 OPTIONAL := LIBEDIT:libedit:libedit-dev:_libedit.c \
-            ARCHIVE:libarchive:libarchive-dev:_archive.c \
+            CURL:libcurl:libcurl4-openssl-dev:_curl.c \
             PCRE2:libpcre2-8:libpcre2-dev:_pcre2.c
 part = $(word $(2),$(subst :, ,$(1)))
 define optional_library
@@ -45,8 +45,9 @@ with = $(if $(filter 1,$(HAVE_$(1))),$(2))
 
 # What the library links, what the program links beside it, and the tests.
 LIB_PKGS := jansson
-CLI_PKGS := $(call with,LIBEDIT,libedit) $(call with,ARCHIVE,libarchive)
-CONFIG_CFLAGS := $(call cflags,$(LIB_PKGS) $(CLI_PKGS))
+CLI_PKGS := $(call with,LIBEDIT,libedit)
+# libcurl is loaded when something is fetched: its own libraries would slow down every start.
+CONFIG_CFLAGS := $(call cflags,$(LIB_PKGS) $(CLI_PKGS) $(call with,CURL,libcurl))
 LIB_LIBS := $(call libs,$(LIB_PKGS)) -pthread -lm
-CLI_LIBS := $(if $(strip $(CLI_PKGS)),$(call libs,$(CLI_PKGS)))
+CLI_LIBS := $(if $(strip $(CLI_PKGS)),$(call libs,$(CLI_PKGS))) $(call with,CURL,-ldl)
 TEST_LIBS := $(or $(call libs,cmocka),-lcmocka) $(call with,PCRE2,$(call libs,libpcre2-8))

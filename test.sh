@@ -72,7 +72,7 @@ build() {
 
 # Without any optional library, and without optimisation since nothing of it runs for long.
 build_minimal() {
-    make -j"$jobs" MODE=debug BUILD=build/minimal HAVE_LIBEDIT=0 HAVE_ARCHIVE=0 HAVE_PCRE2=0 \
+    make -j"$jobs" MODE=debug BUILD=build/minimal HAVE_LIBEDIT=0 HAVE_CURL=0 HAVE_PCRE2=0 \
         all && build/minimal/debug/brisk --version
 }
 

@@ -1,5 +1,5 @@
-/* brisk_tools.h: measuring and converting a model, and where models are kept. Conventions as in
- * brisk.h. */
+/* brisk_tools.h: measuring and converting a model, looking into files, and what the machine has.
+ * Conventions as in brisk.h. */
 #ifndef BRISK_TOOLS_H
 #define BRISK_TOOLS_H
 
@@ -17,6 +17,34 @@ brisk_status brisk_cache_dir(char *path, size_t cap, brisk_error *err);
 
 /* The processor's own name, "" when unknown. Written into name[cap], which is returned. */
 const char *brisk_cpu_name(char *name, size_t cap);
+
+/* What the machine has and what of it this process may use. */
+typedef struct brisk_machine {
+    char cpu[64], features[128]; /* the processor's name; "AVX2 FMA F16C AVX512-VNNI" */
+    const char *best_level;      /* of kernels: "ref", "avx2", "avxvnni", "avx512" */
+    const char *level;           /* that is used: $BRISK_CPU where set; NULL: that names none */
+    int cores, cpus;             /* physical cores and hardware threads of the affinity mask */
+    double cpu_quota;            /* of the control groups, in CPUs; 0: none */
+    int threads;                 /* used unless told otherwise */
+    /* Bytes; 0: unknown, or no limit. */
+    uint64_t memory, memory_available, memory_limit;
+    char huge_pages[16]; /* of the kernel for large blocks: "always", "madvise", "never" or "" */
+} brisk_machine;
+
+void brisk_machine_get(brisk_machine *machine);
+
+/* ---- What is in a file ---------------------------------------------------------------------- */
+
+/* A GGUF file's header; texts are printable, "" where the file does not say. */
+typedef struct brisk_brief {
+    char architecture[64], name[128];
+    char quantization[16];         /* the type that holds most weights */
+    uint64_t n_params, file_bytes; /* a part of a split model counts alone */
+} brisk_brief;
+
+/* Reads the header alone, in milliseconds, also of architectures that brisk cannot run. Errors as
+ * with brisk_model_open. */
+brisk_status brisk_model_peek(const char *path, brisk_brief *brief, brisk_error *err);
 
 /* ---- Conversion ----------------------------------------------------------------------------- */
 

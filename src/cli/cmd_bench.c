@@ -17,13 +17,14 @@ typedef struct bench {
 
     bench_output out;
     brisk_model *model;
-    const char *model_name;
+    const char *model_name, *hub;
 } bench;
 
 static bool parse(bench *b, int argc, char **argv, int *status) {
     const opt_spec specs[] = {
         {"-m --model", "PATH|NAME", "model file, or name of a fetched one; may be repeated",
          OPT_STRS, &b->models, 0, 0},
+        CLI_HUB_SPEC(&b->hub),
         {"-p --n-prompt", "N,...", "prompt tokens processed together (512)", OPT_INTS, &b->n_prompt,
          0, 1e8},
         {"-n --n-gen", "N,...", "tokens decoded one at a time (128)", OPT_INTS, &b->n_gen, 0, 1e8},
@@ -128,9 +129,9 @@ static int run_tests(bench *b, bench_row *row) {
 /* ---- The grid ----------------------------------------------------------------------------------- */
 
 static int run_model(bench *b, int threads, bench_row *row) {
-    cli_open o = {.model = b->model_name, .threads = threads, .quiet = true};
+    cli_open o = {.model = b->model_name, .hub = b->hub, .threads = threads, .quiet = true};
     b->model = cli_open_model(&o, row->path, sizeof row->path);
-    if (!b->model) return EXIT_ERROR;
+    if (!b->model) return cli_failed();
     brisk_model_get_info(b->model, &row->info);
     int status = 0;
     for (size_t u = 0; u < b->batch.n * b->ubatch.n && !status; u++) {
@@ -166,6 +167,8 @@ int cmd_bench(int argc, char **argv) {
                            .show_batch = b.batch.given,
                            .show_ubatch = b.ubatch.given};
     row.repetitions = b.repetitions;
+    if (b.hub && b.models.given) return cli_fail("give -m or -hf, not both");
+    if (b.hub) b.models.v[0] = NULL;
     cli_catch(SIGINT);
     bench_begin(&b.out);
     for (size_t m = 0; m < b.models.n && !status; m++) {

@@ -8,7 +8,7 @@
 #include "cli/cli.h"
 
 typedef struct eval {
-    const char *model_name, *file, *tokens, *reference_name, *reference_logits, *save_logits;
+    const char *model_name, *hub, *file, *tokens, *reference_name, *reference_logits, *save_logits;
     int context, threads;
     bool json;
     brisk_model *model, *reference;
@@ -179,10 +179,11 @@ static int go(eval *e) {
         return cli_fail("give --reference or --reference-logits, not both");
     }
     char reference_path[4096];
-    cli_open o = {.model = e->model_name, .threads = e->threads};
+    cli_open o = {.model = e->model_name, .hub = e->hub, .threads = e->threads};
     e->model = cli_open_model(&o, e->path, sizeof e->path);
-    if (!e->model) return EXIT_ERROR;
+    if (!e->model) return cli_failed();
     o.model = e->reference_name;
+    o.hub = NULL;
     if (o.model) e->reference = cli_open_model(&o, reference_path, sizeof reference_path);
     if (o.model && !e->reference) return EXIT_ERROR;
     cli_catch(SIGINT);
@@ -207,6 +208,7 @@ int cmd_eval(int argc, char **argv) {
     const opt_spec specs[] = {
         {"-m --model", "PATH|NAME", "model file, or name of a fetched one", OPT_STR, &e.model_name,
          0, 0},
+        CLI_HUB_SPEC(&e.hub),
         {"-f --file", "PATH", "text to predict (- is standard input)", OPT_STR, &e.file, 0, 0},
         {"--tokens", "PATH", "or token ids: a JSON list, or a list of lists", OPT_STR, &e.tokens, 0,
          0},

@@ -65,11 +65,12 @@ static void print_json(const char *path, const brisk_model_info *i, bool metadat
 }
 
 int cmd_info(int argc, char **argv) {
-    const char *model = NULL;
+    const char *model = NULL, *hub = NULL;
     bool json = false, metadata = false;
     opt_strs rest = {0};
     const opt_spec specs[] = {
         {"-m --model", "PATH|NAME", "model file, or name of a fetched one", OPT_STR, &model, 0, 0},
+        CLI_HUB_SPEC(&hub),
         {"--metadata", NULL, "read the header only, leave the weights unchecked", OPT_FLAG,
          &metadata, 0, 0},
         {"--json", NULL, "one JSON object", OPT_FLAG, &json, 0, 0},
@@ -83,10 +84,10 @@ int cmd_info(int argc, char **argv) {
     int status;
     if (!cli_options(&table, argc, argv, &status)) return status;
     if (rest.n > 1 || (rest.n == 1 && model)) return cli_fail("brisk info takes one model");
-    cli_open o = {.model = rest.n ? rest.v[0] : model, .metadata_only = metadata};
+    cli_open o = {.model = rest.n ? rest.v[0] : model, .hub = hub, .metadata_only = metadata};
     char path[4096];
     brisk_model *m = cli_open_model(&o, path, sizeof path);
-    if (!m) return EXIT_ERROR;
+    if (!m) return cli_failed();
     brisk_model_info info;
     brisk_model_get_info(m, &info);
     if (json) {

@@ -14,6 +14,7 @@ static bool parse(run *r, int argc, char **argv, int *status) {
     const opt_spec specs[] = {
         {"-m --model", "PATH|NAME", "model file, or name of a fetched one (" CLI_DEFAULT_MODEL ")",
          OPT_STR, &r->model_name, 0, 0},
+        CLI_HUB_SPEC(&r->hub),
         {"-p --prompt", "TEXT", "what to answer; without it: chat, or standard input", OPT_STR,
          &r->prompt, 0, 0},
         {"-f --file", "PATH", "read the prompt from a file (- is standard input)", OPT_STR,
@@ -223,7 +224,7 @@ static int one_answer(run *r, const char *text, size_t len) {
 
 static bool open_all(run *r) {
     uint64_t start = bk_now_ns();
-    cli_open o = {.model = r->model_name, .threads = r->threads};
+    cli_open o = {.model = r->model_name, .hub = r->hub, .threads = r->threads};
     r->model = cli_open_model(&o, r->path, sizeof r->path);
     if (!r->model) return false;
     brisk_model_get_info(r->model, &r->info);

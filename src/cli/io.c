@@ -105,3 +105,11 @@ void cli_catch(int signal) {
     sigemptyset(&a.sa_mask);
     sigaction(signal, &a, NULL);
 }
+
+void cli_release(int signal) {
+    struct sigaction a = {.sa_handler = SIG_DFL};
+    sigemptyset(&a.sa_mask);
+    sigaction(signal, &a, NULL);
+}
+
+int cli_failed(void) { return cli_interrupted ? EXIT_INTERRUPTED : EXIT_ERROR; }

@@ -20,6 +20,7 @@ static const struct verb {
     {"detokenize", cmd_detokenize, "token ids to text"},
     {"template", cmd_template, "render a chat template"},
     {"convert", cmd_convert, "a Hugging Face folder or a split model as one GGUF file"},
+    {"ls", cmd_ls, "list the models on this machine"},
 };
 
 int cli_fail(const char *fmt, ...) {

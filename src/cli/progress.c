@@ -1,3 +1,5 @@
+#include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -6,6 +8,12 @@
 enum { WIDTH = 32 };
 #define FIRST_AFTER_NS 1000000000u /* shorter work needs no bar */
 #define EVERY_NS 100000000u
+
+/* Of the terminal; a line that wraps could not be drawn over. */
+static int columns(void) {
+    struct winsize size;
+    return ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
 
 void cli_progress_start(cli_progress *p, const char *what) {
     *p = (cli_progress){.what = what, .started_ns = bk_now_ns(), .terminal = isatty(2)};
@@ -17,11 +25,15 @@ void cli_progress_show(cli_progress *p, double done, const char *note) {
     if (p->shown && now - p->drawn_ns < EVERY_NS && done < 1) return;
     p->shown = true;
     p->drawn_ns = now;
-    int full = done <= 0 ? 0 : done >= 1 ? WIDTH : (int)(done * WIDTH);
-    char bar[WIDTH + 1];
-    for (int i = 0; i < WIDTH; i++) bar[i] = i < full ? '#' : '.';
+    if (done > p->most) p->most = done > 1 ? 1 : done;
+    int full = (int)(p->most * WIDTH);
+    char bar[WIDTH + 1], line[256];
+    memset(bar, '.', WIDTH);
+    memset(bar, '#', (size_t)full);
     bar[WIDTH] = '\0';
-    fprintf(stderr, "\r%s [%s] %3.0f %% %s\033[K", p->what, bar, done * 100, note ? note : "");
+    int n = snprintf(line, sizeof line, "%s [%s] %3.0f %% %s", p->what, bar, p->most * 100,
+                     note ? note : "");
+    fprintf(stderr, "\r%.*s\033[K", bk_min_int(n, columns() - 1), line);
     fflush(stderr);
 }
 

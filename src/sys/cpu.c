@@ -2,6 +2,7 @@
 #include "sys/cpu.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -109,6 +110,30 @@ bool bk_cpu_has_avxvnni_vex(void) {
     return bk_cpuid_avxvnni_vex(&id);
 }
 
+const char *bk_cpu_features(char *out, size_t cap) {
+    bk_cpuid id = read_cpuid();
+    bool wide = all_set(id.xcr0, XCR0_AVX512);
+    const struct feature {
+        const char *name;
+        bool there;
+    } features[] = {
+        {"AVX2", all_set(id.leaf7_ebx, EBX7_AVX2) && all_set(id.xcr0, XCR0_AVX)},
+        {"FMA", all_set(id.leaf1_ecx, ECX1_FMA)},
+        {"F16C", all_set(id.leaf1_ecx, ECX1_F16C)},
+        {"AVX-VNNI", bk_cpuid_avxvnni_vex(&id)},
+        {"AVX512-F", wide && all_set(id.leaf7_ebx, EBX7_AVX512F)},
+        {"AVX512-BW", wide && all_set(id.leaf7_ebx, EBX7_AVX512BW)},
+        {"AVX512-VNNI", wide && all_set(id.leaf7_ecx, ECX7_AVX512VNNI)},
+    };
+    size_t n = 0;
+    if (cap > 0) out[0] = '\0';
+    for (size_t i = 0; i < BK_ARRAY_LEN(features); i++) {
+        if (!features[i].there || n >= cap) continue;
+        n += (size_t)snprintf(out + n, cap - n, "%s%s", n ? " " : "", features[i].name);
+    }
+    return out;
+}
+
 static const char *const LEVEL_NAMES[BK_CPU_LEVELS] = {
     [BK_CPU_REF] = "ref",
     [BK_CPU_AVX2] = "avx2",
@@ -145,8 +170,8 @@ const char *bk_cpu_model_name(char *out, size_t cap) {
     return out;
 }
 
-/* Cores in the affinity mask; 0 when the mask cannot be read. */
-static int affinity_cores(void) {
+int bk_cpu_cores(int *threads) {
+    if (threads) *threads = 0;
     for (int n_cpus = 1024; n_cpus <= MAX_CPUS; n_cpus *= 2) {
         cpu_set_t *set = CPU_ALLOC((size_t)n_cpus);
         if (!set) return 0;
@@ -154,6 +179,7 @@ static int affinity_cores(void) {
         bool known = !sched_getaffinity(0, bytes, set);
         bool *allowed = known ? bk_alloc_zero((size_t)n_cpus, sizeof *allowed) : NULL;
         for (int i = 0; allowed && i < n_cpus; i++) allowed[i] = CPU_ISSET_S((size_t)i, bytes, set);
+        if (known && threads) *threads = CPU_COUNT_S(bytes, set);
         CPU_FREE(set);
         if (known) {
             int cores = allowed ? bk_count_cores("", allowed, n_cpus) : 0;
@@ -164,10 +190,12 @@ static int affinity_cores(void) {
     return 0;
 }
 
+double bk_cpu_quota(void) { return bk_cgroup_cpus(""); }
+
 int bk_cpu_default_threads(void) {
-    int threads = affinity_cores();
+    int threads = bk_cpu_cores(NULL);
     if (threads < 1) threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    double quota = bk_cgroup_cpus("");
+    double quota = bk_cpu_quota();
     if (quota > 0 && quota < threads) threads = (int)quota;
     return bk_max_int(threads, 1);
 }

@@ -25,6 +25,17 @@ bool bk_cpu_level_parse(const char *name, bk_cpu_level *out);
 /* The CPU's marketing name, "" when unknown. */
 const char *bk_cpu_model_name(char *out, size_t cap);
 
+/* What of the instruction sets that kernels use, and some that they could, the CPU has and the system
+ * supports: "AVX2 FMA F16C AVX-VNNI AVX512-VNNI". */
+const char *bk_cpu_features(char *out, size_t cap);
+
+/* Physical cores that this process may run on; *threads (may be NULL) gets how many hardware threads.
+ * 0 when unknown. */
+int bk_cpu_cores(int *threads);
+
+/* CPUs that the cgroup's quota allows; 0 when there is none. */
+double bk_cpu_quota(void);
+
 /* min(physical cores in the affinity mask, the cgroup's CPU quota rounded down), at least 1. */
 int bk_cpu_default_threads(void);
 
