@@ -27,6 +27,7 @@ python_tests=(
     'tests/bench/test_compare.py'
     'tests/truth/test_truth.py'
     'tests/convert/test_convert.py'
+    'tests/pull/test_fetch.py'
 )
 shell_tests=(
     'tests/tools/test_tools.sh'

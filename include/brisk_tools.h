@@ -38,7 +38,7 @@ void brisk_machine_get(brisk_machine *machine);
 /* A GGUF file's header; texts are printable, "" where the file does not say. */
 typedef struct brisk_brief {
     char architecture[64], name[128];
-    char quantization[16];         /* the type that holds most weights */
+    char quantization[16];         /* "Q4_K_M": the mixture, or the type of most weights */
     uint64_t n_params, file_bytes; /* a part of a split model counts alone */
 } brisk_brief;
 

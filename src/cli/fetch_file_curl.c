@@ -249,7 +249,7 @@ static bool worth_retrying(int status) { return status == 408 || status == 429 |
 /* Waits before the next try, as the server asks or longer each time. False on Ctrl-C. */
 static bool wait_to_retry(transfer *t, int tries, const http_reply *r) {
     double seconds =
-        r->retry_after > 0 ? r->retry_after : 0.5 * (double)(1 << bk_min_int(tries, 6));
+        r->retry_after > 0 ? r->retry_after : 0.25 * (double)(1 << bk_min_int(tries, 8));
     if (seconds > WAIT_MOST_S) seconds = WAIT_MOST_S;
     cli_progress_end(&t->j->bar);
     if (!t->j->o->quiet) fprintf(stderr, "%s; trying again in %.3g s\n", t->why, seconds);
@@ -400,7 +400,7 @@ static int fetch_one(job *j, const fetch_file *f) {
     }
     cli_progress_end(&j->bar);
     if (status == EXIT_ERROR) cli_fail("%s: %s", name_base(f->target), t.why);
-    if (status && t.have == 0 && t.fd >= 0) unlink(t.part);
+    if (status && t.have == 0) remove_part(&t);
     char have[32], size[32];
     if (status == EXIT_INTERRUPTED && t.have > 0) {
         fprintf(stderr, "stopped; %s of %s are kept, the same command goes on from there\n",

@@ -80,21 +80,30 @@ static bool ambiguous(const found_list *l, const char *name, const bool *hit) {
     return false;
 }
 
-/* The name with the fewest edits; NULL when none is near. Of user/repo:tag each part may be meant. */
+/* Fewest edits from a name to a model's: to all of it, without user, without tag or quantisation. */
+static size_t distance(const found *f, const char *name) {
+    char quant[32], forms[4][64];
+    size_t best = SIZE_MAX, at = 0;
+    snprintf(forms[0], sizeof forms[0], "%s", f->name);
+    snprintf(forms[1], sizeof forms[1], "%s", name_base(f->name));
+    snprintf(forms[2], sizeof forms[2], "%.*s", (int)strcspn(forms[1], ":"), forms[1]);
+    name_quant(bk_str_from(f->stem), quant, sizeof quant, &at);
+    snprintf(forms[3], sizeof forms[3], "%.*s", (int)(at > 1 ? at - 1 : 0), f->stem);
+    for (size_t i = 0; i < BK_ARRAY_LEN(forms); i++) {
+        best = bk_min_size(best, *forms[i] ? opt_distance(name, forms[i]) : SIZE_MAX);
+    }
+    return best;
+}
+
+/* NULL when none is near. */
 static const char *nearest(const found_list *l, const char *name) {
     const char *near = NULL;
     size_t best = strlen(name) / 3 + 2;
     for (size_t i = 0; i < l->n; i++) {
-        char base[64];
-        snprintf(base, sizeof base, "%s", name_base(l->v[i].name));
-        const char *forms[] = {l->v[i].name, base, base};
-        for (size_t k = 0; k < BK_ARRAY_LEN(forms); k++) {
-            if (k == 2) base[strcspn(base, ":")] = '\0';
-            size_t d = opt_distance(name, forms[k]);
-            if (d >= best) continue;
-            best = d;
-            near = l->v[i].name;
-        }
+        size_t d = distance(&l->v[i], name);
+        if (d >= best) continue;
+        best = d;
+        near = l->v[i].name;
     }
     return near;
 }

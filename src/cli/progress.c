@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 
-enum { WIDTH = 32 };
+enum { WIDTH = 22 };
 #define FIRST_AFTER_NS 1000000000u /* shorter work needs no bar */
 #define EVERY_NS 100000000u
 

@@ -6,7 +6,7 @@
 
 typedef struct bk_brief {
     char architecture[64], name[128]; /* printable; "" when the file does not say */
-    char quantization[16];            /* the type that holds most weights of this file */
+    char quantization[16];            /* "Q4_K_M": general.file_type, else the commonest type */
     uint64_t n_params, file_bytes;    /* of this file: a part of a split model counts alone */
 } bk_brief;
 

