@@ -198,6 +198,11 @@ brisk_status brisk_session_eval_rows(brisk_session *session, const brisk_token *
 
 /* ---- Generate ------------------------------------------------------------------------------- */
 
+typedef struct brisk_logit_bias {
+    brisk_token token;
+    float bias; /* added to its logit; -INFINITY: never this token */
+} brisk_logit_bias;
+
 typedef struct brisk_sampling {
     float temperature;       /* 0: greedy; 0..100 */
     int top_k;               /* 0: off */
@@ -208,9 +213,13 @@ typedef struct brisk_sampling {
     float frequency_penalty; /* 0: off */
     int penalty_last_n;      /* tokens that penalties look back; -1: all */
     uint64_t seed;
+    float typical_p;                    /* 0..1; 1 and 0: off */
+    const brisk_logit_bias *logit_bias; /* added before all else; borrowed during the call */
+    size_t n_logit_bias;
 } brisk_sampling;
 
-/* temperature 0.8, top-k 40, top-p 0.95, min-p 0.05, no penalties, 64 tokens back, seed 0. */
+/* temperature 0.8, top-k 40, top-p 0.95, min-p 0.05, typical-p off, no penalties, 64 tokens back, seed
+ * 0, no biases. */
 void brisk_sampling_default(brisk_sampling *sampling);
 
 typedef struct brisk_generate_options {

@@ -82,6 +82,10 @@ brisk_model *cli_open_model(const cli_open *o, char *path, size_t cap);
 /* The whole file ("-": standard input) appended to out; false after printing why not. */
 bool cli_read_file(const char *path, bk_buf *out);
 
+/* Writes a new file beside, then renames it over path: whoever reads sees the old file or the whole new
+ * one. False after printing why not. */
+bool cli_write_file(const char *path, const void *data, size_t len);
+
 /* Text of a model on its way to a stream. To a terminal control characters go as \xNN, all but
  * newline and tab: no model may steer a terminal. Elsewhere bytes go through as they are. */
 bool cli_put_text(FILE *to, bool terminal, const char *text, size_t len);

@@ -1,68 +1,10 @@
 #include <signal.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/json_write.h"
 #include "cli/run.h"
-
-#define TOKENS_MAX 100000000.0
-
-static bool parse(run *r, int argc, char **argv, int *status) {
-    brisk_sampling *s = &r->sampling;
-    const opt_spec specs[] = {
-        {"-m --model", "PATH|NAME", "model file, or name of a fetched one (" CLI_DEFAULT_MODEL ")",
-         OPT_STR, &r->model_name, 0, 0},
-        CLI_HUB_SPEC(&r->hub),
-        {"-p --prompt", "TEXT", "what to answer; without it: chat, or standard input", OPT_STR,
-         &r->prompt, 0, 0},
-        {"-f --file", "PATH", "read the prompt from a file (- is standard input)", OPT_STR,
-         &r->file, 0, 0},
-        {"-sys --system --system-prompt", "TEXT", "system message of the chat", OPT_STR, &r->system,
-         0, 0},
-        {"-n --n-predict --predict", "N", "most tokens to generate; -1: until the end (raw: 128)",
-         OPT_INT, &r->n_predict, -1, TOKENS_MAX},
-        {"-c --ctx-size", "N", "context in tokens; 0: what the model was trained for", OPT_INT,
-         &r->context, 0, TOKENS_MAX},
-        {"-t --threads", "N", "compute threads; 0: as many as there are cores", OPT_INT,
-         &r->threads, 0, 256},
-        {"-b --batch-size", "N", "prompt tokens per pass (512)", OPT_INT, &r->batch, 1, 8192},
-        {"--temp --temperature", "T", "temperature; 0 is greedy (0.8)", OPT_FLOAT, &s->temperature,
-         0, 100},
-        {"--top-k", "K", "the K best tokens; 0: off (40)", OPT_INT, &s->top_k, 0, TOKENS_MAX},
-        {"--top-p", "P", "the best that make up P; 1: off (0.95)", OPT_FLOAT, &s->top_p, 0, 1},
-        {"--min-p", "P", "at least P times as likely as the best; 0: off (0.05)", OPT_FLOAT,
-         &s->min_p, 0, 1},
-        {"--repeat-penalty", "X", "divides logits of recent tokens; 1: off (1)", OPT_FLOAT,
-         &s->repeat_penalty, 0.001, 100},
-        {"--repeat-last-n", "N", "how far penalties look back; -1: all (64)", OPT_INT,
-         &s->penalty_last_n, -1, TOKENS_MAX},
-        {"--presence-penalty", "X", "subtracted from tokens seen (0)", OPT_FLOAT,
-         &s->presence_penalty, -100, 100},
-        {"--frequency-penalty", "X", "subtracted per time seen (0)", OPT_FLOAT,
-         &s->frequency_penalty, -100, 100},
-        {"-s --seed", "N", "the same seed gives the same text; -1: random (-1)", OPT_SEED, &s->seed,
-         0, 0},
-        {"-r --reverse-prompt --stop", "TEXT", "ends the answer, is not shown; may be repeated",
-         OPT_STRS, &r->stop, 0, 0},
-        {"--ignore-eos", NULL, "go on after end tokens", OPT_FLAG, &r->ignore_eos, 0, 0},
-        {"--raw", NULL, "complete the bare text, without chat template", OPT_FLAG, &r->raw, 0, 0},
-        {"--json", NULL, "one JSON object with text, tokens and timings", OPT_FLAG, &r->json, 0, 0},
-        {"-q --quiet", NULL, "no figures", OPT_FLAG, &r->quiet, 0, 0},
-        {"-v --verbose", NULL, "also model, kernels and settings", OPT_FLAG, &r->verbose, 0, 0},
-        {"--color", "auto|always|never", "colour of prompt and figures (auto)", OPT_CHOICE,
-         &r->color, 0, 0},
-    };
-    const opt_table table = {.verb = "run",
-                             .usage = "usage: brisk run [-m MODEL] [-p PROMPT] [options]",
-                             .about =
-                                 "Answers a prompt; without one, chats. The text goes to stdout, "
-                                 "figures go to stderr.",
-                             .specs = specs,
-                             .n_specs = BK_ARRAY_LEN(specs)};
-    return cli_options(&table, argc, argv, status);
-}
 
 /* ---- One answer --------------------------------------------------------------------------------- */
 
@@ -236,17 +178,12 @@ static bool open_all(run *r) {
         return false;
     }
     r->load_ms = (double)(bk_now_ns() - start) * 1e-6;
-    if (r->sampling.seed == UINT64_MAX) {
-        uint32_t seed = 0; /* short enough to type again */
-        if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = (uint32_t)bk_now_ns();
-        r->sampling.seed = seed;
-    }
+    run_pick_seed(r);
     cli_catch(SIGINT);
     return true;
 }
 
 static void print_verbose(const run *r) {
-    const brisk_sampling *s = &r->sampling;
     char file[32], weights[32];
     fprintf(stderr, "model     %s\n", r->path);
     fprintf(stderr, "          %s, %s, %s, weights in memory %s, loaded in %.0f ms\n",
@@ -255,12 +192,8 @@ static void print_verbose(const run *r) {
             cli_bytes(r->info.resident_bytes, weights, sizeof weights), r->load_ms);
     fprintf(stderr, "compute   %s, %d threads, context %d\n", r->info.cpu_level, r->info.threads,
             brisk_session_context(r->session));
-    fprintf(
-        stderr,
-        "sampling  temp %g, top-k %d, top-p %g, min-p %g, penalties %g %g %g over %d, seed %llu\n",
-        (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p,
-        (double)s->repeat_penalty, (double)s->presence_penalty, (double)s->frequency_penalty,
-        s->penalty_last_n, (unsigned long long)s->seed);
+    fprintf(stderr, "sampling  ");
+    run_print_sampling(r, stderr);
 }
 
 static int go(run *r) {
@@ -277,6 +210,8 @@ static int go(run *r) {
     } else if (open_all(r)) {
         if (r->verbose) print_verbose(r);
         status = interactive ? run_repl(r) : one_answer(r, text.data, text.len);
+    } else {
+        status = cli_failed();
     }
     bk_buf_free(&text);
     return status;
@@ -286,8 +221,9 @@ int cmd_run(int argc, char **argv) {
     run r = {.n_predict = RUN_N_DEFAULT, .out_terminal = isatty(1)};
     brisk_sampling_default(&r.sampling);
     r.sampling.seed = UINT64_MAX;
+    r.sampling.logit_bias = r.biases;
     int status;
-    if (!parse(&r, argc, argv, &status)) return status;
+    if (!run_parse(&r, argc, argv, &status)) return status;
     status = go(&r);
     brisk_session_destroy(&r.session);
     brisk_model_close(&r.model);

@@ -1,10 +1,12 @@
 /* Files in, text out, memory figures, Ctrl-C. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -24,6 +26,38 @@ bool cli_read_file(const char *path, bk_buf *out) {
     if (bad) cli_fail("%s: %s", path, strerror(bad));
     if (!bad && out->failed) cli_fail("%s: too large for a text (1 GiB at most)", path);
     return !bad && !out->failed;
+}
+
+static bool fill_file(int fd, const char *data, size_t len) {
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return false;
+        data += n;
+        len -= (size_t)n;
+    }
+    return fsync(fd) == 0;
+}
+
+bool cli_write_file(const char *path, const void *data, size_t len) {
+    char tmp[4096];
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        cli_fail("%s exists and is not a regular file", path);
+        return false;
+    }
+    int n = snprintf(tmp, sizeof tmp, "%s.%ld.tmp", path, (long)getpid());
+    int fd = n > 0 && (size_t)n < sizeof tmp
+                 ? open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)
+                 : -1;
+    bool good = fd >= 0 && fill_file(fd, data, len);
+    if (fd >= 0 && close(fd) != 0) good = false;
+    if (good) good = rename(tmp, path) == 0;
+    if (!good) {
+        cli_fail("%s: %s", path, strerror(errno));
+        if (fd >= 0) unlink(tmp);
+    }
+    return good;
 }
 
 /* Whether the character may reach a terminal: no C0 or C1 control but newline and tab. */

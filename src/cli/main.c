@@ -10,17 +10,19 @@ static const struct verb {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *about;
+    bool plumbing; /* for scripts and for looking inside; listed apart */
 } verbs[] = {
-    {"run", cmd_run, "answer a prompt, complete text, or chat"},
-    {"bench", cmd_bench, "measure prompt and decode speed"},
-    {"eval", cmd_eval, "perplexity; distance from a reference model"},
-    {"info", cmd_info, "what is in a model file"},
-    {"pull", cmd_pull, "fetch a model"},
-    {"tokenize", cmd_tokenize, "text to token ids"},
-    {"detokenize", cmd_detokenize, "token ids to text"},
-    {"template", cmd_template, "render a chat template"},
-    {"convert", cmd_convert, "a Hugging Face folder or a split model as one GGUF file"},
-    {"ls", cmd_ls, "list the models on this machine"},
+    {"run", cmd_run, "answer a prompt, complete text, or chat", false},
+    {"pull", cmd_pull, "fetch a model", false},
+    {"ls", cmd_ls, "list the models on this machine", false},
+    {"bench", cmd_bench, "measure prompt and decode speed", false},
+    {"doctor", cmd_doctor, "look at the machine and say what to do", false},
+    {"info", cmd_info, "what is in a model file", false},
+    {"eval", cmd_eval, "perplexity; distance from a reference model", false},
+    {"tokenize", cmd_tokenize, "text to token ids", true},
+    {"detokenize", cmd_detokenize, "token ids to text", true},
+    {"template", cmd_template, "render a chat template", true},
+    {"convert", cmd_convert, "a Hugging Face folder or a split model as one GGUF file", true},
 };
 
 int cli_fail(const char *fmt, ...) {
@@ -52,12 +54,19 @@ bool cli_options(const opt_table *t, int argc, char **argv, int *status) {
     return false;
 }
 
+static void print_verbs(FILE *to, bool plumbing) {
+    for (size_t i = 0; i < BK_ARRAY_LEN(verbs); i++) {
+        if (verbs[i].plumbing != plumbing) continue;
+        fprintf(to, "  %-11s%s\n", verbs[i].name, verbs[i].about);
+    }
+}
+
 static void print_usage(FILE *to) {
     fprintf(to, "brisk %s: runs language models on your processor, fast\n\n", brisk_version());
     fprintf(to, "usage: brisk VERB [options]\n\n");
-    for (size_t i = 0; i < BK_ARRAY_LEN(verbs); i++) {
-        fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].about);
-    }
+    print_verbs(to, false);
+    fprintf(to, "\nplumbing:\n");
+    print_verbs(to, true);
     fprintf(to, "\nbrisk VERB --help tells more; brisk --version names the version.\n");
 }
 

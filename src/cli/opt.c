@@ -182,6 +182,16 @@ static bool take_str(const char *text, const opt_spec *s) {
     return true;
 }
 
+static bool take_flag(const char *text, const opt_spec *s) {
+    static const char *const words[] = {"0", "off", "false", "no", "1", "on", "true", "yes"};
+    for (size_t i = 0; i < BK_ARRAY_LEN(words); i++) {
+        if (strcmp(text, words[i]) != 0) continue;
+        *(bool *)s->out = i >= 4;
+        return true;
+    }
+    return false;
+}
+
 static const char *wanted(const opt_spec *s, char *out, size_t cap) {
     switch (s->kind) {
     case OPT_INT: snprintf(out, cap, "a whole number from %.0f to %.0f", s->min, s->max); break;
@@ -192,6 +202,7 @@ static const char *wanted(const opt_spec *s, char *out, size_t cap) {
     case OPT_FLOAT: snprintf(out, cap, "a number from %g to %g", s->min, s->max); break;
     case OPT_SEED: snprintf(out, cap, "a whole number, or -1 for a random one"); break;
     case OPT_CHOICE: snprintf(out, cap, "one of %s", s->value); break;
+    case OPT_FLAG: snprintf(out, cap, "1 or 0, on or off"); break;
     case OPT_STRS: snprintf(out, cap, "at most %d values", OPT_LIST_MAX); break;
     default: snprintf(out, cap, "%s", s->value ? s->value : "nothing");
     }
@@ -212,7 +223,7 @@ static opt_result take_value(parser *p, const opt_spec *s, bk_str name, const ch
     case OPT_FLOAT: good = take_float(text, s); break;
     case OPT_SEED: good = take_seed(text, s); break;
     case OPT_CHOICE: good = take_choice(text, s); break;
-    case OPT_FLAG: break;
+    case OPT_FLAG: good = take_flag(text, s); break;
     }
     if (good) return OPT_OK;
     char want[128];
@@ -261,8 +272,72 @@ static opt_result one_option(parser *p, int argc, char **argv, int *i) {
     return take_value(p, s, name, argv[++*i]);
 }
 
+/* ---- The environment ---------------------------------------------------------------------------- */
+
+/* "--ctx-size" to "BRISK_ARG_CTX_SIZE"; false for a short name, or one that does not fit. */
+static bool variable_of(bk_str name, char *out, size_t cap) {
+    static const char prefix[] = "BRISK_ARG_";
+    if (name.len < 3 || name.data[1] != '-' || name.len + sizeof prefix > cap) return false;
+    char *at = out + snprintf(out, cap, "%s", prefix);
+    for (size_t i = 2; i < name.len; i++) {
+        char c = name.data[i];
+        *at++ = c == '-' ? '_' : c >= 'a' && c <= 'z' ? (char)(c - 32) : c;
+    }
+    *at = '\0';
+    return true;
+}
+
+/* A list from the environment is a default: the first use on the line replaces it. */
+static void forget_given(const opt_spec *s) {
+    if (s->kind == OPT_INTS) ((opt_ints *)s->out)->given = false;
+    if (s->kind == OPT_STRS) ((opt_strs *)s->out)->given = false;
+}
+
+static opt_result from_environment(parser *p) {
+    for (size_t i = 0; i < p->t->n_specs; i++) {
+        const opt_spec *s = &p->t->specs[i];
+        const char *at = s->names;
+        for (bk_str name = next_name(&at); name.data; name = next_name(&at)) {
+            char variable[80];
+            const char *value =
+                variable_of(name, variable, sizeof variable) ? getenv(variable) : NULL;
+            if (!value || !*value) continue;
+            opt_result r = take_value(p, s, bk_str_from(variable), value);
+            if (r != OPT_OK) return r;
+            forget_given(s);
+            break;
+        }
+    }
+    return OPT_OK;
+}
+
+opt_result opt_set(const opt_table *t, const char *name, const char *value, char *err, size_t cap) {
+    parser p = {t, err, cap};
+    char full[80];
+    int n = snprintf(full, sizeof full, "--%s", name);
+    for (char *c = full; *c; c++) {
+        if (*c == '_') *c = '-';
+    }
+    for (size_t i = 0; i < t->n_specs && n < (int)sizeof full; i++) {
+        if (!has_name(&t->specs[i], bk_str_from(full))) continue;
+        return take_value(&p, &t->specs[i], bk_str_from(full + 2), value);
+    }
+    char near[64];
+    if (nearest(t, full, near, sizeof near)) {
+        return complain(&p, "'%.60s' cannot be set; did you mean %s?", name,
+                        near + strspn(near, "-"));
+    }
+    return complain(&p, "'%.60s' cannot be set", name);
+}
+
+/* ---- All of it ---------------------------------------------------------------------------------- */
+
 opt_result opt_parse(const opt_table *t, int argc, char **argv, char *err, size_t cap) {
     parser p = {t, err, cap};
+    bool help = argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0);
+    opt_result set =
+        help ? OPT_HELP : from_environment(&p); /* help whatever the environment says */
+    if (set != OPT_OK) return set;
     bool only_rest = false;
     for (int i = 1; i < argc; i++) {
         const char *arg = argv[i];

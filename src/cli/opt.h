@@ -52,8 +52,13 @@ typedef struct opt_table {
 
 typedef enum opt_result { OPT_OK, OPT_HELP, OPT_ERROR } opt_result;
 
-/* Parses argv[1..argc). OPT_HELP after -h or --help; OPT_ERROR with one line in err. */
+/* Parses argv[1..argc), after values from the environment: BRISK_ARG_CTX_SIZE stands for --ctx-size,
+ * whichever of an option's long names it is; a flag takes 1 or 0. OPT_HELP after -h or --help; OPT_ERROR with one line in err. */
 opt_result opt_parse(const opt_table *t, int argc, char **argv, char *err, size_t cap);
+
+/* Sets one option by a name without its dashes ("temp", "top-k"); a flag takes on or off. OPT_ERROR with
+ * one line in err. */
+opt_result opt_set(const opt_table *t, const char *name, const char *value, char *err, size_t cap);
 
 void opt_print_help(const opt_table *t, bk_buf *out);
 

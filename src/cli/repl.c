@@ -7,36 +7,18 @@
 
 typedef struct repl {
     run *r;
-    brisk_chat_message *messages; /* contents owned, roles not */
-    size_t n, cap;
-    char *system; /* set by /system */
+    conversation c;
+    char *system; /* set in the chat */
     brisk_stats last;
     bool have_last;
     uint64_t seed; /* of the first answer */
     size_t answers;
 } repl;
 
-/* ---- The conversation --------------------------------------------------------------------------- */
-
-static bool push(repl *p, const char *role, const char *text, size_t len) {
-    if (p->n == p->cap) {
-        size_t cap = p->cap ? 2 * p->cap : 16;
-        brisk_chat_message *m = bk_realloc(p->messages, cap, sizeof *m);
-        if (!m) return false;
-        p->messages = m;
-        p->cap = cap;
-    }
-    char *copy = bk_strndup(text, len);
-    if (!copy) return false;
-    p->messages[p->n++] = (brisk_chat_message){role, copy};
-    return true;
-}
-
-static void pop(repl *p) { bk_free((void *)(uintptr_t)p->messages[--p->n].content); }
-
+/* A new conversation: the system message alone. */
 static void clear(repl *p) {
-    while (p->n > 0) pop(p);
-    if (p->r->system) push(p, "system", p->r->system, strlen(p->r->system));
+    while (p->c.n > 0) conversation_pop(&p->c);
+    if (p->r->system) conversation_push(&p->c, "system", p->r->system, strlen(p->r->system));
     brisk_session_truncate(p->r->session, 0, NULL);
 }
 
@@ -49,12 +31,12 @@ static bool feed(repl *p, const char *text, size_t len) {
     brisk_status st;
     if (!r->chat) {
         st = brisk_session_append_text(r->session, text, len, &err);
-    } else if (!push(p, "user", text, len)) {
+    } else if (!conversation_push(&p->c, "user", text, len)) {
         cli_fail("no memory for the conversation");
         return false;
     } else {
-        st = brisk_session_chat(r->session, p->messages, p->n, &err);
-        if (st) pop(p);
+        st = brisk_session_chat(r->session, p->c.messages, p->c.n, &err);
+        if (st) conversation_pop(&p->c);
     }
     if (st == BRISK_ERR_LIMIT) {
         cli_fail("%s; /clear starts a new conversation", err.text);
@@ -72,17 +54,25 @@ static void answer(repl *p, const char *text, size_t len) {
     if (r->answer.len > 0 && r->answer.data[r->answer.len - 1] != '\n') putchar('\n');
     fflush(stdout);
     if (!good) {
-        if (r->chat) pop(p);
+        if (r->chat) conversation_pop(&p->c);
         return;
     }
-    if (r->chat) push(p, "assistant", r->answer.data ? r->answer.data : "", r->answer.len);
+    if (r->chat) {
+        conversation_push(&p->c, "assistant", r->answer.data ? r->answer.data : "", r->answer.len);
+    }
     p->have_last = true;
     if (!r->quiet) run_print_figures(r, &p->last);
 }
 
 /* ---- Commands ----------------------------------------------------------------------------------- */
 
-static void print_stats(const repl *p) {
+static bool need_template(const repl *p) {
+    if (!p->r->chat) fprintf(stderr, "there is no chat template here, so there are no messages\n");
+    return p->r->chat;
+}
+
+static void do_stats(repl *p, const char *rest) {
+    (void)rest;
     const run *r = p->r;
     size_t n;
     char now[32], weights[32];
@@ -93,44 +83,114 @@ static void print_stats(const repl *p) {
             cli_bytes(r->info.resident_bytes, weights, sizeof weights));
 }
 
-static void set_system(repl *p, const char *text) {
-    if (!p->r->chat) {
-        fprintf(stderr, "there is no chat template here, so no system message\n");
-        return;
+static void do_clear(repl *p, const char *rest) {
+    (void)rest;
+    clear(p);
+    fprintf(stderr, "a new conversation\n");
+}
+
+static bool set_system(repl *p, const char *text) {
+    char *copy = *text ? bk_strndup(text, strlen(text)) : NULL;
+    if (*text && !copy) {
+        cli_fail("no memory for the system message");
+        return false;
     }
     bk_free(p->system);
-    p->system = *text ? bk_strndup(text, strlen(text)) : NULL;
-    p->r->system = p->system;
+    p->system = copy;
+    p->r->system = copy;
+    return true;
+}
+
+static void do_system(repl *p, const char *text) {
+    if (!need_template(p) || !set_system(p, text)) return;
     clear(p);
     fprintf(stderr, "a new conversation with%s system message\n", p->system ? " this" : "out");
 }
 
+/* "/set NAME VALUE"; without either, what is set. */
+static void do_set(repl *p, const char *rest) {
+    char name[64];
+    size_t len = strcspn(rest, " =");
+    snprintf(name, sizeof name, "%.*s", (int)bk_min_size(len, sizeof name - 1), rest);
+    const char *value = rest + len;
+    value += strspn(value, " =");
+    if (strcmp(name, "system") == 0) {
+        do_system(p, value);
+        return;
+    }
+    if (*name && (!*value || !run_set(p->r, name, value))) {
+        if (!*value) cli_fail("/set %s needs a value", name);
+        return;
+    }
+    if (strcmp(name, "seed") == 0) {
+        run_pick_seed(p->r);
+        p->seed = p->r->sampling.seed;
+        p->answers = 0;
+    }
+    run_print_sampling(p->r, stderr);
+}
+
+static void do_save(repl *p, const char *path) {
+    if (!need_template(p)) return;
+    if (!*path) {
+        cli_fail("/save needs the name of a file");
+    } else if (conversation_save(&p->c, path)) {
+        fprintf(stderr, "%zu messages are in %s\n", p->c.n, path);
+    }
+}
+
+static void do_load(repl *p, const char *path) {
+    if (!need_template(p)) return;
+    if (!*path) {
+        cli_fail("/load needs the name of a file");
+        return;
+    }
+    if (!conversation_load(path, &p->c)) return;
+    bool system = p->c.n > 0 && strcmp(p->c.messages[0].role, "system") == 0;
+    set_system(p, system ? p->c.messages[0].content : "");
+    fprintf(stderr, "%zu messages; the conversation goes on from there\n", p->c.n);
+}
+
+static void do_help(repl *p, const char *rest);
+
+static const struct command {
+    const char *name;
+    void (*run)(repl *p, const char *rest); /* NULL: leaves */
+    const char *usage, *about;              /* NULL: another name for the one before */
+} commands[] = {
+    {"/clear", do_clear, "/clear", "start a new conversation"},
+    {"/set", do_set, "/set NAME VALUE", "an option of sampling: /set temp 0.3; alone: what is set"},
+    {"/system", do_system, "/set system TEXT", "start a conversation with this system message"},
+    {"/save", do_save, "/save FILE", "the conversation as JSON"},
+    {"/load", do_load, "/load FILE", "go on with a conversation"},
+    {"/stats", do_stats, "/stats", "figures and use of the context"},
+    {"/help", do_help, "/help", "this"},
+    {"/bye", NULL, "/bye", "leave, as Ctrl-D does"},
+    {"/exit", NULL, NULL, NULL},
+    {"/quit", NULL, NULL, NULL},
+};
+
+static void do_help(repl *p, const char *rest) {
+    (void)p, (void)rest;
+    for (size_t i = 0; i < BK_ARRAY_LEN(commands); i++) {
+        if (!commands[i].usage) continue;
+        fprintf(stderr, "  %-18s%s\n", commands[i].usage, commands[i].about);
+    }
+    fprintf(stderr, "  Ctrl-C            stops an answer; at an empty prompt, leaves\n"
+                    "  a line that ends with \\ goes on in the next\n");
+}
+
 /* "/name rest"; false when the chat ends. */
 static bool command(repl *p, const char *line) {
-    size_t len = strcspn(line, " ");
-    bk_str name = {line, len};
-    const char *rest = line + len + strspn(line + len, " ");
-    if (bk_str_eq(name, BK_STR("/bye")) || bk_str_eq(name, BK_STR("/exit")) ||
-        bk_str_eq(name, BK_STR("/quit"))) {
-        return false;
+    bk_str name = {line, strcspn(line, " ")};
+    const char *rest = line + name.len + strspn(line + name.len, " ");
+    for (size_t i = 0; i < BK_ARRAY_LEN(commands); i++) {
+        if (!bk_str_eq(name, bk_str_from(commands[i].name))) continue;
+        if (!commands[i].run) return false;
+        commands[i].run(p, rest);
+        return true;
     }
-    if (bk_str_eq(name, BK_STR("/clear"))) {
-        clear(p);
-        fprintf(stderr, "a new conversation\n");
-    } else if (bk_str_eq(name, BK_STR("/stats"))) {
-        print_stats(p);
-    } else if (bk_str_eq(name, BK_STR("/system"))) {
-        set_system(p, rest);
-    } else if (bk_str_eq(name, BK_STR("/help"))) {
-        fprintf(stderr, "  /clear         start a new conversation\n"
-                        "  /system TEXT   start one with this system message\n"
-                        "  /stats         figures and use of the context\n"
-                        "  /bye           leave, as Ctrl-D does\n"
-                        "  Ctrl-C         stops an answer; at an empty prompt, leaves\n"
-                        "  a line that ends with \\ goes on in the next\n");
-    } else {
-        fprintf(stderr, "no such command; /help lists them (begin with a blank to say this)\n");
-    }
+    fprintf(stderr, "no such command; /help lists them (begin with a blank to say this)\n");
     return true;
 }
 
@@ -196,8 +256,7 @@ int run_repl(run *r) {
             r->chat ? "Chat:" : "Raw text, each line is continued:");
     int status = loop(&p, l);
     line_close(&l);
-    while (p.n > 0) pop(&p);
-    bk_free(p.messages);
+    conversation_free(&p.c);
     bk_free(p.system);
     return status;
 }

@@ -22,9 +22,10 @@ struct bk_sampler {
     cand *cands; /* [n_vocab] */
     double bins[RADIX_BINS];
 
+    float *adjusted; /* [n_vocab]: the logits with biases and penalties; NULL: there are none */
+
     /* Penalties only: how often each token stands in the window, and the window. */
     uint32_t *counts; /* [n_vocab] */
-    float *adjusted;  /* [n_vocab]: the logits with penalties */
     int32_t *window;  /* ring of penalty_last_n tokens; NULL when all count */
     size_t window_len, window_cap;
 };
@@ -39,11 +40,26 @@ bk_status bk_sampling_check(const bk_sampling *p, bk_error *err) {
     if (!st) st = check_range("top_k", p->top_k, 0, INT32_MAX, err);
     if (!st) st = check_range("top_p", p->top_p, 0, 1, err);
     if (!st) st = check_range("min_p", p->min_p, 0, 1, err);
+    if (!st) st = check_range("typical_p", p->typical_p, 0, 1, err);
     if (!st) st = check_range("repeat_penalty", p->repeat_penalty, 1e-3, 100, err);
     if (!st) st = check_range("presence_penalty", p->presence_penalty, -100, 100, err);
     if (!st) st = check_range("frequency_penalty", p->frequency_penalty, -100, 100, err);
     if (!st) st = check_range("penalty_last_n", p->penalty_last_n, -1, INT32_MAX, err);
     return st;
+}
+
+static bk_status check_biases(const bk_sampling *p, size_t n_vocab, bk_error *err) {
+    for (size_t i = 0; i < p->n_biases; i++) {
+        const bk_logit_bias *b = &p->biases[i];
+        if (b->token < 0 || (size_t)b->token >= n_vocab || isnan(b->bias)) {
+            return bk_fail(
+                err, BK_ERR_INVALID,
+                "logit bias %g for token %d: this model has tokens 0 to %zu, the bias must "
+                "be a number",
+                (double)b->bias, b->token, n_vocab - 1);
+        }
+    }
+    return BK_OK;
 }
 
 static bool penalties_on(const bk_sampling *p) {
@@ -55,10 +71,11 @@ static bool penalties_on(const bk_sampling *p) {
 static bool reserve(bk_sampler *s) {
     s->cands = bk_alloc(s->n_vocab, sizeof *s->cands);
     if (!s->cands) return false;
-    if (!penalties_on(&s->p)) return true;
-    s->counts = bk_alloc_zero(s->n_vocab, sizeof *s->counts);
+    if (!penalties_on(&s->p) && s->p.n_biases == 0) return true;
     s->adjusted = bk_alloc(s->n_vocab, sizeof *s->adjusted);
-    if (!s->counts || !s->adjusted) return false;
+    if (!s->adjusted || !penalties_on(&s->p)) return s->adjusted != NULL;
+    s->counts = bk_alloc_zero(s->n_vocab, sizeof *s->counts);
+    if (!s->counts) return false;
     if (s->p.penalty_last_n < 0) return true;
     s->window_cap = (size_t)s->p.penalty_last_n;
     s->window = bk_alloc(s->window_cap, sizeof *s->window);
@@ -70,6 +87,8 @@ bk_status bk_sampler_create(const bk_sampling *p, size_t n_vocab, bk_sampler **o
     bk_status st = bk_sampling_check(p, err);
     if (st) return st;
     if (n_vocab == 0) return bk_fail(err, BK_ERR_INVALID, "the vocabulary is empty");
+    st = check_biases(p, n_vocab, err);
+    if (st) return st;
     bk_sampler *s = bk_alloc_zero(1, sizeof *s);
     if (!s) return bk_fail(err, BK_ERR_NOMEM, "no memory for the sampler");
     s->p = *p;
@@ -103,18 +122,19 @@ void bk_sampler_accept(bk_sampler *s, int32_t token) {
     *slot = token;
 }
 
-/* The logits after penalties. A repeated token's logit is divided (or, when negative, multiplied)
- * by the repeat penalty (Keskar et al. 2019, CTRL); presence and frequency are subtracted. */
-static const float *penalise(bk_sampler *s, const float *logits) {
-    if (!s->counts) return logits;
+/* The logits after biases and penalties. A repeated token's logit is divided (or, when negative,
+ * multiplied) by the repeat penalty (Keskar et al. 2019, CTRL); presence and frequency are
+ * subtracted. */
+static const float *adjust(bk_sampler *s, const float *logits) {
+    if (!s->adjusted) return logits;
     const bk_sampling *p = &s->p;
-    for (size_t i = 0; i < s->n_vocab; i++) {
-        float l = logits[i];
-        if (s->counts[i] > 0) {
-            l = l > 0 ? l / p->repeat_penalty : l * p->repeat_penalty;
-            l -= p->presence_penalty + p->frequency_penalty * (float)s->counts[i];
-        }
-        s->adjusted[i] = l;
+    memcpy(s->adjusted, logits, s->n_vocab * sizeof *logits);
+    for (size_t i = 0; i < p->n_biases; i++) s->adjusted[p->biases[i].token] += p->biases[i].bias;
+    for (size_t i = 0; i < s->n_vocab && s->counts; i++) {
+        if (s->counts[i] == 0) continue;
+        float l = s->adjusted[i];
+        l = l > 0 ? l / p->repeat_penalty : l * p->repeat_penalty;
+        s->adjusted[i] = l - (p->presence_penalty + p->frequency_penalty * (float)s->counts[i]);
     }
     return s->adjusted;
 }
@@ -212,14 +232,40 @@ static size_t gather(bk_sampler *s, const float *logits) {
     return n > k ? keep_largest(s, n, (double)k, false) : n;
 }
 
-static size_t keep_top_p(bk_sampler *s, size_t n, float max) {
+/* Gives each candidate its weight; returns the sum. */
+static double weigh(bk_sampler *s, size_t n, float max) {
     double total = 0;
     for (size_t i = 0; i < n; i++) {
         s->cands[i].weight = exp((double)s->cands[i].logit - (double)max);
         total += s->cands[i].weight;
     }
+    return total;
+}
+
+static size_t keep_top_p(bk_sampler *s, size_t n, float max) {
+    double total = weigh(s, n, max);
     /* Above 0, so that top_p 0 keeps the best one. */
     return keep_largest(s, n, fmax(total * (double)s->p.top_p, 1e-300), true);
+}
+
+/* Locally typical sampling (Meister et al. 2022): keeps those whose surprise -log p is nearest to its
+ * mean, the entropy, until they make up typical_p. As log p is the logit minus a constant, the distance
+ * is that of the logit from the mean logit. *max becomes the largest logit that is kept. */
+static size_t keep_typical(bk_sampler *s, size_t n, const float *logits, float *max) {
+    double total = weigh(s, n, *max), mean = 0;
+    for (size_t i = 0; i < n; i++) {
+        mean += s->cands[i].weight / total * ((double)s->cands[i].logit - (double)*max);
+    }
+    for (size_t i = 0; i < n; i++) { /* the nearest first, as keep_largest wants it */
+        s->cands[i].logit = (float)-fabs((double)s->cands[i].logit - (double)*max - mean);
+    }
+    n = keep_largest(s, n, total * (double)s->p.typical_p, true);
+    *max = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        s->cands[i].logit = logits[s->cands[i].id];
+        *max = fmaxf(*max, s->cands[i].logit);
+    }
+    return n;
 }
 
 static size_t keep_min_p(bk_sampler *s, size_t n, float max) {
@@ -250,12 +296,13 @@ static int32_t draw(bk_sampler *s, size_t n, float max) {
 }
 
 int32_t bk_sampler_pick(bk_sampler *s, const float *logits) {
-    logits = penalise(s, logits);
+    logits = adjust(s, logits);
     int32_t best = argmax(logits, s->n_vocab);
     if (best < 0) return -1;
     float max = logits[best];
     if (s->p.temperature <= 0 || s->p.top_k == 1 || isinf(max)) return best;
     size_t n = gather(s, logits);
+    if (s->p.typical_p > 0 && s->p.typical_p < 1) n = keep_typical(s, n, logits, &max);
     if (s->p.top_p < 1) n = keep_top_p(s, n, max);
     if (s->p.min_p > 0) n = keep_min_p(s, n, max);
     return draw(s, n, max);

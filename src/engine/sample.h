@@ -1,10 +1,15 @@
-/* From logits to a token: penalties, top-k, top-p, min-p, temperature, in this order (the order and
- * the meaning of the names are llama.cpp's). The vocabulary is never sorted: selection is linear.
+/* From logits to a token: biases, penalties, top-k, typical-p, top-p, min-p, temperature, in this order
+ * (the order and the meaning of the names are llama.cpp's). The vocabulary is never sorted: selection is linear.
  * The same logits, history and seed give the same token; ties go to the lower id. */
 #ifndef BRISK_ENGINE_SAMPLE_H
 #define BRISK_ENGINE_SAMPLE_H
 
 #include "base/error.h"
+
+typedef struct bk_logit_bias {
+    int32_t token;
+    float bias; /* added to its logit; -infinity: never this token */
+} bk_logit_bias;
 
 typedef struct bk_sampling {
     float temperature;       /* 0: greedy; up to 100 */
@@ -16,6 +21,9 @@ typedef struct bk_sampling {
     float frequency_penalty; /* -100..100; 0: off */
     int penalty_last_n;      /* tokens that penalties look back; -1: all, 0: none */
     uint64_t seed;
+    float typical_p;             /* 0..1; 1 and 0: off */
+    const bk_logit_bias *biases; /* borrowed until the sampler is destroyed */
+    size_t n_biases;
 } bk_sampling;
 
 typedef struct bk_sampler bk_sampler;

@@ -49,6 +49,31 @@ static int by_id(const void *a, const void *b) {
     return (x->id > y->id) - (x->id < y->id);
 }
 
+static int nearest_first(const void *a, const void *b) {
+    const plain *x = a, *y = b;
+    if (x->weight != y->weight) return x->weight < y->weight ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* By the definition: |-log p - entropy|, smallest first, until they add up; best first again. */
+static size_t plain_typical(plain *c, size_t n, double typical_p) {
+    double total = 0, entropy = 0, sum = 0, max = c[0].logit;
+    for (size_t i = 0; i < n; i++) total += exp(c[i].logit - max);
+    for (size_t i = 0; i < n; i++) {
+        double p = exp(c[i].logit - max) / total;
+        if (p > 0) entropy -= p * log(p);
+    }
+    for (size_t i = 0; i < n; i++) {
+        double log_p = c[i].logit - max - log(total);
+        c[i].weight = (double)(float)fabs(-log_p - entropy);
+    }
+    qsort(c, n, sizeof *c, nearest_first);
+    size_t kept = 0;
+    while (kept < n && sum < typical_p) sum += exp(c[kept++].logit - max) / total;
+    qsort(c, kept, sizeof *c, best_first);
+    return kept;
+}
+
 static int32_t plain_pick(const bk_sampling *p, bk_rng *rng, const float *logits, size_t n) {
     static plain c[MOST];
     size_t kept = 0;
@@ -59,6 +84,10 @@ static int32_t plain_pick(const bk_sampling *p, bk_rng *rng, const float *logits
     qsort(c, kept, sizeof *c, best_first);
     double max = c[0].logit, total = 0, sum = 0;
     if (p->top_k > 0 && (size_t)p->top_k < kept) kept = (size_t)p->top_k;
+    if (p->typical_p > 0 && p->typical_p < 1) {
+        kept = plain_typical(c, kept, (double)p->typical_p);
+        max = c[0].logit;
+    }
     for (size_t i = 0; i < kept; i++) total += exp(c[i].logit - max);
     for (size_t i = 0; i < kept && p->top_p < 1; i++) {
         sum += exp(c[i].logit - max);
@@ -111,6 +140,13 @@ static void test_against_plain(void **state) {
         {.temperature = 1, .top_p = 0, .repeat_penalty = 1},
         {.temperature = 100, .top_p = 1, .min_p = 0.3f, .repeat_penalty = 1},
         {.temperature = 1.5f, .top_k = 12000, .top_p = 0.99f, .repeat_penalty = 1},
+        {.temperature = 1, .top_p = 1, .repeat_penalty = 1, .typical_p = 0.7f},
+        {.temperature = 0.5f,
+         .top_k = 50,
+         .top_p = 0.9f,
+         .min_p = 0.1f,
+         .repeat_penalty = 1,
+         .typical_p = 0.3f},
     };
     bk_rng data;
     bk_rng_seed(&data, 11, 3);
@@ -216,6 +252,52 @@ static void test_penalties(void **state) {
     bk_sampler_destroy(&s);
 }
 
+/* What is kept is nearest to the entropy, whether or not that is the best. */
+static void test_typical(void **state) {
+    (void)state;
+    bk_sampling p = off;
+    p.typical_p = 0.2f;
+    float x[9] = {logf(0.6f)};
+    for (int i = 1; i < 9; i++) x[i] = logf(0.05f);
+    /* Entropy 1.50 nats; surprise 0.51 of the first (0.99 away), 3.0 of the others (1.49 away). */
+    assert_int_equal(pick_once(p, x, 9), 0);
+    x[0] = logf(0.4f);
+    for (int i = 1; i < 9; i++) x[i] = logf(0.075f);
+    /* Entropy 1.92; 0.92 (1.00 away) against 2.59 (0.67 away): the best is left out. */
+    bk_sampler *s = make(p, 9);
+    for (int i = 0; i < 200; i++) assert_in_range(bk_sampler_pick(s, x), 1, 3);
+    bk_sampler_destroy(&s);
+}
+
+static void test_biases(void **state) {
+    (void)state;
+    const float x[4] = {2, 1, 0, -1};
+    bk_sampling p = off;
+    p.temperature = 0;
+    p.n_biases = 1;
+    p.biases = (bk_logit_bias[]){{.token = 3, .bias = 3.5f}};
+    assert_int_equal(pick_once(p, x, 4), 3);
+    p.biases = (bk_logit_bias[]){{.token = 0, .bias = -INFINITY}};
+    assert_int_equal(pick_once(p, x, 4), 1);
+    /* Added before penalties: 2 + 1 halved is below 1 + 1. */
+    p.n_biases = 2;
+    p.biases = (bk_logit_bias[]){{.token = 0, .bias = 1}, {.token = 1, .bias = 1}};
+    p.repeat_penalty = 2;
+    p.penalty_last_n = 4;
+    bk_sampler *s = make(p, 4);
+    bk_sampler_accept(s, 0);
+    assert_int_equal(bk_sampler_pick(s, x), 1);
+    bk_sampler_destroy(&s);
+    static const bk_logit_bias bad[] = {{4, 1}, {-1, 1}, {0, NAN}};
+    for (size_t i = 0; i < BK_ARRAY_LEN(bad); i++) {
+        bk_error err;
+        p.n_biases = 1;
+        p.biases = &bad[i];
+        assert_int_equal(bk_sampler_create(&p, 4, &s, &err), BK_ERR_INVALID);
+        assert_non_null(strstr(err.text, "0 to 3"));
+    }
+}
+
 static void test_negative_logits_repeat(void **state) {
     (void)state;
     bk_sampling p = {.repeat_penalty = 3, .top_p = 1, .penalty_last_n = 8};
@@ -231,8 +313,12 @@ static void test_no_allocation(void **state) {
     bk_rng rng;
     bk_rng_seed(&rng, 1, 2);
     fill(x, MOST, 0, &rng);
-    bk_sampling p = {
-        .temperature = 1, .top_k = 50, .top_p = 0.9f, .repeat_penalty = 1.1f, .penalty_last_n = 16};
+    bk_sampling p = {.temperature = 1,
+                     .top_k = 50,
+                     .top_p = 0.9f,
+                     .repeat_penalty = 1.1f,
+                     .penalty_last_n = 16,
+                     .typical_p = 0.9f};
     bk_sampler *s = make(p, MOST);
     uint64_t before = bk_alloc_count();
     for (int i = 0; i < 40; i++) bk_sampler_accept(s, bk_sampler_pick(s, x));
@@ -246,9 +332,9 @@ static void test_ranges(void **state) {
     struct {
         const char *name;
         bk_sampling p;
-    } bad[] = {{"temperature", off},    {"temperature", off},   {"top_k", off},
-               {"top_p", off},          {"min_p", off},         {"min_p", off},
-               {"repeat_penalty", off}, {"penalty_last_n", off}};
+    } bad[] = {{"temperature", off},    {"temperature", off},    {"top_k", off},
+               {"top_p", off},          {"min_p", off},          {"min_p", off},
+               {"repeat_penalty", off}, {"penalty_last_n", off}, {"typical_p", off}};
     bad[0].p.temperature = -1;
     bad[1].p.temperature = NAN;
     bad[2].p.top_k = -1;
@@ -257,6 +343,7 @@ static void test_ranges(void **state) {
     bad[5].p.min_p = INFINITY;
     bad[6].p.repeat_penalty = 0;
     bad[7].p.penalty_last_n = -2;
+    bad[8].p.typical_p = 2;
     for (size_t i = 0; i < BK_ARRAY_LEN(bad); i++) {
         bk_error err;
         bk_sampler *s = (void *)&err;
@@ -272,6 +359,7 @@ int main(void) {
         cmocka_unit_test(test_shares),        cmocka_unit_test(test_seed),
         cmocka_unit_test(test_penalties),     cmocka_unit_test(test_negative_logits_repeat),
         cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_typical),       cmocka_unit_test(test_biases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
