@@ -24,6 +24,7 @@ python_tests=(
     'tests/template/compare_jinja2.py build/release/tests/template/render'
     'tests/gguf/test_broken.py'
     'tests/cli/test_cli.py'
+    'tests/cli/test_models.py'
     'tests/bench/test_compare.py'
     'tests/truth/test_truth.py'
     'tests/convert/test_convert.py'

@@ -33,8 +33,7 @@ bool conversation_save(const conversation *c, const char *path) {
     bk_json w = {.out = &out};
     bk_json_begin(&w, '[');
     for (size_t i = 0; i < c->n; i++) {
-        bk_buf_append_str(&out, i ? ",\n " : "\n ");
-        w.comma[w.depth] = false; /* written already, with a line of its own for each message */
+        bk_buf_putc(&out, '\n'); /* a line each */
         bk_json_begin(&w, '{');
         bk_json_key_str(&w, "role", c->messages[i].role);
         bk_json_key_str(&w, "content", c->messages[i].content);

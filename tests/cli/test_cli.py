@@ -56,16 +56,37 @@ class Case(unittest.TestCase):
 
 
 class Usage(Case):
+    VERBS = ["run", "pull", "ls", "bench", "doctor", "info", "eval"]
+    PLUMBING = ["tokenize", "detokenize", "template", "convert"]
+
     def test_help(self):
+        """What people use first comes first, the rest under a heading of its own."""
         for args in (["--help"], ["-h"], ["help"]):
             out = self.ok(*args).stdout.decode()
-            for verb in ("run", "bench", "eval", "info", "pull"):
-                self.assertIn(f"  {verb} ", out)
-        for verb in ("run", "bench", "eval", "info", "pull"):
+            first, plumbing = out.split("\nplumbing:\n")
+            for text, verbs in ((first, self.VERBS), (plumbing, self.PLUMBING)):
+                self.assertEqual(re.findall(r"^  (\w+) ", text, re.M), verbs)
+            self.assertLessEqual(max(map(len, out.splitlines())), 80)
+        for verb in self.VERBS + self.PLUMBING:
             for args in ([verb, "--help"], [verb, "-h"], ["help", verb]):
                 out = self.ok(*args).stdout.decode()
                 self.assertTrue(out.startswith(f"usage: brisk {verb}"), out)
                 self.assertLessEqual(max(map(len, out.splitlines())), 120)
+
+    def test_environment(self):
+        """BRISK_ARG_NAME stands for an option, which comes before it."""
+        self.refused("run", env={"BRISK_ARG_TOP_K": "x"}, says=["BRISK_ARG_TOP_K", "'x'", "from 0"])
+        self.refused("run", env={"BRISK_ARG_RAW": "perhaps"}, says=["BRISK_ARG_RAW", "1 or 0"])
+        self.refused("run", "-p", "x", env={"BRISK_ARG_MODEL": "no/such.gguf"}, says=["no/such.gguf"])
+        self.refused("run", "-m", "a/b.gguf", "-p", "x", env={"BRISK_ARG_MODEL": "no/such.gguf"},
+                     says=["a/b.gguf"])
+        self.ok("run", "--help", env={"BRISK_ARG_TOP_K": "x"})
+        env = {"BRISK_ARG_MODEL": MODEL, "BRISK_ARG_N_PREDICT": "3", "BRISK_ARG_JSON": "1",
+               "BRISK_ARG_TEMP": "0", "BRISK_ARG_THREADS": "1", "BRISK_ARG_RAW": "true"}
+        answer = json.loads(self.ok("run", "-p", "1 2 3", env=env).stdout)
+        self.assertEqual((answer["generated_tokens"], answer["threads"]), (3, 1))
+        answer = json.loads(self.ok("run", "-p", "1 2 3", "-n", "2", env=env).stdout)
+        self.assertEqual(answer["generated_tokens"], 2)
 
     def test_no_verb(self):
         result = brisk()
@@ -207,6 +228,28 @@ class Run(Case):
         texts = {self.ok(*GREEDY, "-p", "Count to nine.", "-n", "16", "-t", t, "-b", b).stdout
                  for t, b in (("1", "512"), ("2", "7"), ("4", "1"))}
         self.assertEqual(len(texts), 1)
+
+    def test_biases(self):
+        args = [*GREEDY, "--raw", "-p", "1, 2, 3,", "-n", "1", "--json"]
+        best = json.loads(self.ok(*args).stdout)["tokens"][0]
+        second = json.loads(self.ok(*args, "-l", f"{best}-inf").stdout)["tokens"][0]
+        self.assertNotEqual(best, second)
+        self.assertEqual(json.loads(self.ok(*args, "--logit-bias", "504+1000").stdout)["tokens"], [504])
+        both = json.loads(self.ok(*args, "-l", "504+1000", "-l", "28+2000").stdout)["tokens"]
+        self.assertEqual(both, [28])
+        for bad in ("504", "x+1", "504+", "504+x", "504+nan", "-1+1", "99999999999+1"):
+            self.refused(*args, "-l", bad, says=["--logit-bias", f"'{bad}'", "15043+1"])
+        self.refused(*args, "-l", "49152+1", says=["49152", "0 to 49151"])
+
+    def test_typical(self):
+        """A tiny share leaves the one token of the most typical surprise, whatever the seed."""
+        args = ["run", "-m", MODEL, "--raw", "-p", "The", "-n", "1", "--json", "--top-k", "0",
+                "--top-p", "1", "--min-p", "0", "--temp", "1"]
+        seen = {off: {json.loads(self.ok(*args, "--typical", off, "-s", str(s)).stdout)["tokens"][0]
+                      for s in range(4)} for off in ("1", "0.0001")}
+        self.assertEqual(len(seen["0.0001"]), 1)
+        self.assertGreater(len(seen["1"]), 1)
+        self.refused(*args, "--typical", "2", says=["from 0 to 1"])
 
     def test_any_bytes(self):
         self.ok(*GREEDY, "--raw", "-n", "2", stdin=b"\xff\x00\xfe caf\xc3")
@@ -405,6 +448,79 @@ class Terminal(Case):
                 self.prompt()
                 self.type("/bye\r")
                 self.assertEqual(self.ended(), 0)
+
+    def test_set(self):
+        self.start("run", "-m", MODEL, "--raw", "-n", "1", "-s", "1", env={"TERM": "dumb"})
+        self.until(r"/help")
+        self.prompt(False)
+        for line, wanted in (("/set temp 0", r"temp 0, top-k 40"), ("/set top_k=7", r"top-k 7"),
+                             ("/set typical 0.5", r"typical 0.5"), ("/set seed 9", r"seed 9\b"),
+                             ("/set logit-bias 504+1000", r"biases 504\+1000"),
+                             ("/set", r"temp 0, top-k 7, typical 0.5, .*seed 9, biases 504\+1000"),
+                             ("/set temp hot", r"brisk: temp: found 'hot', wanted a number from 0"),
+                             ("/set tmep 1", r"'tmep' cannot be set; did you mean temp\?"),
+                             ("/set temp", r"needs a value"), ("/set logit-bias x", r"found 'x'"),
+                             ("/set system Be brief.", r"no chat template"),
+                             ("/save x", r"no chat template"), ("/help", r"/set NAME VALUE")):
+            self.type(line + "\r")
+            self.until(wanted)
+        self.type("1 2 3\r")
+        first = self.until(r"tok/s[^\n]*\n")
+        text = json.loads(self.ok(*GREEDY, "--raw", "-n", "1", "-p", "1 2 3", "-l", "504+1000",
+                                  "--json").stdout)["text"]
+        self.assertIn(text, first)
+        self.prompt(False)
+        self.type("/bye\r")
+        self.assertEqual(self.ended(), 0)
+
+    def test_save_and_load(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path, bad = os.path.join(folder, "talk.json"), os.path.join(folder, "bad.json")
+            self.start(*GREEDY, "-n", "8", "-sys", "Be brief.", env={"TERM": "dumb"})
+            self.until(r"/help")
+            self.prompt(False)
+            self.type('Say "yes".\r')
+            answer = self.until(r"tok/s[^\n]*\n")
+            self.type(f"/save {path}\r")
+            self.until(r"3 messages are in")
+            with open(path, encoding="utf-8") as f:
+                saved = json.load(f)
+            self.assertEqual([m["role"] for m in saved], ["system", "user", "assistant"])
+            self.assertEqual([m["content"] for m in saved[:2]], ["Be brief.", 'Say "yes".'])
+            self.assertIn(saved[2]["content"].split("\n")[0], answer)
+            self.type("And now?\r")
+            follow = self.until(r"tok/s[^\n]*\n")
+            for text, wanted in ((b"", "no JSON list"), (b"{}", "no JSON list"), (b"[1]", "message 1 has"),
+                                 (b'[{"role": "king", "content": ""}]', "role that is system"),
+                                 (b'[{"role": "user"}]', "content that is text"),
+                                 (b"[" * 100000, "no JSON list")):
+                with open(bad, "wb") as f:
+                    f.write(text)
+                self.type(f"/load {bad}\r")
+                self.until(wanted)
+            self.type("/load /no/such\r")
+            self.until("/no/such: No such file")
+            self.type("/save /no/such/x\r")
+            self.until("/no/such/x: No such file")
+            self.type("/save /dev/null\r")
+            self.until("not a regular file")
+            self.type("/clear\r")
+            self.until("a new conversation")
+            self.type(f"/load {path}\r")
+            self.until("3 messages; the conversation goes on")
+            self.type("And now?\r")
+            again = self.until(r"tok/s[^\n]*\n")
+            self.assertEqual(follow.splitlines()[1], again.splitlines()[1])
+            with open(bad, "w", encoding="utf-8") as f:
+                json.dump({"messages": saved[1:]}, f)
+            self.type(f"/load {bad}\r")
+            self.until("2 messages")
+            self.type(f"/save {path}\r")
+            self.until("2 messages are in")
+            self.assertEqual(os.listdir(folder).count("talk.json"), 1)
+            self.assertEqual(len(os.listdir(folder)), 2)
+            self.type("/bye\r")
+            self.assertEqual(self.ended(), 0)
 
     def test_bye(self):
         self.start(*GREEDY)
