@@ -163,8 +163,71 @@ static void test_distance(void **state) {
     assert_int_equal(opt_distance("abcd", "abcd"), 0);
 }
 
+static void test_environment(void **state) {
+    (void)state;
+    char err[256];
+    values v = {0};
+    setenv("BRISK_ARG_THREADS", "3,4", 1);
+    setenv("BRISK_ARG_STOP", "x", 1);
+    setenv("BRISK_ARG_N_PREDICT", "7", 1);
+    setenv("BRISK_ARG_RAW", "on", 1);
+    setenv("BRISK_ARG_TEMP", "", 1); /* empty: not set */
+    setenv("BRISK_ARG_M", "short names have none", 1);
+    assert_int_equal(PARSE(&v, err, "-n", "8"), OPT_OK);
+    assert_int_equal(v.count, 8);
+    assert_true(v.flag && !v.name);
+    assert_int_equal(v.list.n, 2);
+    assert_string_equal(v.many.v[0], "x");
+    v = (values){0};
+    assert_int_equal(PARSE(&v, err, "-t", "5", "-r", "y"), OPT_OK); /* replace, do not add */
+    assert_int_equal(v.list.n, 1);
+    assert_int_equal(v.many.n, 1);
+    assert_int_equal(v.count, 7);
+    setenv("BRISK_ARG_RAW", "0", 1);
+    v = (values){.flag = true};
+    assert_int_equal(PARSE(&v, err, "-n", "8"), OPT_OK);
+    assert_false(v.flag);
+    setenv("BRISK_ARG_RAW", "maybe", 1);
+    assert_int_equal(PARSE(&v, err, "-n", "8"), OPT_ERROR);
+    assert_string_equal(err, "BRISK_ARG_RAW: found 'maybe', wanted 1 or 0, on or off");
+    assert_int_equal(PARSE(&v, err, "--help"), OPT_HELP);
+    static const char *const names[] = {"THREADS", "STOP", "N_PREDICT", "RAW", "TEMP", "M"};
+    for (size_t i = 0; i < BK_ARRAY_LEN(names); i++) {
+        char variable[64];
+        snprintf(variable, sizeof variable, "BRISK_ARG_%s", names[i]);
+        unsetenv(variable);
+    }
+}
+
+static void test_set(void **state) {
+    (void)state;
+    char err[256];
+    values v = {0};
+    const opt_spec specs[] = {
+        {"-n --n-predict", "N", "tokens", OPT_INT, &v.count, -1, 1000},
+        {"--temp", "T", "temperature", OPT_FLOAT, &v.temp, 0, 100},
+        {"--raw", NULL, "raw", OPT_FLAG, &v.flag, 0, 0},
+    };
+    const opt_table t = {.specs = specs, .n_specs = BK_ARRAY_LEN(specs)};
+    assert_int_equal(opt_set(&t, "temp", "0.5", err, sizeof err), OPT_OK);
+    assert_int_equal(opt_set(&t, "n_predict", "12", err, sizeof err), OPT_OK);
+    assert_int_equal(opt_set(&t, "raw", "true", err, sizeof err), OPT_OK);
+    assert_float_equal(v.temp, 0.5, 0);
+    assert_int_equal(v.count, 12);
+    assert_true(v.flag);
+    assert_int_equal(opt_set(&t, "temp", "x", err, sizeof err), OPT_ERROR);
+    assert_string_equal(err, "temp: found 'x', wanted a number from 0 to 100");
+    assert_int_equal(opt_set(&t, "tmep", "1", err, sizeof err), OPT_ERROR);
+    assert_string_equal(err, "'tmep' cannot be set; did you mean temp?");
+    char lengthy[400];
+    memset(lengthy, 'y', sizeof lengthy - 1);
+    lengthy[sizeof lengthy - 1] = '\0';
+    assert_int_equal(opt_set(&t, lengthy, "1", err, sizeof err), OPT_ERROR);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_environment),    cmocka_unit_test(test_set),
         cmocka_unit_test(test_values),         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_refused_values), cmocka_unit_test(test_refused_names),
         cmocka_unit_test(test_rest),           cmocka_unit_test(test_distance),
