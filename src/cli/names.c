@@ -19,7 +19,10 @@ bool name_split(const char *file, unsigned *part, unsigned *of, size_t *stem) {
     const char *at = file + len - (sizeof tail - 1);
     if (at[0] != '-' || memcmp(at + 6, "-of-", 4) != 0 || strcasecmp(at + 15, ".gguf") != 0)
         return false;
-    if (!digits(at + 1, part) || !digits(at + 10, of) || *part < 1 || *part > *of) return false;
+    unsigned found, all;
+    if (!digits(at + 1, &found) || !digits(at + 10, &all) || found < 1 || found > all) return false;
+    *part = found;
+    *of = all;
     *stem = (size_t)(at - file);
     return true;
 }

@@ -6,8 +6,8 @@
 
 enum { NAME_PART_MOST = 99999 };
 
-/* "FILE-00002-of-00003.gguf": its part (from 1) of how many, and the length of FILE. False for any
- * other name. */
+/* "FILE-00002-of-00003.gguf": its part (from 1) of how many, and the length of FILE. False, with
+ * nothing written, for any other name. */
 bool name_split(const char *file, unsigned *part, unsigned *of, size_t *stem);
 
 /* Writes the name of another part of the same model to out[cap]; false when it does not fit. */

@@ -124,14 +124,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = kind == "more"
 
 
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """A client that goes away is part of the tests."""
+
+
 class Hub:
     def __init__(self, repos=None, plain=None):
         self.repos, self.plain = repos or {}, plain or {}
         self.plan, self.api_plan, self.log, self.sums = [], [], [], {}
         self.token = self.etag = self.listing_text = None
         self.lock = threading.Lock()
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.hub = self
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()

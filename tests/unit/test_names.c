@@ -32,7 +32,8 @@ static void test_split(void **state) {
                                         "00001-of-00002.gguf",
                                         "x_00001-of-00002.gguf"};
     for (size_t i = 0; i < BK_ARRAY_LEN(whole); i++) {
-        if (name_split(whole[i], &part, &of, &stem)) fail_msg("%s", whole[i]);
+        of = 7;
+        if (name_split(whole[i], &part, &of, &stem) || of != 7) fail_msg("%s", whole[i]);
         assert_false(name_of_part(whole[i], 1, other, sizeof other));
     }
 }
