@@ -6,7 +6,7 @@
 
 typedef struct run {
     /* Options. */
-    const char *model_name, *hub, *prompt, *file, *system;
+    const char *model_name, *hub, *pre, *prompt, *file, *system;
     opt_strs stop;
     int n_predict, context, batch, threads, color;
     brisk_sampling sampling;

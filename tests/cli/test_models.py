@@ -286,7 +286,8 @@ class Doctor(Case):
     def test_report(self):
         r, report, found = self.findings()
         self.assertEqual(r.returncode, 0, r.out)
-        self.assertEqual(report["threads"], min(report["cores"], int(report["cpu_quota"]) or 1 << 30))
+        quota = report["cpu_quota"] or 1 << 30
+        self.assertEqual(report["threads"], max(1, min(report["cores"], int(quota))))
         with open("/proc/meminfo", encoding="ascii") as f:
             self.assertEqual(report["memory_bytes"], int(f.readline().split()[1]) * 1024)
         self.assertEqual(report["cpus"], len(os.sched_getaffinity(0)))
