@@ -245,8 +245,9 @@ class Broken(Case):
         self.put("brisk/fine.gguf", INT)
         blob = self.ollama("registry.ollama.ai/library/o/a", FLOAT)
         os.remove(blob)
+        self.put(".ollama/models/blobs/sha256-/x")
         for i, text in enumerate((b"", b"{", b"[]", b'{"layers": 3}', b'{"layers": [{"mediaType": '
-                                  b'"application/vnd.ollama.image.model", "digest": "sha256:../../x"}]}')):
+                                  b'"application/vnd.ollama.image.model", "digest": "sha256:/../../../../brisk/fine.gguf"}]}')):
             self.put(f".ollama/models/manifests/registry.ollama.ai/library/bad/{i}", data=text)
         models = {m["name"]: m["problem"] for m in self.ls()}
         self.assertEqual(len(models), 11)
