@@ -366,7 +366,7 @@ static int fetch_locked(transfer *t) {
         /* The fault may be in what an earlier run left: once more, from the first byte. */
         close(t->fd);
         if (!t->j->o->quiet) fprintf(stderr, "%s; fetching it again\n", t->why);
-        if (!open_part(t)) return EXIT_ERROR;
+        if (!open_part(t)) return cli_failed();
         t->resumed = false;
     }
     return put_in_place(t) ? 0 : EXIT_ERROR;
@@ -389,7 +389,10 @@ static int fetch_one(job *j, const fetch_file *f) {
     if ((size_t)snprintf(t.part, sizeof t.part, "%s.part", f->target) >= sizeof t.part)
         return cli_fail("the path is too long: %.200s", f->target);
     if (is_there(&t)) return 0;
-    if (!open_part(&t)) return cli_interrupted ? EXIT_INTERRUPTED : EXIT_ERROR;
+    if (!open_part(&t)) {
+        if (t.fd >= 0) close(t.fd);
+        return cli_failed();
+    }
     int status = 0;
     struct stat st;
     bool made_meanwhile = !j->o->force && stat(f->target, &st) == 0 && t.have == 0 && is_there(&t);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernel/packed.h"
 #include "model/arch.h"
 #include "sys/memory.h"
 
@@ -163,6 +164,21 @@ static void count_meta(loader *l) {
     }
 }
 
+/* Memory for all weights: matrices as they are packed, which for some types is more than the file has. */
+static uint64_t memory_needed(const loader *l) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < l->n_bound; i++) {
+        const bk_gguf_tensor *t = l->bound[i].tensor;
+        bk_packed p;
+        if (l->bound[i].role->kind == BK_ROLE_VECTOR) {
+            sum += t->n_elements * sizeof(float);
+        } else if (bk_packed_init(&p, t->type, (size_t)(t->ne[1] * t->ne[2]), (size_t)t->ne[0])) {
+            sum += bk_packed_bytes(&p);
+        }
+    }
+    return sum;
+}
+
 static bk_status load_tensors(loader *l, const bk_model_options *o) {
     uint64_t done = 0;
     for (size_t i = 0; i < l->n_bound; i++) {
@@ -186,7 +202,7 @@ bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options 
     if (status != BK_OK) return status;
     count_meta(&l);
     if (options->vocab_only) return BK_OK;
-    status = bk_memory_check(bk_memory_root(), m->meta.tensor_bytes, err);
+    status = bk_memory_check(bk_memory_root(), memory_needed(&l), err);
     if (status != BK_OK) return status;
     bk_cpu_level level = bk_cpu_best();
     const char *wanted = options->cpu_level ? options->cpu_level : getenv("BRISK_CPU");
