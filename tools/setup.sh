@@ -9,12 +9,12 @@ mkdir -p "$log_dir" || exit 1
 build_packages='gcc libc6-dev make pkg-config libjansson-dev'
 optional_packages='libedit-dev libcurl4-openssl-dev'
 fetch_packages='python3 python3-pip ca-certificates'
-test_packages='g++ clang-format libcmocka-dev libpcre2-dev python3-venv'
+test_packages='g++ clang-format libcmocka-dev libpcre2-dev python3-venv openssl'
 long_test_packages='clang'
 
 is_there() {
     case $1 in
-    gcc | g++ | make | pkg-config | python3 | clang) command -v "$1" ;;
+    gcc | g++ | make | pkg-config | python3 | clang | openssl) command -v "$1" ;;
     clang-format) command -v clang-format-14 || command -v clang-format ;;
     libc6-dev) [ -f /usr/include/stdio.h ] ;;
     ca-certificates) [ -f /etc/ssl/certs/ca-certificates.crt ] ;;

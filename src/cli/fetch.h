@@ -35,6 +35,12 @@ typedef struct fetch_access {
 int fetch_files(const fetch_file *files, size_t n, const fetch_access *access,
                 const fetch_options *o);
 
+/* After a failure: whether trying again may help, and the wait before it, longer each time or as long as
+ * the server asks (0: it does not). False on Ctrl-C. */
+enum { FETCH_TRIES_AT_FIRST = 3 }; /* while nothing has come */
+bool fetch_worth_retrying(int status);
+bool fetch_pause(int tries, int retry_after, const char *why, const fetch_options *o);
+
 /* What a status other than 200 and 206 means to a person. */
 const char *fetch_status_text(int status, const fetch_access *access);
 

@@ -20,7 +20,7 @@
 #include "cli/http.h"
 #include "cli/names.h"
 
-enum { PATH_CAP = 4096, TRIES = 6, TRIES_AT_FIRST = 3, WAIT_MOST_S = 120 };
+enum { PATH_CAP = 4096, TRIES = 6, WAIT_MOST_S = 120 };
 #define SPARE_BYTES (16u << 20) /* left on the disk */
 
 /* One command's worth of files. */
@@ -244,15 +244,12 @@ const char *fetch_status_text(int status, const fetch_access *access) {
     }
 }
 
-static bool worth_retrying(int status) { return status == 408 || status == 429 || status >= 500; }
+bool fetch_worth_retrying(int status) { return status == 408 || status == 429 || status >= 500; }
 
-/* Waits before the next try, as the server asks or longer each time. False on Ctrl-C. */
-static bool wait_to_retry(transfer *t, int tries, const http_reply *r) {
-    double seconds =
-        r->retry_after > 0 ? r->retry_after : 0.25 * (double)(1 << bk_min_int(tries, 8));
+bool fetch_pause(int tries, int retry_after, const char *why, const fetch_options *o) {
+    double seconds = retry_after > 0 ? retry_after : 0.25 * (double)(1 << bk_min_int(tries, 8));
     if (seconds > WAIT_MOST_S) seconds = WAIT_MOST_S;
-    cli_progress_end(&t->j->bar);
-    if (!t->j->o->quiet) fprintf(stderr, "%s; trying again in %.3g s\n", t->why, seconds);
+    if (!o->quiet) fprintf(stderr, "%s; trying again in %.3g s\n", why, seconds);
     uint64_t end = bk_now_ns() + (uint64_t)(seconds * 1e9);
     while (!cli_interrupted && bk_now_ns() < end) {
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
@@ -283,7 +280,7 @@ static outcome judge(transfer *t, http_result result, const http_reply *r) {
         return empty_part(t) ? RETRY : GIVE_UP;
     }
     refuse(t, "the server answers %d: %s", r->status, fetch_status_text(r->status, t->j->access));
-    return worth_retrying(r->status) ? RETRY : GIVE_UP;
+    return fetch_worth_retrying(r->status) ? RETRY : GIVE_UP;
 }
 
 static bool is_whole(const transfer *t) { return t->f->size > 0 && t->have == t->f->size; }
@@ -316,8 +313,9 @@ static int fetch_part(transfer *t) {
         if (now != RETRY) return now == STOP ? EXIT_INTERRUPTED : EXIT_ERROR;
         tries = t->have > most ? 0 : tries + 1;
         if (t->have > most) most = t->have;
-        if (tries >= (most > began ? TRIES : TRIES_AT_FIRST)) return EXIT_ERROR;
-        if (!wait_to_retry(t, tries, &reply)) return EXIT_INTERRUPTED;
+        if (tries >= (most > began ? TRIES : FETCH_TRIES_AT_FIRST)) return EXIT_ERROR;
+        cli_progress_end(&t->j->bar);
+        if (!fetch_pause(tries, reply.retry_after, t->why, t->j->o)) return EXIT_INTERRUPTED;
     }
     return 0;
 }

@@ -85,12 +85,28 @@ static bool to_buf(const void *data, size_t len, void *user) {
     return bk_buf_append(user, data, len);
 }
 
+/* One answer of the hub into text; tries again where that may help. */
+static http_result ask(const http_request *q, bk_buf *text, http_reply *reply, char *why,
+                       const fetch_options *o) {
+    for (int tries = 1;; tries++) {
+        bk_buf_clear(text);
+        http_result result = http_get(q, reply, why);
+        bool again =
+            result == HTTP_DROPPED || (result == HTTP_DONE && fetch_worth_retrying(reply->status));
+        if (!again || tries == FETCH_TRIES_AT_FIRST) return result;
+        char said[HTTP_WHY_CAP];
+        snprintf(said, sizeof said, "the hub answers %d", reply->status);
+        if (!fetch_pause(tries, reply->retry_after, result == HTTP_DONE ? said : why, o))
+            return HTTP_STOPPED;
+    }
+}
+
 /* The hub's list of a repository's files. 0 or an exit status. */
-static int read_listing(bk_str repo, const fetch_access *access, hub_listing *l) {
+static int read_listing(const char *repo, const fetch_access *access, hub_listing *l,
+                        const fetch_options *o) {
     char hub[1024], url[2048], why[HTTP_WHY_CAP], what[HUB_WHY_CAP];
     endpoint(hub, sizeof hub);
-    snprintf(url, sizeof url, "%s/api/models/%.*s/revision/main?blobs=true", hub, (int)repo.len,
-             repo.data);
+    snprintf(url, sizeof url, "%s/api/models/%s/revision/main?blobs=true", hub, repo);
     bk_buf text = {.limit = 32u << 20};
     http_request q = {.url = url,
                       .token = access->token,
@@ -99,18 +115,18 @@ static int read_listing(bk_str repo, const fetch_access *access, hub_listing *l)
                       .body = to_buf,
                       .user = &text};
     http_reply reply;
-    http_result result = http_get(&q, &reply, why);
+    http_result result = ask(&q, &text, &reply, why, o);
     int status = 0;
     if (result == HTTP_STOPPED) {
         status = EXIT_INTERRUPTED;
     } else if (result != HTTP_DONE) {
-        status = cli_fail("cannot ask %s about %.*s: %s", hub, (int)repo.len, repo.data,
+        status = cli_fail("cannot ask %s about %s: %s", hub, repo,
                           text.failed ? "the answer is too long" : why);
     } else if (reply.status != 200) {
-        status = cli_fail("%.*s: %s answers %d: %s", (int)repo.len, repo.data, hub, reply.status,
+        status = cli_fail("%s: %s answers %d: %s", repo, hub, reply.status,
                           fetch_status_text(reply.status, access));
     } else if (!hub_parse(bk_buf_view(&text), l, what)) {
-        status = cli_fail("%.*s: %s", (int)repo.len, repo.data, what);
+        status = cli_fail("%s: %s", repo, what);
     }
     bk_buf_free(&text);
     return status;
@@ -183,7 +199,7 @@ int fetch_hub(const char *name, char *path, size_t cap, const fetch_options *o) 
     fetch_access access = hub_access(origin, sizeof origin);
     hub_listing l = {0};
     cli_catch(SIGINT);
-    int status = read_listing(repo_name, &access, &l);
+    int status = read_listing(repo, &access, &l, o);
     if (!status) status = fetch_listing(&l, repo, tag, &access, path, cap, o);
     hub_free(&l);
     cli_release(SIGINT);

@@ -16,6 +16,7 @@ None is a right answer. Every request is noted in `log` as (path, headers).
 import hashlib
 import http.server
 import json
+import ssl
 import threading
 import time
 
@@ -132,7 +133,8 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Hub:
-    def __init__(self, repos=None, plain=None):
+    def __init__(self, repos=None, plain=None, tls=None):
+        """tls: files of a certificate and its key."""
         self.repos, self.plain = repos or {}, plain or {}
         self.plan, self.api_plan, self.log, self.sums = [], [], [], {}
         self.token = self.etag = self.listing_text = None
@@ -140,6 +142,11 @@ class Hub:
         self.server = Server(("127.0.0.1", 0), Handler)
         self.server.hub = self
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+            self.url = self.url.replace("http:", "https:")
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self):

@@ -40,8 +40,9 @@ class Case(unittest.TestCase):
         return hub
 
     def env(self, **more):
-        keep = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "BRISK_", "XDG_"))
-                and k.lower() not in ("http_proxy", "https_proxy", "all_proxy", "no_proxy")}
+        keep = {k: v for k, v in os.environ.items()
+                if not k.startswith(("HF_", "BRISK_", "XDG_", "CURL_", "SSL_"))
+                and not k.lower().endswith("_proxy")}
         return {**keep, "HOME": self.home, "BRISK_CACHE": os.path.join(self.home, "cache"),
                 "HF_ENDPOINT": self.hub.url, **more}
 
@@ -179,6 +180,14 @@ class Transfer(Case):
         self.assertGreater(time.time() - start, 2)
         self.assertIn("trying again in 2 s", r.err)
 
+    def test_listing_fails_at_first(self):
+        self.hub.api_plan = [("status", 503), ("status", 429, {"Retry-After": "1"})]
+        self.assertIn("trying again in 1 s", self.fetched().err)
+        self.hub.api_plan = [("status", 503)] * 3
+        r = self.brisk("pull", "ann/one-GGUF", "-q")
+        self.assertEqual((r.returncode, r.err.count("\n")), (1, 1))
+        self.assertIn("answers 503", r.err)
+
     def test_not_there(self):
         self.refused("ann/none", says=["ann/none", "401", "HF_TOKEN"])
         self.refused("ann/one-GGUF:Q9_9", says=["Q9_9", "Q4_K_M"])
@@ -272,6 +281,22 @@ class Access(Case):
         self.refused(says=["redirects"])
         self.hub.plan = [("redirect", "file:///etc/passwd")]
         self.refused(says=["redirects"])
+
+    def test_https(self):
+        """Certificates are checked, and nothing is followed from https to http."""
+        cert, key = os.path.join(self.home, "cert"), os.path.join(self.home, "key")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                        "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+                        "-keyout", key, "-out", cert], check=True, capture_output=True)
+        safe = Hub({"ann/one-GGUF": {"one-Q4_K_M.gguf": BIG}}, tls=(cert, key))
+        self.addCleanup(safe.close)
+        self.refused(says=["cannot ask", "certificate"], HF_ENDPOINT=safe.url)
+        self.hub.plain["/cdn"] = BIG
+        safe.plan = [("redirect", self.hub.url + "/cdn")]
+        self.refused(says=["from https to"], HF_ENDPOINT=safe.url, SSL_CERT_FILE=cert,
+                     HF_TOKEN=SECRET)
+        self.assertEqual(self.hub.log, [])
+        self.fetched(HF_ENDPOINT=safe.url, CURL_CA_BUNDLE=cert)
 
     def test_proxy(self):
         proxy = self.make_hub({"ann/one-GGUF": {"one-Q4_K_M.gguf": BIG}})
