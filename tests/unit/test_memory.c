@@ -6,47 +6,9 @@
 
 #include <cmocka.h>
 
-#include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-
+#include "fake_root.h"
 #include "model/model.h"
 #include "sys/memory.h"
-
-static char root[64];
-
-static int make_root(void **state) {
-    (void)state;
-    snprintf(root, sizeof root, "%s/brisk-test-memory-XXXXXX", P_tmpdir);
-    return mkdtemp(root) ? 0 : -1;
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
-static int remove_root(void **state) {
-    (void)state;
-    return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-/* Writes ROOT + path, making its folders. */
-static void put(const char *path, const char *text) {
-    char full[512];
-    snprintf(full, sizeof full, "%s%s", root, path);
-    for (char *p = strchr(full + 1, '/'); p; p = strchr(p + 1, '/')) {
-        *p = '\0';
-        mkdir(full, 0755);
-        *p = '/';
-    }
-    FILE *f = fopen(full, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
 
 #define MEMINFO "MemTotal:       8000000 kB\nMemFree: 1 kB\nMemAvailable:    3000000 kB\n"
 #define MOUNT_V2 "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
