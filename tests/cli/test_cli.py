@@ -454,7 +454,7 @@ class Terminal(Case):
         self.until(r"/help")
         self.prompt(False)
         for line, wanted in (("/set temp 0", r"temp 0, top-k 40"), ("/set top_k=7", r"top-k 7"),
-                             ("/set typical 0.5", r"typical 0.5"), ("/set seed 9", r"seed 9\b"),
+                             ("/set typical 0.5", r"typical 0.5,"), ("/set seed 9", r", seed 9\b"),
                              ("/set logit-bias 504+1000", r"biases 504\+1000"),
                              ("/set", r"temp 0, top-k 7, typical 0.5, .*seed 9, biases 504\+1000"),
                              ("/set temp hot", r"brisk: temp: found 'hot', wanted a number from 0"),
@@ -464,6 +464,7 @@ class Terminal(Case):
                              ("/save x", r"no chat template"), ("/help", r"/set NAME VALUE")):
             self.type(line + "\r")
             self.until(wanted)
+            self.prompt(False)
         self.type("1 2 3\r")
         first = self.until(r"tok/s[^\n]*\n")
         text = json.loads(self.ok(*GREEDY, "--raw", "-n", "1", "-p", "1 2 3", "-l", "504+1000",
@@ -473,50 +474,45 @@ class Terminal(Case):
         self.type("/bye\r")
         self.assertEqual(self.ended(), 0)
 
+    def say(self, line, wanted):
+        """Types a line and waits for what it gives, then for the next prompt."""
+        self.type(line + "\r")
+        seen = self.until(wanted)
+        self.prompt(False)
+        return seen
+
     def test_save_and_load(self):
         with tempfile.TemporaryDirectory() as folder:
             path, bad = os.path.join(folder, "talk.json"), os.path.join(folder, "bad.json")
             self.start(*GREEDY, "-n", "8", "-sys", "Be brief.", env={"TERM": "dumb"})
             self.until(r"/help")
             self.prompt(False)
-            self.type('Say "yes".\r')
-            answer = self.until(r"tok/s[^\n]*\n")
-            self.type(f"/save {path}\r")
-            self.until(r"3 messages are in")
+            answer = self.say('Say "yes".', r"tok/s[^\n]*\n")
+            self.say(f"/save {path}", r"3 messages are in")
             with open(path, encoding="utf-8") as f:
                 saved = json.load(f)
             self.assertEqual([m["role"] for m in saved], ["system", "user", "assistant"])
             self.assertEqual([m["content"] for m in saved[:2]], ["Be brief.", 'Say "yes".'])
             self.assertIn(saved[2]["content"].split("\n")[0], answer)
-            self.type("And now?\r")
-            follow = self.until(r"tok/s[^\n]*\n")
+            follow = self.say("And now?", r"tok/s[^\n]*\n")
             for text, wanted in ((b"", "no JSON list"), (b"{}", "no JSON list"), (b"[1]", "message 1 has"),
                                  (b'[{"role": "king", "content": ""}]', "role that is system"),
                                  (b'[{"role": "user"}]', "content that is text"),
                                  (b"[" * 100000, "no JSON list")):
                 with open(bad, "wb") as f:
                     f.write(text)
-                self.type(f"/load {bad}\r")
-                self.until(wanted)
-            self.type("/load /no/such\r")
-            self.until("/no/such: No such file")
-            self.type("/save /no/such/x\r")
-            self.until("/no/such/x: No such file")
-            self.type("/save /dev/null\r")
-            self.until("not a regular file")
-            self.type("/clear\r")
-            self.until("a new conversation")
-            self.type(f"/load {path}\r")
-            self.until("3 messages; the conversation goes on")
-            self.type("And now?\r")
-            again = self.until(r"tok/s[^\n]*\n")
+                self.say(f"/load {bad}", wanted)
+            self.say("/load /no/such", "/no/such: No such file")
+            self.say("/save /no/such/x", "/no/such/x: No such file")
+            self.say("/save /dev/null", "not a regular file")
+            self.say("/clear", "a new conversation")
+            self.say(f"/load {path}", "3 messages; the conversation goes on")
+            again = self.say("And now?", r"tok/s[^\n]*\n")
             self.assertEqual(follow.splitlines()[1], again.splitlines()[1])
             with open(bad, "w", encoding="utf-8") as f:
                 json.dump({"messages": saved[1:]}, f)
-            self.type(f"/load {bad}\r")
-            self.until("2 messages")
-            self.type(f"/save {path}\r")
-            self.until("2 messages are in")
+            self.say(f"/load {bad}", "2 messages")
+            self.say(f"/save {path}", "2 messages are in")
             self.assertEqual(os.listdir(folder).count("talk.json"), 1)
             self.assertEqual(len(os.listdir(folder)), 2)
             self.type("/bye\r")
