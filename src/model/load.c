@@ -108,7 +108,7 @@ static bk_status load_vector(loader *l, const binding *b) {
     size_t n = (size_t)b->tensor->n_elements;
     float *v = bk_arena_alloc(&l->m->arena, bk_round_up(n, 16), sizeof *v);
     if (!v) return bk_fail(l->err, BK_ERR_NOMEM, "no memory for a vector of %zu", n);
-    b->tensor->type->dequantize(b->data, v, n);
+    bk_quant_dequantize(b->tensor->type, b->data, v, n);
     *b->slot = v;
     l->m->meta.resident_bytes += n * sizeof *v;
     return BK_OK;

@@ -1,4 +1,4 @@
-/* What the files of this folder share: the list of formats and the loop that most dequantisers are.
+/* What the files of this folder share: the list of formats and the pieces that several consist of.
  * Blocks in files are packed and unaligned, so everything is read byte by byte, little-endian. */
 #ifndef BRISK_QUANT_FORMATS_H
 #define BRISK_QUANT_FORMATS_H
@@ -6,8 +6,11 @@
 #include "quant/quant.h"
 
 extern const bk_quant bk_quant_f32, bk_quant_f16, bk_quant_bf16;
-extern const bk_quant bk_quant_q4_0, bk_quant_q4_1, bk_quant_q5_0, bk_quant_q8_0;
-extern const bk_quant bk_quant_q4_k, bk_quant_q6_k;
+extern const bk_quant bk_quant_q4_0, bk_quant_q4_1, bk_quant_q5_0, bk_quant_q5_1, bk_quant_q8_0;
+extern const bk_quant bk_quant_q2_k, bk_quant_q3_k, bk_quant_q4_k, bk_quant_q5_k, bk_quant_q6_k;
+extern const bk_quant bk_quant_iq2_xxs, bk_quant_iq2_xs, bk_quant_iq2_s;
+extern const bk_quant bk_quant_iq3_xxs, bk_quant_iq3_s;
+extern const bk_quant bk_quant_iq4_nl, bk_quant_iq4_xs, bk_quant_mxfp4;
 
 static inline uint16_t bk_load_le16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
 
@@ -17,10 +20,43 @@ static inline uint32_t bk_load_le32(const uint8_t *p) {
 
 static inline float bk_load_half(const uint8_t *p) { return bk_f16_to_f32(bk_load_le16(p)); }
 
-/* The 6-bit scale and min of group g (0..7) out of the 12 scale bytes of a Q4_K block. */
-void bk_q4_k_scale(const uint8_t *scales, size_t g, unsigned *scale, unsigned *min);
+/* 16 bytes to 32 nibbles: byte j has weight j in its low and weight j + 16 in its high half. */
+static inline void bk_nibbles(const uint8_t *qs, uint8_t q[32]) {
+    for (size_t j = 0; j < 16; j++) {
+        q[j] = qs[j] & 15;
+        q[j + 16] = qs[j] >> 4;
+    }
+}
 
-/* n weights through the canonical form of an integer format. */
-void bk_canon_dequantize(const bk_quant *format, const void *blocks, float *out, size_t n);
+/* Bit j of `bits` becomes bit 4 of q[j]. */
+static inline void bk_fifth_bits(uint32_t bits, uint8_t q[32]) {
+    for (size_t j = 0; j < 32; j++) q[j] = (uint8_t)(q[j] | (bits >> j & 1) << 4);
+}
+
+/* A canonical byte of layouts C4 and B8: value + 128 is two's complement with its top bit turned. */
+static inline uint8_t bk_canon_byte(int value) { return (uint8_t)(value ^ 0x80); }
+
+/* Places in a codebook to canonical bytes. */
+static inline void bk_look_up(const int8_t *codebook, uint8_t q[32]) {
+    for (size_t j = 0; j < 32; j++) q[j] = bk_canon_byte(codebook[q[j]]);
+}
+
+/* d and m of 32 weights from the halves of their block (scales HALF). */
+void bk_canon_half(const bk_quant *format, const uint8_t *block, bk_canon *out);
+
+/* The same of the weights [32 * part, + 32) of a block of 256 (scales SUPER). */
+void bk_canon_super(const bk_quant *format, const uint8_t *block, size_t part, bk_canon *out);
+
+/* Scales of the two halves, no offsets. */
+static inline void bk_canon_floats(bk_canon *out, float d0, float d1) {
+    out->d[0] = d0;
+    out->d[1] = d1;
+    out->m[0] = out->m[1] = 0;
+}
+
+/* The 6-bit scale and min of group g (0..7) of a Q4_K or Q5_K block. */
+void bk_q4_k_scale(const uint8_t *block, size_t g, int8_t *scale, uint8_t *min);
+
+extern const int8_t bk_iq4_codebook[16]; /* of IQ4_NL and IQ4_XS */
 
 #endif

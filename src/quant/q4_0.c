@@ -2,20 +2,12 @@
  *     half d; byte qs[16]: byte j holds weight j in its low and weight j + 16 in its high nibble. */
 #include "quant/formats.h"
 
-enum { BLOCK_BYTES = 18 };
+enum { BLOCK_BYTES = 18, QS = 2 };
 
 static void unpack(const void *row, size_t i, bk_canon *out) {
-    const uint8_t *b = (const uint8_t *)row + i * BLOCK_BYTES, *qs = b + 2;
-    for (size_t j = 0; j < 16; j++) {
-        out->q[j] = qs[j] & 15;
-        out->q[j + 16] = qs[j] >> 4;
-    }
-    out->d[0] = out->d[1] = bk_load_half(b);
-    out->m = 0;
-}
-
-static void dequantize(const void *blocks, float *out, size_t n) {
-    bk_canon_dequantize(&bk_quant_q4_0, blocks, out, n);
+    const uint8_t *b = (const uint8_t *)row + i * BLOCK_BYTES;
+    bk_nibbles(b + QS, out->q);
+    bk_canon_half(&bk_quant_q4_0, b, out);
 }
 
 const bk_quant bk_quant_q4_0 = {
@@ -24,9 +16,10 @@ const bk_quant bk_quant_q4_0 = {
     .block_len = 32,
     .block_bytes = BLOCK_BYTES,
     .layout = BK_LAYOUT_N4,
+    .scales = BK_SCALES_HALF,
     .zero = 8,
     .sub = 32,
     .bits = 4,
-    .dequantize = dequantize,
+    .lines_at = QS,
     .unpack = unpack,
 };

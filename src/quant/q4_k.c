@@ -5,31 +5,24 @@
  * g - 4 and g. Bytes 32 * p .. + 31 of qs hold group 2p in the low and 2p + 1 in the high nibbles. */
 #include "quant/formats.h"
 
-enum { BLOCK_BYTES = 144 };
+enum { BLOCK_BYTES = 144, M = 2, SCALES = 4, QS = 16 };
 
-void bk_q4_k_scale(const uint8_t *s, size_t g, unsigned *scale, unsigned *min) {
+void bk_q4_k_scale(const uint8_t *block, size_t g, int8_t *scale, uint8_t *min) {
+    const uint8_t *s = block + SCALES;
     if (g < 4) {
-        *scale = s[g] & 63;
+        *scale = (int8_t)(s[g] & 63);
         *min = s[g + 4] & 63;
     } else {
-        *scale = (s[g + 4] & 15u) | (unsigned)(s[g - 4] >> 6) << 4;
-        *min = (unsigned)(s[g + 4] >> 4) | (unsigned)(s[g] >> 6) << 4;
+        *scale = (int8_t)((s[g + 4] & 15) | s[g - 4] >> 6 << 4);
+        *min = (uint8_t)(s[g + 4] >> 4 | s[g] >> 6 << 4);
     }
 }
 
 static void unpack(const void *row, size_t i, bk_canon *out) {
     const uint8_t *b = (const uint8_t *)row + i / 8 * BLOCK_BYTES;
-    size_t g = i % 8;
-    const uint8_t *qs = b + 16 + g / 2 * 32;
-    unsigned scale, min, shift = g % 2 * 4;
-    for (size_t j = 0; j < 32; j++) out->q[j] = qs[j] >> shift & 15;
-    bk_q4_k_scale(b + 4, g, &scale, &min);
-    out->d[0] = out->d[1] = bk_load_half(b) * (float)scale;
-    out->m = -(bk_load_half(b + 2) * (float)min);
-}
-
-static void dequantize(const void *blocks, float *out, size_t n) {
-    bk_canon_dequantize(&bk_quant_q4_k, blocks, out, n);
+    const uint8_t *qs = b + QS + i % 8 / 2 * 32;
+    for (size_t j = 0; j < 32; j++) out->q[j] = qs[j] >> i % 2 * 4 & 15;
+    bk_canon_super(&bk_quant_q4_k, b, i % 8, out);
 }
 
 const bk_quant bk_quant_q4_k = {
@@ -38,9 +31,11 @@ const bk_quant bk_quant_q4_k = {
     .block_len = 256,
     .block_bytes = BLOCK_BYTES,
     .layout = BK_LAYOUT_N4,
+    .scales = BK_SCALES_SUPER,
     .sub = 32,
     .has_min = true,
     .bits = 4,
-    .dequantize = dequantize,
+    .m_at = M,
     .unpack = unpack,
+    .scale = bk_q4_k_scale,
 };

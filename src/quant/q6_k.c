@@ -7,6 +7,11 @@
 
 enum { BLOCK_BYTES = 210, QH = 128, SCALES = 192, D = 208 };
 
+static void scale_of(const uint8_t *block, size_t g, int8_t *scale, uint8_t *min) {
+    *scale = (int8_t)block[SCALES + g];
+    *min = 0;
+}
+
 static void unpack(const void *row, size_t i, bk_canon *out) {
     const uint8_t *b = (const uint8_t *)row + i / 8 * BLOCK_BYTES;
     size_t half = i % 8 / 4, part = i % 4;
@@ -15,14 +20,7 @@ static void unpack(const void *row, size_t i, bk_canon *out) {
     for (size_t j = 0; j < 32; j++) {
         out->q[j] = (uint8_t)((ql[j] >> low & 15) | (qh[j] >> high & 3) << 4);
     }
-    float d = bk_load_half(b + D);
-    out->d[0] = d * (float)(int8_t)b[SCALES + i % 8 * 2];
-    out->d[1] = d * (float)(int8_t)b[SCALES + i % 8 * 2 + 1];
-    out->m = 0;
-}
-
-static void dequantize(const void *blocks, float *out, size_t n) {
-    bk_canon_dequantize(&bk_quant_q6_k, blocks, out, n);
+    bk_canon_super(&bk_quant_q6_k, b, i % 8, out);
 }
 
 const bk_quant bk_quant_q6_k = {
@@ -31,9 +29,11 @@ const bk_quant bk_quant_q6_k = {
     .block_len = 256,
     .block_bytes = BLOCK_BYTES,
     .layout = BK_LAYOUT_N6,
+    .scales = BK_SCALES_SUPER,
     .zero = 32,
     .sub = 16,
     .bits = 6,
-    .dequantize = dequantize,
+    .d_at = D,
     .unpack = unpack,
+    .scale = scale_of,
 };

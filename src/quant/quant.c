@@ -3,8 +3,11 @@
 #include "quant/formats.h"
 
 static const bk_quant *const formats[] = {
-    &bk_quant_f32,  &bk_quant_f16,  &bk_quant_bf16, &bk_quant_q4_0, &bk_quant_q4_1,
-    &bk_quant_q5_0, &bk_quant_q8_0, &bk_quant_q4_k, &bk_quant_q6_k,
+    &bk_quant_f32,    &bk_quant_f16,   &bk_quant_bf16,  &bk_quant_q4_0,    &bk_quant_q4_1,
+    &bk_quant_q5_0,   &bk_quant_q5_1,  &bk_quant_q8_0,  &bk_quant_q2_k,    &bk_quant_q3_k,
+    &bk_quant_q4_k,   &bk_quant_q5_k,  &bk_quant_q6_k,  &bk_quant_iq2_xxs, &bk_quant_iq2_xs,
+    &bk_quant_iq2_s,  &bk_quant_iq3_xxs, &bk_quant_iq3_s, &bk_quant_iq4_nl, &bk_quant_iq4_xs,
+    &bk_quant_mxfp4,
 };
 
 /* By number. Gaps are numbers that the format has withdrawn or never given out. */
@@ -30,12 +33,33 @@ const char *bk_quant_type_name(uint32_t type) {
     return type < BK_ARRAY_LEN(type_names) ? type_names[type] : NULL;
 }
 
-void bk_canon_dequantize(const bk_quant *format, const void *blocks, float *out, size_t n) {
+void bk_canon_half(const bk_quant *format, const uint8_t *block, bk_canon *out) {
+    out->d[0] = out->d[1] = bk_load_half(block + format->d_at);
+    out->m[0] = out->m[1] = format->has_min ? bk_load_half(block + format->m_at) : 0;
+}
+
+void bk_canon_super(const bk_quant *format, const uint8_t *block, size_t part, bk_canon *out) {
+    size_t groups = 32 / (size_t)format->sub;
+    float d = bk_load_half(block + format->d_at), m = bk_load_half(block + format->m_at);
+    for (size_t h = 0; h < 2; h++) {
+        int8_t scale;
+        uint8_t min = 0;
+        format->scale(block, part * groups + h * (groups - 1), &scale, &min);
+        out->d[h] = d * (float)scale;
+        out->m[h] = format->has_min ? -(m * (float)min) : 0;
+    }
+}
+
+void bk_quant_dequantize(const bk_quant *format, const void *blocks, float *out, size_t n) {
+    if (format->dequantize) {
+        format->dequantize(blocks, out, n);
+        return;
+    }
     for (size_t i = 0; i < n / 32; i++) {
         bk_canon c;
         format->unpack(blocks, i, &c);
         for (size_t k = 0; k < 32; k++) {
-            *out++ = c.d[k / 16] * (float)((int)c.q[k] - format->zero) + c.m;
+            *out++ = c.d[k / 16] * (float)((int)c.q[k] - format->zero) + c.m[k / 16];
         }
     }
 }

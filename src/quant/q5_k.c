@@ -1,0 +1,30 @@
+/* Q5_K: 256 weights in 176 bytes, in 8 groups of 32: w = d * scale[g] * q - dmin * min[g].
+ *     half d; half dmin; byte scales[12]; byte qh[32]; byte qs[128].
+ * Scales and low nibbles as in Q4_K; weight j of group g has its high bit at bit g of qh[j]. */
+#include "quant/formats.h"
+
+enum { BLOCK_BYTES = 176, M = 2, QH = 16, QS = 48 };
+
+static void unpack(const void *row, size_t i, bk_canon *out) {
+    const uint8_t *b = (const uint8_t *)row + i / 8 * BLOCK_BYTES;
+    const uint8_t *qs = b + QS + i % 8 / 2 * 32, *qh = b + QH;
+    for (size_t j = 0; j < 32; j++) {
+        out->q[j] = (uint8_t)((qs[j] >> i % 2 * 4 & 15) | (qh[j] >> i % 8 & 1) << 4);
+    }
+    bk_canon_super(&bk_quant_q5_k, b, i % 8, out);
+}
+
+const bk_quant bk_quant_q5_k = {
+    .type = BK_TYPE_Q5_K,
+    .name = "Q5_K",
+    .block_len = 256,
+    .block_bytes = BLOCK_BYTES,
+    .layout = BK_LAYOUT_N5,
+    .scales = BK_SCALES_SUPER,
+    .sub = 32,
+    .has_min = true,
+    .bits = 5,
+    .m_at = M,
+    .unpack = unpack,
+    .scale = bk_q4_k_scale,
+};
