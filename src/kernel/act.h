@@ -42,4 +42,9 @@ static inline bk_act bk_act_view(void *row, size_t k) {
     return a;
 }
 
+/* a of one half of a block (its first or second 16): s * sum of q, for offsets per 16. */
+static inline float bk_act_half_a(const bk_act *x, size_t b, int half) {
+    return x->s[b] * (float)(half ? x->nsum0[b] - x->nsum[b] : -x->nsum0[b]);
+}
+
 #endif

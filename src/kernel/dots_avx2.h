@@ -37,26 +37,28 @@ INLINE __m256i add_product(bool start, __m256i sum, __m256i q, __m256i a) {
  * block at a[c]; after j = 3 full is complete. */
 INLINE void line_dots(fmt f, size_t j, const __m256i w[HALVES][2], size_t halves,
                       const int8_t *const a[], size_t cols, sums *s) {
-    const bool bytes = f.layout == BK_LAYOUT_B8, two = f.sub == 16;
-    const size_t n = two ? fitting(f.layout) : fitting(f.layout) / 2; /* steps whose sums fit */
-    const bool start = j % n == 0, end = j % n == n - 1;
+    const bool bytes = f.layout == BK_LAYOUT_B8 || f.layout == BK_LAYOUT_C4;
+    const size_t two = f.sub == 16, most = two ? fitting(f.layout) : fitting(f.layout) / 2;
+    const size_t n = most < 4 ? most : 4; /* steps whose sums fit */
+    const bool start = j % n == 0, end = j % n == n - 1, second = two && start;
     UNROLL for (size_t c = 0; c < cols; c++) {
         __m256i a0 = broadcast(a[c] + 4 * j), a1 = broadcast(a[c] + 16 + 4 * j);
         UNROLL for (size_t h = 0; h < halves; h++) {
             __m256i *t = s->part[h][c], *full = s->full[h][c];
-            if (bytes) {
+            if (bytes) { /* t: low nibbles of the first and second line, then high ones */
                 t[0] = add_product(start, t[0], low_nibbles(w[h][0]), a0);
-                t[1] = add_product(start, t[1], high_nibbles(w[h][0]), a0);
-                t[0] = add_product(false, t[0], low_nibbles(w[h][1]), a1);
-                t[1] = add_product(false, t[1], high_nibbles(w[h][1]), a1);
+                t[2] = add_product(start, t[2], high_nibbles(w[h][0]), a0);
+                t[two] = add_product(second, t[two], low_nibbles(w[h][1]), a1);
+                t[2 + two] = add_product(second, t[2 + two], high_nibbles(w[h][1]), a1);
             } else {
                 t[0] = add_product(start, t[0], w[h][0], a0);
-                t[two] = add_product(two && start, t[two], w[h][1], a1);
+                t[two] = add_product(second, t[two], w[h][1], a1);
             }
             if (!end) continue;
-            full[0] = _mm256_add_epi32(full[0], widened(t[0], 1));
-            if (two) full[1] = _mm256_add_epi32(full[1], widened(t[1], 1));
-            if (bytes) full[0] = _mm256_add_epi32(full[0], widened(t[1], 16));
+            UNROLL for (size_t i = 0; i <= two; i++) {
+                full[i] = _mm256_add_epi32(full[i], widened(t[i], 1));
+                if (bytes) full[i] = _mm256_add_epi32(full[i], widened(t[2 + i], 16));
+            }
         }
     }
 }
@@ -107,6 +109,24 @@ INLINE void tile_dots(fmt f, const uint8_t *q, size_t n_lines, const bk_act *x, 
             UNROLL for (size_t c = 0; c < cols; c++) {
                 sum[h][c] = _mm256_add_epi32(sum[h][c], widened(t[h][c], 1));
             }
+        }
+    }
+}
+
+/* The same for half a block of 8-bit weights: 4 lines. */
+INLINE void tile_half_bytes(const uint8_t *q, const bk_act *x, size_t at, size_t cols,
+                            __m256i sum[][BK_TILE_COLS]) {
+    UNROLL for (size_t h = 0; h < HALVES; h++) {
+        UNROLL for (size_t c = 0; c < cols; c++) {
+            const int8_t *from = fresh(x[c].q + at);
+            __m256i low = _mm256_setzero_si256(), high = low;
+            UNROLL for (size_t j = 0; j < 4; j++) {
+                __m256i w = load(q + 64 * j + 32 * h), a = broadcast(from + 4 * j);
+                low = add_product(j == 0, low, low_nibbles(w), a);
+                high = add_product(j == 0, high, high_nibbles(w), a);
+            }
+            sum[h][c] = _mm256_add_epi32(sum[h][c], widened(low, 1));
+            sum[h][c] = _mm256_add_epi32(sum[h][c], widened(high, 16));
         }
     }
 }

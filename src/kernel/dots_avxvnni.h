@@ -38,4 +38,10 @@ INLINE void tile_dots(fmt f, const uint8_t *q, size_t n_lines, const bk_act *x, 
     }
 }
 
+/* The same for half a block of 8-bit weights: 4 lines. */
+INLINE void tile_half_bytes(const uint8_t *q, const bk_act *x, size_t at, size_t cols,
+                            __m256i sum[][BK_TILE_COLS]) {
+    tile_dots((fmt){0}, q, 4, x, at, cols, sum);
+}
+
 #endif

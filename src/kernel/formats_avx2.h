@@ -6,51 +6,121 @@
 #include "kernel/parts.h"
 
 typedef struct fmt {
-    bk_type type;
     bk_layout layout;
+    bk_scales scales;
     int zero, zero_shift, sub;
     bool has_min;
-    size_t lines; /* per 32 k */
+    size_t lines;       /* per 32 k */
+    size_t share;       /* lines of 32 k with their part of the scales, for prefetching */
+    const int8_t *book; /* layout C4 */
 } fmt;
 
-INLINE fmt fmt_of(bk_type type) {
-    switch (type) {
-    case BK_TYPE_Q4_0: return (fmt){type, BK_LAYOUT_N4, 8, 3, 32, false, 4};
-    case BK_TYPE_Q4_1: return (fmt){type, BK_LAYOUT_N4, 0, 0, 32, true, 4};
-    case BK_TYPE_Q5_0: return (fmt){type, BK_LAYOUT_N5, 16, 4, 32, false, 5};
-    case BK_TYPE_Q4_K: return (fmt){type, BK_LAYOUT_N4, 0, 0, 32, true, 4};
-    case BK_TYPE_Q6_K: return (fmt){type, BK_LAYOUT_N6, 32, 5, 16, false, 6};
-    default: return (fmt){type, BK_LAYOUT_B8, 128, 7, 32, false, 8};
+/* What the plans named after a layout leave open is read from the type. */
+INLINE fmt fmt_shared(bk_layout layout, size_t lines, int sub, const bk_quant *t) {
+    size_t scales = t->scales == BK_SCALES_FLOAT ? (t->has_min ? 2u : 1u) * 32u / (size_t)sub : 1;
+    int shift = t->zero ? __builtin_ctz((unsigned)t->zero) : 0;
+    return (fmt){layout,     t->scales, t->zero,        shift,      sub,
+                 t->has_min, lines,     lines + scales, t->codebook};
+}
+
+INLINE fmt fmt_of(bk_plan plan, const bk_quant *t) {
+    const bk_scales half = BK_SCALES_HALF, super = BK_SCALES_SUPER;
+    switch (plan) {
+    case BK_PLAN_Q4_0: return (fmt){BK_LAYOUT_N4, half, 8, 3, 32, false, 4, 5, NULL};
+    case BK_PLAN_Q4_1: return (fmt){BK_LAYOUT_N4, half, 0, 0, 32, true, 4, 5, NULL};
+    case BK_PLAN_Q5_0: return (fmt){BK_LAYOUT_N5, half, 16, 4, 32, false, 5, 6, NULL};
+    case BK_PLAN_Q8_0: return (fmt){BK_LAYOUT_B8, half, 128, 7, 32, false, 8, 9, NULL};
+    case BK_PLAN_Q4_K: return (fmt){BK_LAYOUT_N4, super, 0, 0, 32, true, 4, 5, NULL};
+    case BK_PLAN_Q6_K: return (fmt){BK_LAYOUT_N6, super, 32, 5, 16, false, 6, 7, NULL};
+    case BK_PLAN_N4_16: return fmt_shared(BK_LAYOUT_N4, 4, 16, t);
+    case BK_PLAN_N5_32: return fmt_shared(BK_LAYOUT_N5, 5, 32, t);
+    case BK_PLAN_C4_32: return fmt_shared(BK_LAYOUT_C4, 4, 32, t);
+    case BK_PLAN_C4_16: return fmt_shared(BK_LAYOUT_C4, 4, 16, t);
+    case BK_PLAN_B8_16: return fmt_shared(BK_LAYOUT_B8, 8, 16, t);
+    default: return (fmt){0};
     }
+}
+
+/* Where a group's arrays of scales begin (packed.h); min and scale: the bytes of BK_SCALES_SUPER. */
+typedef struct scale_arrays {
+    const uint8_t *m, *d, *min, *scale;
+} scale_arrays;
+
+INLINE scale_arrays scales_of(fmt f, const uint8_t *g, size_t nb) {
+    size_t n = nb * 32 / (size_t)f.sub, arrays = f.has_min ? 2 : 1;
+    size_t step = f.scales == BK_SCALES_FLOAT  ? n * 64
+                  : f.scales == BK_SCALES_HALF ? n * 32
+                                               : nb / 8 * 32;
+    const uint8_t *bytes = g + arrays * step;
+    return (scale_arrays){g, g + (arrays - 1) * step, bytes, bytes + (arrays - 1) * n * 16};
 }
 
 INLINE bk_act act_at(const void *acts, size_t pitch, size_t c, size_t k) {
     return bk_act_view((char *)(uintptr_t)acts + c * pitch, k); /* read only here */
 }
 
-/* Entry points over direct_cols and float_cols of the including file, the number of columns a
- * compile-time constant of each call. */
-#define DIRECT(name, T)                                                                          \
-    static void name(const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch, \
-                     size_t cols, float *out, size_t ldo, bool add) {                            \
-        const fmt f = fmt_of(T);                                                                 \
-        switch (cols) {                                                                          \
-        case 1: direct_cols(f, w, first, n, acts, pitch, 1, out, ldo, add); break;               \
-        case 2: direct_cols(f, w, first, n, acts, pitch, 2, out, ldo, add); break;               \
-        case 3: direct_cols(f, w, first, n, acts, pitch, 3, out, ldo, add); break;               \
-        default: direct_cols(f, w, first, n, acts, pitch, 4, out, ldo, add); break;              \
-        }                                                                                        \
+/* What multiplies offset `part` of block b. */
+INLINE float offset_a(size_t sub, const bk_act *x, size_t b, size_t part) {
+    return sub == 16 ? bk_act_half_a(x, b, (int)part) : x->a[b];
+}
+
+/* ---- Entry points over direct_cols and float_cols of the including file ------------------------ */
+
+#define EACH_TYPE_PLAN(X) X(Q4_0) X(Q4_1) X(Q5_0) X(Q8_0) X(Q4_K) X(Q6_K)
+#define EACH_LAYOUT_PLAN(X) X(N4_16) X(N5_32) X(C4_32) X(C4_16) X(B8_16)
+#define EACH_FLOAT_PLAN(X) X(F32) X(F16) X(BF16)
+
+#define DIRECT_ARGS                                                                          \
+    const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch, size_t cols, \
+        float *out, size_t ldo, bool add
+
+/* The number of columns is a compile-time constant of each call. */
+#define DIRECT(PLAN)                                                                \
+    static void direct_##PLAN(DIRECT_ARGS) {                                        \
+        const fmt f = fmt_of(BK_PLAN_##PLAN, w->type);                              \
+        switch (cols) {                                                             \
+        case 1: direct_cols(f, w, first, n, acts, pitch, 1, out, ldo, add); break;  \
+        case 2: direct_cols(f, w, first, n, acts, pitch, 2, out, ldo, add); break;  \
+        case 3: direct_cols(f, w, first, n, acts, pitch, 3, out, ldo, add); break;  \
+        default: direct_cols(f, w, first, n, acts, pitch, 4, out, ldo, add); break; \
+        }                                                                           \
     }
 
-#define DIRECT_FLOAT(name, T)                                                                  \
-    static void name(const bk_packed *w, size_t first, size_t n, const float *x, size_t pitch, \
-                     size_t cols, float *out, size_t ldo, bool add) {                          \
-        switch (cols) {                                                                        \
-        case 1: float_cols(T, w, first, n, x, pitch, 1, out, ldo, add); break;                 \
-        case 2: float_cols(T, w, first, n, x, pitch, 2, out, ldo, add); break;                 \
-        case 3: float_cols(T, w, first, n, x, pitch, 3, out, ldo, add); break;                 \
-        default: float_cols(T, w, first, n, x, pitch, 4, out, ldo, add); break;                \
-        }                                                                                      \
+/* Rarer formats in less code: columns go two at a time. */
+#define DIRECT_PAIRS(PLAN)                                                    \
+    static void direct_##PLAN(DIRECT_ARGS) {                                  \
+        const fmt f = fmt_of(BK_PLAN_##PLAN, w->type);                        \
+        for (; cols >= 2; cols -= 2) {                                        \
+            direct_cols(f, w, first, n, acts, pitch, 2, out, ldo, add);       \
+            acts = (const char *)acts + 2 * pitch;                            \
+            out += 2 * ldo;                                                   \
+        }                                                                     \
+        if (cols) direct_cols(f, w, first, n, acts, pitch, 1, out, ldo, add); \
     }
+
+#define DIRECT_FLOAT(PLAN)                                                         \
+    static void direct_##PLAN(DIRECT_ARGS) {                                       \
+        const bk_layout l = BK_LAYOUT_##PLAN;                                      \
+        switch (cols) {                                                            \
+        case 1: float_cols(l, w, first, n, acts, pitch, 1, out, ldo, add); break;  \
+        case 2: float_cols(l, w, first, n, acts, pitch, 2, out, ldo, add); break;  \
+        case 3: float_cols(l, w, first, n, acts, pitch, 3, out, ldo, add); break;  \
+        default: float_cols(l, w, first, n, acts, pitch, 4, out, ldo, add); break; \
+        }                                                                          \
+    }
+
+/* Cases of a switch over plans. */
+#define CALL_DIRECT(PLAN)                                             \
+    case BK_PLAN_##PLAN:                                              \
+        direct_##PLAN(w, first, n, acts, pitch, cols, out, ldo, add); \
+        break;
+#define EXPAND(PLAN)                                                  \
+    case BK_PLAN_##PLAN:                                              \
+        expand_group(fmt_of(BK_PLAN_##PLAN, w->type), w, g, q, d, m); \
+        break;
+#define EXPAND_FLOAT(PLAN)                       \
+    case BK_PLAN_##PLAN:                         \
+        expand_float(BK_LAYOUT_##PLAN, w, g, x); \
+        break;
 
 #endif

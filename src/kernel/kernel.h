@@ -7,11 +7,13 @@
  *
  * Matrix product, output row r and column c, in this order:
  *   acc = 0
- *   for each block b: acc = fma(a[c][b], m[r][b], acc)                         formats with offset
+ *   for each block b, each offset h of it (1 or 2):
+ *       acc = fma(a[c][b][h], m[r][b][h], acc)                                 formats with offset
  *   for each block b, each scale h of it (1 or 2):
  *       acc = fma((float)(dot of q's, exact in int32, minus zero) * s[c][b], d[r][b][h], acc)
  *   for each exact channel e: acc = fma(value[c][e], w[r][at[c][e]], acc)
- * where w is fma(d, (float)(q - zero), m). Float weights: acc = fma(x[k], w[r][k], acc), k ascending.
+ * where a is s * (float)(sum of the activations' quants over the 16 or 32 channels of the offset) and
+ * w is fma(d, (float)(q - zero), m). Float weights: acc = fma(x[k], w[r][k], acc), k ascending.
  *
  * Vector sums over a row go by 16 lanes: lane i adds elements i, i + 16, ... in order; lanes then
  * fold 16 -> 8 -> 4 -> 2 -> 1 by adding the upper half. */
@@ -33,12 +35,12 @@ enum { BK_DIRECT_COLS = 4, BK_TILE_COLS = 6, BK_PANEL_GROUPS = 2 };
 typedef struct bk_panel {
     uint8_t *q; /* [2 groups][nb][8 lines][64] unsigned; for float types float[2][k][16] */
     float *d;   /* [2 groups][nb * 32/sub][16] */
-    float *m;   /* [2 groups][nb][16] */
+    float *m;   /* the same, formats with offset */
 } bk_panel;
 
 static inline size_t bk_panel_bytes(size_t k) {
     size_t nb = bk_div_up(k, 32);
-    return BK_PANEL_GROUPS * (bk_round_up(k, 32) * 64 + nb * 3 * 64);
+    return BK_PANEL_GROUPS * (bk_round_up(k, 32) * 64 + nb * 4 * 64);
 }
 
 /* Lays the views over 64-byte aligned memory of bk_panel_bytes(k). */

@@ -40,6 +40,12 @@ INLINE __m256i broadcast(const int8_t *p) {
     return _mm256_set1_epi32(v);
 }
 
+/* The codebook of a format for shuffles, as canonical bytes. */
+INLINE __m256i load_book(const int8_t *book) {
+    __m128i b = _mm_loadu_si128((const __m128i *)(const void *)book);
+    return _mm256_broadcastsi128_si256(_mm_xor_si128(b, _mm_set1_epi8(-128)));
+}
+
 /* Byte lines j and j + 4 (j = 0..3) of one half of a block. */
 INLINE void line_pair(fmt f, const uint8_t *p, size_t half, size_t j, __m256i q[2]) {
     const __m256i low = _mm256_set1_epi8(15);
@@ -52,6 +58,11 @@ INLINE void line_pair(fmt f, const uint8_t *p, size_t half, size_t j, __m256i q[
     }
     q[0] = _mm256_and_si256(x, low);
     q[1] = _mm256_and_si256(_mm256_srli_epi16(x, 4), low);
+    if (f.layout == BK_LAYOUT_C4) {
+        const __m256i book = load_book(f.book);
+        q[0] = _mm256_shuffle_epi8(book, q[0]);
+        q[1] = _mm256_shuffle_epi8(book, q[1]);
+    }
     if (f.layout == BK_LAYOUT_N5) { /* bits j and j + 4 to the place of 16 */
         const __m256i bit = _mm256_set1_epi8(16);
         __m256i h = load(p + 256);
@@ -70,7 +81,8 @@ INLINE void line_pair(fmt f, const uint8_t *p, size_t half, size_t j, __m256i q[
 }
 
 /* Quants of channel `at` (0..31) of a block for the rows of one half, one to a dword. */
-static inline __m256i packed_channel(bk_layout layout, const uint8_t *p, size_t half, size_t at) {
+static inline __m256i packed_channel(bk_layout layout, const int8_t *book, const uint8_t *p,
+                                     size_t half, size_t at) {
     size_t j = at / 4, byte = at % 4 * 8;
     __m128i shift = _mm_cvtsi64_si128((long long)(byte + (j < 4 ? 0 : 4)));
     p += 32 * half;
@@ -80,6 +92,8 @@ static inline __m256i packed_channel(bk_layout layout, const uint8_t *p, size_t 
     __m256i q = _mm256_srl_epi32(load(p + j % 4 * 64), shift);
     q = _mm256_and_si256(q, _mm256_set1_epi32(15));
     if (layout == BK_LAYOUT_N4) return q;
+    if (layout == BK_LAYOUT_C4)
+        return _mm256_and_si256(_mm256_shuffle_epi8(load_book(book), q), _mm256_set1_epi32(255));
     bool five = layout == BK_LAYOUT_N5;
     shift = _mm_cvtsi64_si128((long long)(byte + (five ? j : j % 4 * 2)));
     __m256i h = _mm256_srl_epi32(load(p + 256 + (five ? 0 : j / 4 * 64)), shift);
@@ -87,23 +101,26 @@ static inline __m256i packed_channel(bk_layout layout, const uint8_t *p, size_t 
     return _mm256_or_si256(q, _mm256_slli_epi32(h, 4));
 }
 
-/* The arrays at the head of a group (packed.h), nb = k / 32; part: the scale within the block. */
-INLINE __m256 block_d(fmt f, const uint8_t *g, size_t nb, size_t b, size_t part, size_t half) {
-    switch (f.type) {
-    case BK_TYPE_Q4_1: return load_f16(g + nb * 32, b, half);
-    case BK_TYPE_Q4_K:
-        return _mm256_mul_ps(load_f16(g + nb / 8 * 32, b / 8, half),
-                             load_u8(g + nb / 8 * 64 + nb * 16, b, half));
-    case BK_TYPE_Q6_K:
-        return _mm256_mul_ps(load_f16(g, b / 8, half),
-                             load_i8(g + nb / 8 * 32, 2 * b + part, half));
-    default: return load_f16(g, b, half);
-    }
+/* Floats of entry i. */
+INLINE __m256 load_f32(const uint8_t *array, size_t i, size_t half) {
+    return _mm256_loadu_ps((const float *)(const void *)(array + i * 64 + half * 32));
 }
 
-INLINE __m256 block_m(fmt f, const uint8_t *g, size_t nb, size_t b, size_t half) {
-    if (f.type == BK_TYPE_Q4_1) return load_f16(g, b, half);
-    __m256 m = _mm256_mul_ps(load_f16(g, b / 8, half), load_u8(g + nb / 8 * 64, b, half));
+/* d and m of scale `part` of block b, out of the arrays at the head of a group; nb = k / 32. */
+INLINE __m256 block_d(fmt f, const uint8_t *g, size_t nb, size_t b, size_t part, size_t half) {
+    const scale_arrays s = scales_of(f, g, nb);
+    size_t i = f.sub == 16 ? 2 * b + part : b;
+    if (f.scales == BK_SCALES_FLOAT) return load_f32(s.d, i, half);
+    if (f.scales == BK_SCALES_HALF) return load_f16(s.d, i, half);
+    return _mm256_mul_ps(load_f16(s.d, b / 8, half), load_i8(s.scale, i, half));
+}
+
+INLINE __m256 block_m(fmt f, const uint8_t *g, size_t nb, size_t b, size_t part, size_t half) {
+    const scale_arrays s = scales_of(f, g, nb);
+    size_t i = f.sub == 16 ? 2 * b + part : b;
+    if (f.scales == BK_SCALES_FLOAT) return load_f32(s.m, i, half);
+    if (f.scales == BK_SCALES_HALF) return load_f16(s.m, i, half);
+    __m256 m = _mm256_mul_ps(load_f16(s.m, b / 8, half), load_u8(s.min, i, half));
     return _mm256_sub_ps(_mm256_set1_ps(-0.0f), m);
 }
 
@@ -148,7 +165,7 @@ INLINE __m256 scaled(__m256i sum, float s, __m256 d, __m256 acc) {
 /* Sums of one block for some halves and columns: with sub 16 [0] is of k 0..15 and [1] of k 16..31,
  * otherwise all is in [0]. `part` is room for narrower sums on the way. */
 typedef struct sums {
-    __m256i full[HALVES][BK_DIRECT_COLS][2], part[HALVES][BK_DIRECT_COLS][2];
+    __m256i full[HALVES][BK_DIRECT_COLS][2], part[HALVES][BK_DIRECT_COLS][4];
 } sums;
 
 #endif

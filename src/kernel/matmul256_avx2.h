@@ -58,9 +58,9 @@ static __attribute__((noinline)) void direct_end(fmt f, const bk_packed *w, size
             __m256 y = acc[h][c];
             for (int e = 0; e < BK_ACT_EXACT; e++) {
                 size_t b = (size_t)x[c].at[e] / 32, at = (size_t)x[c].at[e] % 32;
-                __m256i q = packed_channel(f.layout, lines + b * f.lines * 64, h, at);
+                __m256i q = packed_channel(f.layout, f.book, lines + b * f.lines * 64, h, at);
                 __m256 d = block_d(f, g, nb, b, at / 16, h);
-                __m256 m = f.has_min ? block_m(f, g, nb, b, h) : _mm256_setzero_ps();
+                __m256 m = f.has_min ? block_m(f, g, nb, b, at / 16, h) : _mm256_setzero_ps();
                 y = _mm256_fmadd_ps(_mm256_set1_ps(x[c].value[e]), weight(q, f.zero, d, m), y);
             }
             store(w, group, h, out + c * ldo, y, add);
@@ -71,24 +71,27 @@ static __attribute__((noinline)) void direct_end(fmt f, const bk_packed *w, size
 /* Asks for a block's share of the group, scales included: with the lines alone the scales of the
  * next group stall every group (8 against 25 GB/s measured on Zen 4, Q4_1). */
 INLINE void prefetch_share(fmt f, const uint8_t *g, size_t b) {
-    const char *p = (const char *)g + b * (f.lines + 1) * 64 + AHEAD;
-    UNROLL for (size_t j = 0; j < f.lines + 1; j++) { _mm_prefetch(p + 64 * j, _MM_HINT_T0); }
+    const char *p = (const char *)g + b * f.share * 64 + AHEAD;
+    UNROLL for (size_t j = 0; j < f.share; j++) { _mm_prefetch(p + 64 * j, _MM_HINT_T0); }
 }
 
 INLINE void direct_group(fmt f, const bk_packed *w, size_t group, const bk_act *x, size_t cols,
                          __m256 acc[HALVES][BK_DIRECT_COLS]) {
     /* Formats with two sums per column leave no registers for both halves of many columns. */
     const size_t nb = w->k / 32,
-                 halves = cols > 2 && (f.sub == 16 || f.layout == BK_LAYOUT_B8) ? 1 : HALVES;
+                 halves = cols > 2 && (f.sub == 16 || f.layout == BK_LAYOUT_B8) ? 1 : HALVES,
+                 parts = 32 / (size_t)f.sub;
     const uint8_t *g = w->data + group * w->group_bytes, *lines = g + w->scale_bytes;
     UNROLL for (size_t h = 0; h < HALVES; h++) {
         UNROLL for (size_t c = 0; c < cols; c++) { acc[h][c] = _mm256_setzero_ps(); }
     }
-    for (size_t b = 0; f.has_min && b < nb; b++) {
+    for (size_t i = 0; f.has_min && i < nb * parts; i++) {
+        size_t b = i / parts, part = i % parts;
         UNROLL for (size_t h = 0; h < HALVES; h++) {
-            __m256 m = block_m(f, g, nb, b, h);
+            __m256 m = block_m(f, g, nb, b, part, h);
             UNROLL for (size_t c = 0; c < cols; c++) {
-                acc[h][c] = _mm256_fmadd_ps(_mm256_set1_ps(x[c].a[b]), m, acc[h][c]);
+                __m256 a = _mm256_set1_ps(offset_a((size_t)f.sub, &x[c], b, part));
+                acc[h][c] = _mm256_fmadd_ps(a, m, acc[h][c]);
             }
         }
     }
@@ -114,33 +117,27 @@ INLINE void direct_cols(fmt f, const bk_packed *w, size_t first, size_t n, const
     }
 }
 
-DIRECT(direct_q4_0, BK_TYPE_Q4_0)
-DIRECT(direct_q4_1, BK_TYPE_Q4_1)
-DIRECT(direct_q5_0, BK_TYPE_Q5_0)
-DIRECT(direct_q8_0, BK_TYPE_Q8_0)
-DIRECT(direct_q4_k, BK_TYPE_Q4_K)
-DIRECT(direct_q6_k, BK_TYPE_Q6_K)
-
 /* ---- Float weights ------------------------------------------------------------------------------- */
 
-INLINE __m256 float_line(bk_type type, const uint8_t *g, size_t k, size_t half) {
-    if (type == BK_TYPE_F32)
+INLINE __m256 float_line(bk_layout layout, const uint8_t *g, size_t k, size_t half) {
+    if (layout == BK_LAYOUT_F32)
         return _mm256_loadu_ps((const float *)(const void *)g + k * 16 + half * 8);
-    if (type == BK_TYPE_F16) return load_f16(g, k, half);
+    if (layout == BK_LAYOUT_F16) return load_f16(g, k, half);
     __m128i h = _mm_loadu_si128((const __m128i *)(const void *)(g + k * 32 + half * 16));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
 }
 
 /* n groups at once: enough independent chains to hide the latency of one sum per row. */
-INLINE void float_groups(bk_type type, const bk_packed *w, size_t first, size_t n, const float *x,
-                         size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
+INLINE void float_groups(bk_layout layout, const bk_packed *w, size_t first, size_t n,
+                         const float *x, size_t pitch, size_t cols, float *out, size_t ldo,
+                         bool add) {
     __m256 acc[4 * HALVES][BK_DIRECT_COLS];
     UNROLL for (size_t v = 0; v < n * HALVES; v++) {
         UNROLL for (size_t c = 0; c < cols; c++) { acc[v][c] = _mm256_setzero_ps(); }
     }
     for (size_t k = 0; k < w->k; k++) {
         UNROLL for (size_t v = 0; v < n * HALVES; v++) {
-            __m256 line = float_line(type, w->data + (first + v / 2) * w->group_bytes, k, v % 2);
+            __m256 line = float_line(layout, w->data + (first + v / 2) * w->group_bytes, k, v % 2);
             UNROLL for (size_t c = 0; c < cols; c++) {
                 acc[v][c] = _mm256_fmadd_ps(_mm256_set1_ps(x[c * pitch + k]), line, acc[v][c]);
             }
@@ -151,31 +148,24 @@ INLINE void float_groups(bk_type type, const bk_packed *w, size_t first, size_t 
             store(w, first + v / 2, v % 2, out + c * ldo, acc[v][c], add);
 }
 
-INLINE void float_cols(bk_type type, const bk_packed *w, size_t first, size_t n, const float *x,
+INLINE void float_cols(bk_layout layout, const bk_packed *w, size_t first, size_t n, const float *x,
                        size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
     const size_t most = cols == 1 ? 4 : cols == 2 ? 2 : 1; /* 8 sums in registers */
     size_t i = 0;
     for (; i + most <= n; i += most)
-        float_groups(type, w, first + i, most, x, pitch, cols, out, ldo, add);
-    for (; i < n; i++) float_groups(type, w, first + i, 1, x, pitch, cols, out, ldo, add);
+        float_groups(layout, w, first + i, most, x, pitch, cols, out, ldo, add);
+    for (; i < n; i++) float_groups(layout, w, first + i, 1, x, pitch, cols, out, ldo, add);
 }
 
-DIRECT_FLOAT(direct_f32, BK_TYPE_F32)
-DIRECT_FLOAT(direct_f16, BK_TYPE_F16)
-DIRECT_FLOAT(direct_bf16, BK_TYPE_BF16)
+EACH_TYPE_PLAN(DIRECT)
+EACH_LAYOUT_PLAN(DIRECT_PAIRS)
+EACH_FLOAT_PLAN(DIRECT_FLOAT)
 
-static void direct(const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch,
-                   size_t cols, float *out, size_t ldo, bool add) {
-    switch (w->type->type) {
-    case BK_TYPE_F32: direct_f32(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_F16: direct_f16(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_BF16: direct_bf16(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_Q4_0: direct_q4_0(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_Q4_1: direct_q4_1(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_Q5_0: direct_q5_0(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_Q8_0: direct_q8_0(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_Q4_K: direct_q4_k(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_Q6_K: direct_q6_k(w, first, n, acts, pitch, cols, out, ldo, add); break;
+static void direct(DIRECT_ARGS) {
+    switch (w->plan) {
+        EACH_TYPE_PLAN(CALL_DIRECT)
+        EACH_LAYOUT_PLAN(CALL_DIRECT)
+        EACH_FLOAT_PLAN(CALL_DIRECT)
     }
 }
 
@@ -194,38 +184,33 @@ INLINE void expand_group(fmt f, const bk_packed *w, size_t group, uint8_t *out, 
                 _mm256_store_si256((__m256i *)(void *)to, q[0]);
                 _mm256_store_si256((__m256i *)(void *)(to + 256), q[1]);
             }
-            for (size_t part = 0; part < 32 / (size_t)f.sub; part++)
-                _mm256_store_ps(d + (b * 32 / (size_t)f.sub + part) * 16 + h * 8,
-                                block_d(f, g, nb, b, part, h));
-            if (f.has_min) _mm256_store_ps(m + b * 16 + h * 8, block_m(f, g, nb, b, h));
+            for (size_t part = 0; part < 32 / (size_t)f.sub; part++) {
+                size_t at = (b * 32 / (size_t)f.sub + part) * 16 + h * 8;
+                _mm256_store_ps(d + at, block_d(f, g, nb, b, part, h));
+                if (f.has_min) _mm256_store_ps(m + at, block_m(f, g, nb, b, part, h));
+            }
         }
     }
 }
 
-INLINE void expand_float(bk_type type, const bk_packed *w, size_t group, float *out) {
+INLINE void expand_float(bk_layout layout, const bk_packed *w, size_t group, float *out) {
     const uint8_t *g = w->data + group * w->group_bytes;
     for (size_t k = 0; k < w->k; k++)
         for (size_t h = 0; h < HALVES; h++)
-            _mm256_store_ps(out + k * 16 + h * 8, float_line(type, g, k, h));
+            _mm256_store_ps(out + k * 16 + h * 8, float_line(layout, g, k, h));
 }
 
 static void expand(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
-    size_t nb = w->k / 32, nd = w->type->sub == 16 ? 2 * nb : nb;
+    size_t nd = w->type->sub ? w->k / (size_t)w->type->sub : 0;
     for (size_t i = 0; i < n; i++) {
         uint8_t *q = panel->q + i * w->k * 16;
         float *x = (float *)(void *)panel->q + i * w->k * 16;
-        float *d = panel->d + i * nd * 16, *m = panel->m + i * nb * 16;
+        float *d = panel->d + i * nd * 16, *m = panel->m + i * nd * 16;
         size_t g = first + i;
-        switch (w->type->type) {
-        case BK_TYPE_F32: expand_float(BK_TYPE_F32, w, g, x); break;
-        case BK_TYPE_F16: expand_float(BK_TYPE_F16, w, g, x); break;
-        case BK_TYPE_BF16: expand_float(BK_TYPE_BF16, w, g, x); break;
-        case BK_TYPE_Q4_0: expand_group(fmt_of(BK_TYPE_Q4_0), w, g, q, d, m); break;
-        case BK_TYPE_Q4_1: expand_group(fmt_of(BK_TYPE_Q4_1), w, g, q, d, m); break;
-        case BK_TYPE_Q5_0: expand_group(fmt_of(BK_TYPE_Q5_0), w, g, q, d, m); break;
-        case BK_TYPE_Q8_0: expand_group(fmt_of(BK_TYPE_Q8_0), w, g, q, d, m); break;
-        case BK_TYPE_Q4_K: expand_group(fmt_of(BK_TYPE_Q4_K), w, g, q, d, m); break;
-        case BK_TYPE_Q6_K: expand_group(fmt_of(BK_TYPE_Q6_K), w, g, q, d, m); break;
+        switch (w->plan) {
+            EACH_TYPE_PLAN(EXPAND)
+            EACH_LAYOUT_PLAN(EXPAND)
+            EACH_FLOAT_PLAN(EXPAND_FLOAT)
         }
     }
 }
@@ -233,7 +218,7 @@ static void expand(const bk_packed *w, size_t first, size_t n, const bk_panel *p
 /* A strip of columns times one group of a panel. */
 typedef struct tile {
     const uint8_t *q;
-    const float *d, *m;
+    const float *d, *m; /* m NULL: no offsets */
     size_t nb;
 } tile;
 
@@ -247,7 +232,11 @@ INLINE void tile_scale(fmt f, const tile *t, const bk_act *x, size_t cols, size_
                                     : x[c].nsum[b] - x[c].nsum0[b];
         sum[0][c] = sum[1][c] = zero_start(f, nsum);
     }
-    tile_dots(f, t->q + (b * 8 + l) * 64, n_lines, x, 32 * b + 4 * l, cols, sum);
+    const uint8_t *q = t->q + (b * 8 + l) * 64;
+    if (f.layout == BK_LAYOUT_B8 && n_lines == 4)
+        tile_half_bytes(q, x, 32 * b + 4 * l, cols, sum);
+    else
+        tile_dots(f, q, n_lines, x, 32 * b + 4 * l, cols, sum);
     UNROLL for (size_t c = 0; c < cols; c++) {
         UNROLL for (size_t h = 0; h < HALVES; h++) {
             acc[h][c] = scaled(sum[h][c], x[c].s[b], _mm256_load_ps(d + h * 8), acc[h][c]);
@@ -257,11 +246,13 @@ INLINE void tile_scale(fmt f, const tile *t, const bk_act *x, size_t cols, size_
 
 INLINE void tile_int(fmt f, const tile *t, const bk_act *x, size_t cols,
                      __m256 acc[][BK_TILE_COLS]) {
-    for (size_t b = 0; f.has_min && b < t->nb; b++) {
+    const size_t parts = 32 / (size_t)f.sub;
+    for (size_t i = 0; f.has_min && i < t->nb * parts; i++) {
         UNROLL for (size_t h = 0; h < HALVES; h++) {
-            __m256 m = _mm256_load_ps(t->m + b * 16 + h * 8);
+            __m256 m = _mm256_load_ps(t->m + i * 16 + h * 8);
             UNROLL for (size_t c = 0; c < cols; c++) {
-                acc[h][c] = _mm256_fmadd_ps(_mm256_set1_ps(x[c].a[b]), m, acc[h][c]);
+                __m256 a = _mm256_set1_ps(offset_a((size_t)f.sub, &x[c], i / parts, i % parts));
+                acc[h][c] = _mm256_fmadd_ps(a, m, acc[h][c]);
             }
         }
     }
@@ -308,9 +299,9 @@ static __attribute__((noinline)) void tile_end(const job *j, size_t group, const
             __m256 y = acc[h][c];
             for (int e = 0; type->bits && e < BK_ACT_EXACT; e++) {
                 size_t k = (size_t)x[c].at[e];
-                __m256i q = packed_channel(BK_LAYOUT_B8, t->q + k / 32 * 512, h, k % 32);
+                __m256i q = packed_channel(BK_LAYOUT_B8, NULL, t->q + k / 32 * 512, h, k % 32);
                 __m256 d = _mm256_load_ps(t->d + k / (size_t)type->sub * 16 + h * 8);
-                __m256 m = type->has_min ? _mm256_load_ps(t->m + k / 32 * 16 + h * 8)
+                __m256 m = type->has_min ? _mm256_load_ps(t->m + k / (size_t)type->sub * 16 + h * 8)
                                          : _mm256_setzero_ps();
                 y = _mm256_fmadd_ps(_mm256_set1_ps(x[c].value[e]), weight(q, type->zero, d, m), y);
             }
@@ -329,7 +320,7 @@ INLINE void tile_run(fmt f, const job *j, size_t c0, size_t cols) {
     for (size_t g = 0; g < j->n; g++) {
         /* A copy, because what is passed by address is not kept in registers. */
         __m256 acc[HALVES][BK_TILE_COLS], y[HALVES][BK_TILE_COLS];
-        tile t = {j->panel->q + g * k * 16, j->panel->d + g * nd * 16, j->panel->m + g * nb * 16,
+        tile t = {j->panel->q + g * k * 16, j->panel->d + g * nd * 16, j->panel->m + g * nd * 16,
                   nb};
         UNROLL for (size_t h = 0; h < HALVES; h++) {
             UNROLL for (size_t c = 0; c < cols; c++) { acc[h][c] = _mm256_setzero_ps(); }
@@ -347,6 +338,8 @@ INLINE void tile_run(fmt f, const job *j, size_t c0, size_t cols) {
     }
 }
 
+/* The panel of a format has bytes, so that layouts stand for how large they are, and those that do
+ * not leave the rest open. */
 #define TILE(name, F)                                        \
     static void name(const job *j, size_t c0, size_t cols) { \
         const fmt f = F;                                     \
@@ -359,26 +352,27 @@ INLINE void tile_run(fmt f, const job *j, size_t c0, size_t cols) {
         default: tile_run(f, j, c0, 6); break;               \
         }                                                    \
     }
-TILE(tile_q4_0, fmt_of(BK_TYPE_Q4_0))
-TILE(tile_q4_1, fmt_of(BK_TYPE_Q4_1)) /* a panel of Q4_K looks the same */
-TILE(tile_q5_0, fmt_of(BK_TYPE_Q5_0))
-TILE(tile_q8_0, fmt_of(BK_TYPE_Q8_0))
-TILE(tile_q6_k, fmt_of(BK_TYPE_Q6_K))
+TILE(tile_q4_0, fmt_of(BK_PLAN_Q4_0, NULL))
+TILE(tile_q4_1, fmt_of(BK_PLAN_Q4_1, NULL)) /* a panel of Q4_K looks the same */
+TILE(tile_n5_32, fmt_shared(BK_LAYOUT_N5, 5, 32, j->w->type))
+TILE(tile_b8_32, fmt_shared(BK_LAYOUT_B8, 8, 32, j->w->type))
+TILE(tile_q6_k, fmt_of(BK_PLAN_Q6_K, NULL))
+TILE(tile_n4_16, fmt_shared(BK_LAYOUT_N5, 5, 16, j->w->type)) /* 4 lines at a time, as in N5 */
+TILE(tile_b8_16, fmt_shared(BK_LAYOUT_B8, 8, 16, j->w->type))
 TILE(tile_floats, (fmt){0})
+
+static void (*const tile_by_plan[])(const job *, size_t, size_t) = {
+    [BK_PLAN_F32] = tile_floats,  [BK_PLAN_F16] = tile_floats,  [BK_PLAN_BF16] = tile_floats,
+    [BK_PLAN_Q4_0] = tile_q4_0,   [BK_PLAN_Q4_1] = tile_q4_1,   [BK_PLAN_Q5_0] = tile_n5_32,
+    [BK_PLAN_Q8_0] = tile_b8_32,  [BK_PLAN_Q4_K] = tile_q4_1,   [BK_PLAN_Q6_K] = tile_q6_k,
+    [BK_PLAN_N4_16] = tile_n4_16, [BK_PLAN_N5_32] = tile_n5_32, [BK_PLAN_C4_32] = tile_b8_32,
+    [BK_PLAN_C4_16] = tile_b8_16, [BK_PLAN_B8_16] = tile_b8_16,
+};
 
 static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *panel,
                   const void *acts, size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
     job j = {w, first, n, panel, acts, pitch, out, ldo, add};
-    void (*body)(const job *, size_t, size_t) = tile_floats;
-    switch (w->type->type) {
-    case BK_TYPE_Q4_0: body = tile_q4_0; break;
-    case BK_TYPE_Q4_1:
-    case BK_TYPE_Q4_K: body = tile_q4_1; break;
-    case BK_TYPE_Q5_0: body = tile_q5_0; break;
-    case BK_TYPE_Q8_0: body = tile_q8_0; break;
-    case BK_TYPE_Q6_K: body = tile_q6_k; break;
-    default: break;
-    }
+    void (*body)(const job *, size_t, size_t) = tile_by_plan[w->plan];
     /* Strips of nearly equal width: 13 columns go as 5 + 4 + 4, not as 6 + 6 + 1. */
     size_t strips = bk_div_up(cols, BK_TILE_COLS), done = 0;
     for (size_t i = 0; i < strips; i++) {

@@ -30,6 +30,12 @@ INLINE int32_t dword(const int8_t *p) {
 
 /* ---- What a format is: its lines, its scales ---------------------------------------------------- */
 
+/* The codebook of a format for shuffles, as canonical bytes. */
+INLINE __m512i load_book(const int8_t *book) {
+    __m128i b = _mm_loadu_si128((const __m128i *)(const void *)book);
+    return _mm512_broadcast_i32x4(_mm_xor_si128(b, _mm_set1_epi8(-128)));
+}
+
 /* The 8 byte lines of a block. */
 INLINE void byte_lines(fmt f, const uint8_t *p, __m512i q[8]) {
     const __m512i low = _mm512_set1_epi8(15);
@@ -41,6 +47,10 @@ INLINE void byte_lines(fmt f, const uint8_t *p, __m512i q[8]) {
         __m512i x = load(p + 64 * j);
         q[j] = _mm512_and_si512(x, low);
         q[j + 4] = _mm512_and_si512(_mm512_srli_epi16(x, 4), low);
+    }
+    if (f.layout == BK_LAYOUT_C4) {
+        const __m512i book = load_book(f.book);
+        UNROLL for (int j = 0; j < 8; j++) q[j] = _mm512_shuffle_epi8(book, q[j]);
     }
     if (f.layout == BK_LAYOUT_N5) {
         const __m512i bit = _mm512_set1_epi8(16);
@@ -63,22 +73,21 @@ INLINE void byte_lines(fmt f, const uint8_t *p, __m512i q[8]) {
     }
 }
 
-/* The arrays at the head of a group (packed.h), nb = k / 32. */
-INLINE __m512 block_d(fmt f, const uint8_t *g, size_t nb, size_t b, int half) {
-    switch (f.type) {
-    case BK_TYPE_Q4_1: return load_f16(g + nb * 32, b);
-    case BK_TYPE_Q4_K:
-        return _mm512_mul_ps(load_f16(g + nb / 8 * 32, b / 8),
-                             load_u8(g + nb / 8 * 64 + nb * 16, b));
-    case BK_TYPE_Q6_K:
-        return _mm512_mul_ps(load_f16(g, b / 8), load_i8(g + nb / 8 * 32, 2 * b + (size_t)half));
-    default: return load_f16(g, b);
-    }
+/* d and m of scale `part` of block b, out of the arrays at the head of a group; nb = k / 32. */
+INLINE __m512 block_d(fmt f, const uint8_t *g, size_t nb, size_t b, size_t part) {
+    const scale_arrays s = scales_of(f, g, nb);
+    size_t i = f.sub == 16 ? 2 * b + part : b;
+    if (f.scales == BK_SCALES_FLOAT) return _mm512_loadu_ps(s.d + i * 64);
+    if (f.scales == BK_SCALES_HALF) return load_f16(s.d, i);
+    return _mm512_mul_ps(load_f16(s.d, b / 8), load_i8(s.scale, i));
 }
 
-INLINE __m512 block_m(fmt f, const uint8_t *g, size_t nb, size_t b) {
-    if (f.type == BK_TYPE_Q4_1) return load_f16(g, b);
-    __m512 m = _mm512_mul_ps(load_f16(g, b / 8), load_u8(g + nb / 8 * 64, b));
+INLINE __m512 block_m(fmt f, const uint8_t *g, size_t nb, size_t b, size_t part) {
+    const scale_arrays s = scales_of(f, g, nb);
+    size_t i = f.sub == 16 ? 2 * b + part : b;
+    if (f.scales == BK_SCALES_FLOAT) return _mm512_loadu_ps(s.m + i * 64);
+    if (f.scales == BK_SCALES_HALF) return load_f16(s.m, i);
+    __m512 m = _mm512_mul_ps(load_f16(s.m, b / 8), load_u8(s.min, i));
     return _mm512_sub_ps(_mm512_set1_ps(-0.0f), m);
 }
 
@@ -98,6 +107,7 @@ INLINE __m512i channel(fmt f, const uint8_t *p, size_t at) {
     size_t j = at / 4, byte = at % 4 * 8;
     if (f.layout == BK_LAYOUT_B8) return field(load(p + 64 * j), byte, 255);
     __m512i q = field(load(p + 64 * (j % 4)), byte + j / 4 * 4, 15);
+    if (f.layout == BK_LAYOUT_C4) return field(_mm512_shuffle_epi8(load_book(f.book), q), 0, 255);
     if (f.layout == BK_LAYOUT_N5)
         q = _mm512_or_si512(q, _mm512_slli_epi32(field(load(p + 256), byte + j, 1), 4));
     if (f.layout == BK_LAYOUT_N6) {
@@ -154,7 +164,7 @@ INLINE __m512 direct_exact(fmt f, const uint8_t *g, const uint8_t *lines, size_t
     for (int e = 0; e < BK_ACT_EXACT; e++) {
         size_t k = (size_t)x->at[e], b = k / 32, at = k % 32;
         __m512 d = block_d(f, g, nb, b, at >= 16);
-        __m512 m = f.has_min ? block_m(f, g, nb, b) : _mm512_setzero_ps();
+        __m512 m = f.has_min ? block_m(f, g, nb, b, at >= 16) : _mm512_setzero_ps();
         __m512 w = weight(channel(f, lines + b * f.lines * 64, at), f.zero, d, m);
         acc = _mm512_fmadd_ps(_mm512_set1_ps(x->value[e]), w, acc);
     }
@@ -166,22 +176,21 @@ INLINE __m512 direct_exact(fmt f, const uint8_t *g, const uint8_t *lines, size_t
  * work each, and there the hardware prefetcher leads if the requests stay beside the loads (24
  * against 12 GB/s). */
 INLINE void prefetch_share(fmt f, const uint8_t *g, size_t b) {
-    size_t distance = f.layout == BK_LAYOUT_B8 ? 0 : 12288, share = (f.lines + 1) * 64;
-    const char *p = (const char *)g + b * share + distance;
-    UNROLL for (size_t j = 0; j < f.lines + 1; j++) _mm_prefetch(p + 64 * j, _MM_HINT_T0);
+    size_t distance = f.layout == BK_LAYOUT_B8 ? 0 : 12288;
+    const char *p = (const char *)g + b * f.share * 64 + distance;
+    UNROLL for (size_t j = 0; j < f.share; j++) _mm_prefetch(p + 64 * j, _MM_HINT_T0);
 }
 
 INLINE void direct_group(fmt f, const bk_packed *w, size_t group, const bk_act *x, size_t cols,
                          __m512 *acc) {
-    size_t nb = w->k / 32;
+    size_t nb = w->k / 32, parts = 32 / (size_t)f.sub;
     const uint8_t *g = w->data + group * w->group_bytes, *lines = g + w->scale_bytes;
     UNROLL for (size_t c = 0; c < cols; c++) acc[c] = _mm512_setzero_ps();
-    if (f.has_min) {
-        for (size_t b = 0; b < nb; b++) {
-            __m512 m = block_m(f, g, nb, b);
-            UNROLL for (size_t c = 0; c < cols; c++) acc[c] =
-                _mm512_fmadd_ps(_mm512_set1_ps(x[c].a[b]), m, acc[c]);
-        }
+    for (size_t i = 0; f.has_min && i < nb * parts; i++) {
+        size_t b = i / parts, part = i % parts;
+        __m512 m = block_m(f, g, nb, b, part);
+        UNROLL for (size_t c = 0; c < cols; c++) acc[c] =
+            _mm512_fmadd_ps(_mm512_set1_ps(offset_a((size_t)f.sub, &x[c], b, part)), m, acc[c]);
     }
     for (size_t b = 0; b < nb; b++) {
         const uint8_t *p = lines + b * f.lines * 64;
@@ -206,31 +215,25 @@ INLINE void direct_cols(fmt f, const bk_packed *w, size_t first, size_t n, const
     }
 }
 
-DIRECT(direct_q4_0, BK_TYPE_Q4_0)
-DIRECT(direct_q4_1, BK_TYPE_Q4_1)
-DIRECT(direct_q5_0, BK_TYPE_Q5_0)
-DIRECT(direct_q8_0, BK_TYPE_Q8_0)
-DIRECT(direct_q4_k, BK_TYPE_Q4_K)
-DIRECT(direct_q6_k, BK_TYPE_Q6_K)
-
 /* ---- Float weights ------------------------------------------------------------------------------- */
 
-INLINE __m512 float_line(bk_type type, const uint8_t *g, size_t k) {
-    if (type == BK_TYPE_F32) return _mm512_loadu_ps((const float *)(const void *)g + k * 16);
-    if (type == BK_TYPE_F16) return load_f16(g, k);
+INLINE __m512 float_line(bk_layout layout, const uint8_t *g, size_t k) {
+    if (layout == BK_LAYOUT_F32) return _mm512_loadu_ps((const float *)(const void *)g + k * 16);
+    if (layout == BK_LAYOUT_F16) return load_f16(g, k);
     __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)(g + k * 32));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
 
 /* n groups at once: enough independent chains to hide the latency of one sum per row. */
-INLINE void float_groups(bk_type type, const bk_packed *w, size_t first, size_t n, const float *x,
-                         size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
+INLINE void float_groups(bk_layout layout, const bk_packed *w, size_t first, size_t n,
+                         const float *x, size_t pitch, size_t cols, float *out, size_t ldo,
+                         bool add) {
     __m512 acc[4][BK_DIRECT_COLS];
     UNROLL for (size_t g = 0; g < n; g++) UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
         _mm512_setzero_ps();
     for (size_t k = 0; k < w->k; k++) {
         UNROLL for (size_t g = 0; g < n; g++) {
-            __m512 line = float_line(type, w->data + (first + g) * w->group_bytes, k);
+            __m512 line = float_line(layout, w->data + (first + g) * w->group_bytes, k);
             UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
                 _mm512_fmadd_ps(_mm512_set1_ps(x[c * pitch + k]), line, acc[g][c]);
         }
@@ -239,34 +242,27 @@ INLINE void float_groups(bk_type type, const bk_packed *w, size_t first, size_t 
         store(out + c * ldo + (first + g) * BK_GROUP_ROWS, acc[g][c], row_mask(w, first + g), add);
 }
 
-INLINE void float_cols(bk_type type, const bk_packed *w, size_t first, size_t n, const float *x,
+INLINE void float_cols(bk_layout layout, const bk_packed *w, size_t first, size_t n, const float *x,
                        size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
     for (size_t i = 0; i < n;) {
         size_t step = n - i >= 4 ? 4 : 1;
         if (step == 4)
-            float_groups(type, w, first + i, 4, x, pitch, cols, out, ldo, add);
+            float_groups(layout, w, first + i, 4, x, pitch, cols, out, ldo, add);
         else
-            float_groups(type, w, first + i, 1, x, pitch, cols, out, ldo, add);
+            float_groups(layout, w, first + i, 1, x, pitch, cols, out, ldo, add);
         i += step;
     }
 }
 
-DIRECT_FLOAT(direct_f32, BK_TYPE_F32)
-DIRECT_FLOAT(direct_f16, BK_TYPE_F16)
-DIRECT_FLOAT(direct_bf16, BK_TYPE_BF16)
+EACH_TYPE_PLAN(DIRECT)
+EACH_LAYOUT_PLAN(DIRECT_PAIRS)
+EACH_FLOAT_PLAN(DIRECT_FLOAT)
 
-static void direct(const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch,
-                   size_t cols, float *out, size_t ldo, bool add) {
-    switch (w->type->type) {
-    case BK_TYPE_F32: direct_f32(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_F16: direct_f16(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_BF16: direct_bf16(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_Q4_0: direct_q4_0(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_Q4_1: direct_q4_1(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_Q5_0: direct_q5_0(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_Q8_0: direct_q8_0(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_Q4_K: direct_q4_k(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_TYPE_Q6_K: direct_q6_k(w, first, n, acts, pitch, cols, out, ldo, add); break;
+static void direct(DIRECT_ARGS) {
+    switch (w->plan) {
+        EACH_TYPE_PLAN(CALL_DIRECT)
+        EACH_LAYOUT_PLAN(CALL_DIRECT)
+        EACH_FLOAT_PLAN(CALL_DIRECT)
     }
 }
 
@@ -280,47 +276,39 @@ INLINE void expand_group(fmt f, const bk_packed *w, size_t group, uint8_t *out, 
         __m512i q[8];
         byte_lines(f, lines + b * f.lines * 64, q);
         UNROLL for (size_t j = 0; j < 8; j++) _mm512_store_si512(out + (b * 8 + j) * 64, q[j]);
-        if (f.sub == 16) {
-            _mm512_store_ps(d + 2 * b * 16, block_d(f, g, nb, b, 0));
-            _mm512_store_ps(d + (2 * b + 1) * 16, block_d(f, g, nb, b, 1));
-        } else {
-            _mm512_store_ps(d + b * 16, block_d(f, g, nb, b, 0));
+        UNROLL for (size_t part = 0; part < 32 / (size_t)f.sub; part++) {
+            size_t at = (b * 32 / (size_t)f.sub + part) * 16;
+            _mm512_store_ps(d + at, block_d(f, g, nb, b, part));
+            if (f.has_min) _mm512_store_ps(m + at, block_m(f, g, nb, b, part));
         }
-        if (f.has_min) _mm512_store_ps(m + b * 16, block_m(f, g, nb, b));
     }
 }
 
-INLINE void expand_float(bk_type type, const bk_packed *w, size_t group, float *out) {
+INLINE void expand_float(bk_layout layout, const bk_packed *w, size_t group, float *out) {
     const uint8_t *g = w->data + group * w->group_bytes;
-    for (size_t k = 0; k < w->k; k++) _mm512_store_ps(out + k * 16, float_line(type, g, k));
+    for (size_t k = 0; k < w->k; k++) _mm512_store_ps(out + k * 16, float_line(layout, g, k));
 }
 
 static void expand(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
-    size_t nb = w->k / 32, nd = w->type->sub == 16 ? 2 * nb : nb;
+    size_t nd = w->type->sub ? w->k / (size_t)w->type->sub : 0;
     for (size_t i = 0; i < n; i++) {
         uint8_t *q = panel->q + i * w->k * 16;
         float *x = (float *)(void *)panel->q + i * w->k * 16;
-        float *d = panel->d + i * nd * 16, *m = panel->m + i * nb * 16;
+        float *d = panel->d + i * nd * 16, *m = panel->m + i * nd * 16;
         size_t g = first + i;
-        switch (w->type->type) {
-        case BK_TYPE_F32: expand_float(BK_TYPE_F32, w, g, x); break;
-        case BK_TYPE_F16: expand_float(BK_TYPE_F16, w, g, x); break;
-        case BK_TYPE_BF16: expand_float(BK_TYPE_BF16, w, g, x); break;
-        case BK_TYPE_Q4_0: expand_group(fmt_of(BK_TYPE_Q4_0), w, g, q, d, m); break;
-        case BK_TYPE_Q4_1: expand_group(fmt_of(BK_TYPE_Q4_1), w, g, q, d, m); break;
-        case BK_TYPE_Q5_0: expand_group(fmt_of(BK_TYPE_Q5_0), w, g, q, d, m); break;
-        case BK_TYPE_Q8_0: expand_group(fmt_of(BK_TYPE_Q8_0), w, g, q, d, m); break;
-        case BK_TYPE_Q4_K: expand_group(fmt_of(BK_TYPE_Q4_K), w, g, q, d, m); break;
-        case BK_TYPE_Q6_K: expand_group(fmt_of(BK_TYPE_Q6_K), w, g, q, d, m); break;
+        switch (w->plan) {
+            EACH_TYPE_PLAN(EXPAND)
+            EACH_LAYOUT_PLAN(EXPAND)
+            EACH_FLOAT_PLAN(EXPAND_FLOAT)
         }
     }
 }
 
-/* What a tile needs of its panel; groups are `gq` bytes, `gd` and `gm` floats apart. */
+/* What a tile needs of its panel; groups are `gq` bytes, `gd` floats apart. */
 typedef struct tile {
     const uint8_t *q;
     const float *d, *m; /* m NULL: no offsets */
-    size_t nb, gq, gd, gm;
+    size_t nb, gq, gd;
     int zero, zero_shift;
 } tile;
 
@@ -365,7 +353,7 @@ INLINE void tile_exact(const tile *t, size_t sub, const bk_act *x, size_t groups
             UNROLL for (size_t g = 0; g < groups; g++) {
                 __m512 d = _mm512_load_ps(t->d + g * t->gd + k / sub * 16);
                 __m512 m =
-                    t->m ? _mm512_load_ps(t->m + g * t->gm + k / 32 * 16) : _mm512_setzero_ps();
+                    t->m ? _mm512_load_ps(t->m + g * t->gd + k / sub * 16) : _mm512_setzero_ps();
                 __m512i q = field(load(t->q + g * t->gq + k / 4 * 64), k % 4 * 8, 255);
                 __m512 w = weight(q, t->zero, d, m);
                 acc[g][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c].value[e]), w, acc[g][c]);
@@ -378,12 +366,14 @@ INLINE void tile_body(const tile *t, size_t sub, const bk_act *x, size_t groups,
                       __m512 acc[][BK_TILE_COLS]) {
     UNROLL for (size_t g = 0; g < groups; g++) UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
         _mm512_setzero_ps();
-    if (t->m) {
-        for (size_t b = 0; b < t->nb; b++) UNROLL for (size_t g = 0; g < groups; g++) {
-                __m512 m = _mm512_load_ps(t->m + g * t->gm + b * 16);
-                UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
-                    _mm512_fmadd_ps(_mm512_set1_ps(x[c].a[b]), m, acc[g][c]);
-            }
+    const size_t parts = 32 / sub;
+    for (size_t i = 0; t->m && i < t->nb * parts; i++) {
+        UNROLL for (size_t g = 0; g < groups; g++) {
+            __m512 m = _mm512_load_ps(t->m + g * t->gd + i * 16);
+            UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
+                _mm512_fmadd_ps(_mm512_set1_ps(offset_a(sub, &x[c], i / parts, i % parts)), m,
+                                acc[g][c]);
+        }
     }
     for (size_t b = 0; b < t->nb; b++) {
         if (sub == 32) {
@@ -455,12 +445,6 @@ TILE_COLS(tile_16_2, 16, 2)
 TILE_COLS(tile_float_1, 0, 1)
 TILE_COLS(tile_float_2, 0, 2)
 
-static int log2_of(int zero) {
-    int n = 0;
-    while (zero > 1 << n) n++;
-    return zero ? n : 0;
-}
-
 static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *panel,
                   const void *acts, size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
     static void (*const run[3][2])(const job *, size_t, size_t) = {{tile_32_1, tile_32_2},
@@ -469,9 +453,14 @@ static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *pa
     const bk_quant *q = w->type;
     size_t nb = w->k / 32, nd = q->sub == 16 ? 2 * nb : nb;
     job j = {w, first, acts, pitch, out, ldo, add, {0}};
-    j.t = (tile){panel->q, panel->d,  q->has_min ? panel->m : NULL,
-                 nb,       w->k * 16, nd * 16,
-                 nb * 16,  q->zero,   log2_of(q->zero)};
+    j.t = (tile){panel->q,
+                 panel->d,
+                 q->has_min ? panel->m : NULL,
+                 nb,
+                 w->k * 16,
+                 nd * 16,
+                 q->zero,
+                 q->zero ? __builtin_ctz((unsigned)q->zero) : 0};
     void (*body)(const job *, size_t, size_t) = run[q->bits == 0   ? 2
                                                     : q->sub == 16 ? 1
                                                                    : 0][n == 2 ? 1 : 0];

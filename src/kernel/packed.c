@@ -4,23 +4,56 @@
 
 #include "quant/formats.h"
 
+/* The first plan that a format fits; -1 fits any. */
+static const struct {
+    bk_plan plan;
+    bk_layout layout;
+    int sub, scales, zero, has_min;
+} plans[] = {
+    {BK_PLAN_F32, BK_LAYOUT_F32, 0, -1, -1, -1},
+    {BK_PLAN_F16, BK_LAYOUT_F16, 0, -1, -1, -1},
+    {BK_PLAN_BF16, BK_LAYOUT_BF16, 0, -1, -1, -1},
+    {BK_PLAN_Q4_0, BK_LAYOUT_N4, 32, BK_SCALES_HALF, 8, false},
+    {BK_PLAN_Q4_1, BK_LAYOUT_N4, 32, BK_SCALES_HALF, 0, true},
+    {BK_PLAN_Q5_0, BK_LAYOUT_N5, 32, BK_SCALES_HALF, 16, false},
+    {BK_PLAN_Q8_0, BK_LAYOUT_B8, 32, BK_SCALES_HALF, 128, false},
+    {BK_PLAN_Q4_K, BK_LAYOUT_N4, 32, BK_SCALES_SUPER, 0, true},
+    {BK_PLAN_Q6_K, BK_LAYOUT_N6, 16, BK_SCALES_SUPER, 32, false},
+    {BK_PLAN_N4_16, BK_LAYOUT_N4, 16, -1, -1, -1},
+    {BK_PLAN_N5_32, BK_LAYOUT_N5, 32, -1, -1, -1},
+    {BK_PLAN_C4_32, BK_LAYOUT_C4, 32, -1, 128, -1},
+    {BK_PLAN_C4_16, BK_LAYOUT_C4, 16, -1, 128, -1},
+    {BK_PLAN_B8_16, BK_LAYOUT_B8, 16, -1, 128, -1},
+};
+
+static bool fits(int wanted, int found) { return wanted < 0 || wanted == found; }
+
+static bool find_plan(const bk_quant *t, bk_plan *plan) {
+    for (size_t i = 0; i < BK_ARRAY_LEN(plans); i++) {
+        if (plans[i].layout != t->layout || plans[i].sub != t->sub) continue;
+        if (!fits(plans[i].scales, (int)t->scales) || !fits(plans[i].zero, t->zero)) continue;
+        if (!fits(plans[i].has_min, t->has_min)) continue;
+        *plan = plans[i].plan;
+        return true;
+    }
+    return false;
+}
+
 /* Bytes of the scale arrays of a group, before rounding up to a line. */
-static size_t scale_bytes(const bk_quant *t, size_t nb, size_t ns) {
-    switch (t->type) {
-    case BK_TYPE_Q4_0:
-    case BK_TYPE_Q5_0:
-    case BK_TYPE_Q8_0: return nb * 32;
-    case BK_TYPE_Q4_1: return nb * 64;
-    case BK_TYPE_Q4_K: return ns * 64 + nb * 32;
-    case BK_TYPE_Q6_K: return ns * 32 + nb * 32;
-    default: return 0;
+static size_t scale_bytes(const bk_quant *t, size_t k) {
+    size_t arrays = t->has_min ? 2 : 1, n = t->sub ? k / (size_t)t->sub : 0;
+    switch (t->scales) {
+    case BK_SCALES_HALF: return arrays * n * 32;
+    case BK_SCALES_SUPER: return arrays * (k / 256 * 32 + n * 16);
+    default: return arrays * n * 64;
     }
 }
 
 /* Lines per 32 k (integer formats). */
 static size_t lines_per_block(bk_layout layout) {
     switch (layout) {
-    case BK_LAYOUT_N4: return 4;
+    case BK_LAYOUT_N4:
+    case BK_LAYOUT_C4: return 4;
     case BK_LAYOUT_N5: return 5;
     case BK_LAYOUT_N6: return 6;
     default: return 8;
@@ -31,11 +64,11 @@ bool bk_packed_init(bk_packed *p, const bk_quant *type, size_t n_rows, size_t k)
     size_t total;
     if (n_rows == 0 || k == 0 || k % type->block_len != 0) return false;
     if (k > SIZE_MAX / 1024) return false;
-    size_t nb = k / 32, ns = k / 256;
     *p = (bk_packed){.type = type, .n_rows = n_rows, .k = k};
+    if (!find_plan(type, &p->plan)) return false;
     p->n_groups = bk_div_up(n_rows, BK_GROUP_ROWS);
-    p->scale_bytes = bk_round_up(scale_bytes(type, nb, ns), BK_LINE);
-    size_t body = type->bits ? nb * lines_per_block(type->layout) * BK_LINE
+    p->scale_bytes = bk_round_up(scale_bytes(type, k), BK_LINE);
+    size_t body = type->bits ? k / 32 * lines_per_block(type->layout) * BK_LINE
                              : bk_round_up(k * BK_GROUP_ROWS * type->block_bytes, BK_LINE);
     p->group_bytes = p->scale_bytes + body;
     return bk_mul_size(p->n_groups, p->group_bytes, &total);
@@ -43,53 +76,53 @@ bool bk_packed_init(bk_packed *p, const bk_quant *type, size_t n_rows, size_t k)
 
 /* ---- Scales ---------------------------------------------------------------------------------- */
 
-static void put16(uint8_t *array, size_t i, size_t row, uint16_t v) {
-    memcpy(array + (i * BK_GROUP_ROWS + row) * 2, &v, 2);
-}
-
-static void pack_scales_k(const bk_packed *p, const uint8_t *row, size_t r, uint8_t *scales) {
-    size_t nb = p->k / 32, ns = p->k / 256;
-    bool q4 = p->type->type == BK_TYPE_Q4_K;
-    uint8_t *dmin = scales, *d = q4 ? dmin + ns * 32 : scales;
-    uint8_t *mn = d + ns * 32, *sc = q4 ? mn + nb * 16 : mn;
-    for (size_t i = 0; i < ns; i++) {
-        const uint8_t *b = row + i * p->type->block_bytes;
-        if (!q4) { /* Q6_K: ql[128], qh[64], scales[16], d */
-            put16(d, i, r, bk_load_le16(b + 208));
-            for (size_t j = 0; j < 16; j++) sc[(i * 16 + j) * 16 + r] = b[192 + j];
-            continue;
-        }
-        put16(dmin, i, r, bk_load_le16(b + 2));
-        put16(d, i, r, bk_load_le16(b));
-        for (size_t j = 0; j < 8; j++) {
-            unsigned scale, min;
-            bk_q4_k_scale(b + 4, j, &scale, &min);
-            sc[(i * 8 + j) * 16 + r] = (uint8_t)scale;
-            mn[(i * 8 + j) * 16 + r] = (uint8_t)min;
-        }
+static void pack_floats(const bk_packed *p, const uint8_t *row, size_t r, uint8_t *scales) {
+    const bk_quant *t = p->type;
+    size_t step = (size_t)t->sub / 16, n = p->k / (size_t)t->sub;
+    float *d = (float *)(void *)scales + r, *m = d;
+    if (t->has_min) d += n * BK_GROUP_ROWS;
+    bk_canon c;
+    for (size_t i = 0; i < p->k / 16; i += step) {
+        if (i % 2 == 0) t->unpack(row, i / 2, &c);
+        d[i / step * BK_GROUP_ROWS] = c.d[i % 2];
+        if (t->has_min) m[i / step * BK_GROUP_ROWS] = c.m[i % 2];
     }
 }
 
-static void pack_scales(const bk_packed *p, const uint8_t *row, size_t r, uint8_t *scales) {
-    size_t nb = p->k / 32, stride = p->type->block_bytes;
-    uint16_t v;
-    switch (p->type->type) {
-    case BK_TYPE_Q4_1: /* block: d, m, quants */
-        for (size_t b = 0; b < nb; b++) {
-            memcpy(&v, row + b * stride + 2, 2);
-            put16(scales, b, r, v);
-            memcpy(&v, row + b * stride, 2);
-            put16(scales + nb * 32, b, r, v);
-        }
-        break;
-    case BK_TYPE_Q4_K:
-    case BK_TYPE_Q6_K: pack_scales_k(p, row, r, scales); break;
-    default: /* block: d, quants */
-        for (size_t b = 0; b < nb; b++) {
-            memcpy(&v, row + b * stride, 2);
-            put16(scales, b, r, v);
-        }
+/* A half of each block, from `at` on. */
+static void pack_halves(const bk_packed *p, const uint8_t *row, size_t at, size_t r,
+                        uint8_t *array) {
+    size_t n = p->k / p->type->block_len, stride = p->type->block_bytes;
+    for (size_t i = 0; i < n; i++)
+        memcpy(array + (i * BK_GROUP_ROWS + r) * 2, row + i * stride + at, 2);
+}
+
+static void pack_super(const bk_packed *p, const uint8_t *row, size_t r, uint8_t *scales) {
+    const bk_quant *t = p->type;
+    size_t per = 256 / (size_t)t->sub, n = p->k / (size_t)t->sub;
+    uint8_t *mins = scales, *bytes = t->has_min ? mins + n * BK_GROUP_ROWS : mins;
+    for (size_t i = 0; i < n; i++) {
+        int8_t scale;
+        uint8_t min = 0;
+        t->scale(row + i / per * t->block_bytes, i % per, &scale, &min);
+        bytes[i * BK_GROUP_ROWS + r] = (uint8_t)scale;
+        if (t->has_min) mins[i * BK_GROUP_ROWS + r] = min;
     }
+}
+
+static void pack_scales(const bk_packed *p, const uint8_t *row, size_t r, uint8_t *group) {
+    const bk_quant *t = p->type;
+    if (t->scales == BK_SCALES_FLOAT) {
+        pack_floats(p, row, r, group);
+        return;
+    }
+    size_t bytes = p->k / t->block_len * BK_GROUP_ROWS * 2; /* of an array of halves */
+    if (t->has_min) {
+        pack_halves(p, row, t->m_at, r, group);
+        group += bytes;
+    }
+    pack_halves(p, row, t->d_at, r, group);
+    if (t->scales == BK_SCALES_SUPER) pack_super(p, row, r, group + bytes);
 }
 
 /* ---- Lines ------------------------------------------------------------------------------------ */
@@ -117,11 +150,11 @@ static void put_lines(bk_layout layout, const uint8_t q[32], size_t row, uint8_t
 /* Formats whose quants lie in the file as the lines want them: dword j of the row's block goes to
  * line j. Most of the bytes of real models, so loading time is won here. */
 static void pack_dwords(const bk_packed *p, const uint8_t *row, size_t r, uint8_t *lines) {
-    bk_type type = p->type->type;
-    size_t n = type == BK_TYPE_Q8_0 ? 8 : 4, skip = type == BK_TYPE_Q4_1 ? 4 : 2;
-    uint32_t flip = type == BK_TYPE_Q8_0 ? 0x80808080u : 0;
+    const bk_quant *t = p->type;
+    size_t n = t->layout == BK_LAYOUT_B8 ? 8 : 4, per = t->block_len / 32;
+    uint32_t flip = t->layout == BK_LAYOUT_B8 ? 0x80808080u : 0;
     for (size_t b = 0; b < p->k / 32; b++) {
-        const uint8_t *src = row + b * p->type->block_bytes + skip;
+        const uint8_t *src = row + b / per * t->block_bytes + t->lines_at + b % per * n * 4;
         uint8_t *dst = lines + b * n * BK_LINE + r * 4;
         for (size_t j = 0; j < n; j++) {
             uint32_t v;
@@ -130,6 +163,12 @@ static void pack_dwords(const bk_packed *p, const uint8_t *row, size_t r, uint8_
             memcpy(dst + j * BK_LINE, &v, 4);
         }
     }
+}
+
+/* From a canonical byte to its place in the codebook. */
+static void find_places(const int8_t *codebook, uint8_t place[256]) {
+    memset(place, 0, 256);
+    for (size_t i = 16; i-- > 0;) place[codebook[i] + 128] = (uint8_t)i;
 }
 
 static void pack_row(const bk_packed *p, const uint8_t *row, size_t r, uint8_t *group) {
@@ -142,14 +181,17 @@ static void pack_row(const bk_packed *p, const uint8_t *row, size_t r, uint8_t *
         return;
     }
     pack_scales(p, row, r, group);
-    if (t->type == BK_TYPE_Q4_0 || t->type == BK_TYPE_Q4_1 || t->type == BK_TYPE_Q8_0) {
+    if (t->lines_at) {
         pack_dwords(p, row, r, lines);
         return;
     }
+    uint8_t place[256];
+    if (t->layout == BK_LAYOUT_C4) find_places(t->codebook, place);
     size_t step = lines_per_block(t->layout) * BK_LINE;
     for (size_t b = 0; b < p->k / 32; b++) {
         bk_canon c;
         t->unpack(row, b, &c);
+        for (size_t i = 0; t->layout == BK_LAYOUT_C4 && i < 32; i++) c.q[i] = place[c.q[i]];
         put_lines(t->layout, c.q, r, lines + b * step);
     }
 }
@@ -185,33 +227,48 @@ static uint8_t get_q(bk_layout layout, const uint8_t *lines, size_t row, size_t 
     return (uint8_t)low;
 }
 
+static float get_float(const uint8_t *array, size_t i, size_t row) {
+    float f;
+    memcpy(&f, array + (i * BK_GROUP_ROWS + row) * 4, 4);
+    return f;
+}
+
+/* d and m of scale i (of 16 or 32 weights). */
+static void get_scale(const bk_packed *p, const uint8_t *g, size_t row, size_t i, float *d,
+                      float *m) {
+    const bk_quant *t = p->type;
+    size_t n = p->k / (size_t)t->sub, ns = p->k / 256, super = i * (size_t)t->sub / 256;
+    bool min = t->has_min;
+    *m = 0;
+    switch (t->scales) {
+    case BK_SCALES_HALF:
+        if (min) *m = get16(g, i, row);
+        *d = get16(g + min * n * 32, i, row);
+        break;
+    case BK_SCALES_SUPER: {
+        const uint8_t *mins = g + (1 + min) * ns * 32, *scales = mins + min * n * 16;
+        if (min) *m = -(get16(g, super, row) * (float)mins[i * 16 + row]);
+        *d = get16(g + min * ns * 32, super, row) * (float)(int8_t)scales[i * 16 + row];
+        break;
+    }
+    default:
+        if (min) *m = get_float(g, i, row);
+        *d = get_float(g + min * n * 64, i, row);
+    }
+}
+
 void bk_packed_block(const bk_packed *p, size_t r, size_t b, bk_canon *out) {
     const uint8_t *group = p->data + r / BK_GROUP_ROWS * p->group_bytes;
     const uint8_t *lines = group + p->scale_bytes;
-    size_t nb = p->k / 32, ns = p->k / 256, row = r % BK_GROUP_ROWS;
-    lines += b * lines_per_block(p->type->layout) * BK_LINE;
-    for (size_t i = 0; i < 32; i++) out->q[i] = get_q(p->type->layout, lines, row, i);
-    out->m = 0;
-    switch (p->type->type) {
-    case BK_TYPE_Q4_1:
-        out->m = get16(group, b, row);
-        out->d[0] = out->d[1] = get16(group + nb * 32, b, row);
-        break;
-    case BK_TYPE_Q4_K: {
-        const uint8_t *mn = group + ns * 64, *sc = mn + nb * 16;
-        out->m = -(get16(group, b / 8, row) * (float)mn[b * 16 + row]);
-        out->d[0] = out->d[1] = get16(group + ns * 32, b / 8, row) * (float)sc[b * 16 + row];
-        break;
+    const bk_quant *t = p->type;
+    size_t row = r % BK_GROUP_ROWS, n = 32 / (size_t)t->sub;
+    lines += b * lines_per_block(t->layout) * BK_LINE;
+    for (size_t i = 0; i < 32; i++) {
+        uint8_t q = get_q(t->layout, lines, row, i);
+        out->q[i] = t->layout == BK_LAYOUT_C4 ? (uint8_t)(t->codebook[q] + 128) : q;
     }
-    case BK_TYPE_Q6_K: {
-        const int8_t *sc = (const int8_t *)group + ns * 32;
-        float d = get16(group, b / 8, row);
-        out->d[0] = d * (float)sc[2 * b * 16 + row];
-        out->d[1] = d * (float)sc[(2 * b + 1) * 16 + row];
-        break;
-    }
-    default: out->d[0] = out->d[1] = get16(group, b, row);
-    }
+    for (size_t h = 0; h < 2; h++)
+        get_scale(p, group, row, b * n + h * (n - 1), &out->d[h], &out->m[h]);
 }
 
 float bk_packed_float(const bk_packed *p, size_t r, size_t k) {
@@ -236,7 +293,7 @@ void bk_packed_row(const bk_packed *p, size_t r, float *out) {
         bk_canon c;
         bk_packed_block(p, r, b, &c);
         for (size_t i = 0; i < 32; i++) {
-            out[32 * b + i] = c.d[i / 16] * (float)((int)c.q[i] - p->type->zero) + c.m;
+            out[32 * b + i] = c.d[i / 16] * (float)((int)c.q[i] - p->type->zero) + c.m[i / 16];
         }
     }
 }

@@ -4,18 +4,23 @@
  * contiguous, 64-byte aligned run: scales first, then lines of 64 bytes. A line holds 4 consecutive
  * k of 16 rows, rows side by side, so one 4-byte broadcast of activations times one line feeds
  * 16 outputs and nothing is summed across lanes. The same bytes serve decode, small batches and
- * prefill, at 128, 256 and 512 bits. Permuted only: a group has the size of its rows in the file (K-quants
- * keep their 6-bit scales as bytes: +3 %).
+ * prefill, at 128, 256 and 512 bits. Permuted only, where the kernels know the format's way of storing
+ * scales: then a group has the size of its rows in the file, but for 6-bit scales and 2- and 3-bit
+ * quants, which become bytes and nibbles (docs/formats.md has the sizes).
  *
- * Group contents, nb = k / 32, ns = k / 256, all arrays over the 16 rows of the group:
- *   Q4_0  d f16[nb][16]                                            | 4 nibble lines per 32 k
- *   Q4_1  m f16[nb][16], d f16[nb][16]                             | 4 nibble lines
- *   Q5_0  d f16[nb][16]                                            | 4 nibble lines, 1 line of bits
- *   Q8_0  d f16[nb][16]                                            | 8 byte lines, q + 128
- *   Q4_K  dmin f16[ns][16], d f16[ns][16], mn u8[nb][16], sc u8[nb][16] | 4 nibble lines
- *   Q6_K  d f16[ns][16], sc i8[2 * nb][16]                         | 4 nibble lines, 2 of bit pairs
- *   F32, F16, BF16                                                 | [k][16]
- * Nibble line j of a block: low nibbles are k = 4j..4j+3, high nibbles k = 16+4j..16+4j+3.
+ * Group contents: scales, then lines. With nb = k / 32, ns = k / 256 and n = k / sub, all arrays over
+ * the 16 rows of the group, those in brackets only in formats with offset:
+ *   BK_SCALES_HALF   [m f16[nb][16]] d f16[nb][16]
+ *   BK_SCALES_SUPER  [dmin f16[ns][16]] d f16[ns][16] [min u8[n][16]] scale i8[n][16]
+ *   BK_SCALES_FLOAT  [m f32[n][16]] d f32[n][16]
+ *
+ *   BK_LAYOUT_N4, C4   4 nibble lines per 32 k
+ *   BK_LAYOUT_N5       4 nibble lines, 1 line of bits
+ *   BK_LAYOUT_N6       4 nibble lines, 2 of bit pairs
+ *   BK_LAYOUT_B8       8 byte lines
+ *   F32, F16, BF16     [k][16] numbers
+ * Nibble line j of a block: low nibbles are k = 4j..4j+3, high nibbles k = 16+4j..16+4j+3; in C4 they
+ * are places in the codebook.
  * Line of bits: bit j of a byte belongs to byte line j (k = 4j..4j+3), j = 0..7.
  * Lines of bit pairs: bits 2j, 2j+1 of the first belong to byte line j, of the second to line 4+j. */
 #ifndef BRISK_KERNEL_PACKED_H
@@ -25,8 +30,29 @@
 
 enum { BK_GROUP_ROWS = 16, BK_LINE = 64 };
 
+/* Which kernels take a format. Those named after a type have everything of it as a compile-time
+ * constant, and take every format that is alike; those named after a layout know its lines and `sub`
+ * alone, and serve whatever else has these. */
+typedef enum bk_plan {
+    BK_PLAN_F32,
+    BK_PLAN_F16,
+    BK_PLAN_BF16,
+    BK_PLAN_Q4_0,
+    BK_PLAN_Q4_1,
+    BK_PLAN_Q5_0,
+    BK_PLAN_Q8_0,
+    BK_PLAN_Q4_K,
+    BK_PLAN_Q6_K,
+    BK_PLAN_N4_16,
+    BK_PLAN_N5_32,
+    BK_PLAN_C4_32,
+    BK_PLAN_C4_16,
+    BK_PLAN_B8_16
+} bk_plan;
+
 typedef struct bk_packed {
     const bk_quant *type;
+    bk_plan plan;
     size_t n_rows, k;   /* as in the file */
     size_t n_groups;    /* n_rows / 16 rounded up */
     size_t scale_bytes; /* of a group, a multiple of 64: where its lines begin */
@@ -34,7 +60,8 @@ typedef struct bk_packed {
     uint8_t *data;      /* n_groups * group_bytes, 64-byte aligned; owned by whoever allocated */
 } bk_packed;
 
-/* Fills everything but data. False when the sizes overflow or k does not suit the type. */
+/* Fills everything but data. False when the sizes overflow, k does not suit the type, or there is no
+ * plan for it. */
 bool bk_packed_init(bk_packed *p, const bk_quant *type, size_t n_rows, size_t k);
 
 static inline size_t bk_packed_bytes(const bk_packed *p) { return p->n_groups * p->group_bytes; }

@@ -34,7 +34,8 @@ static float dot_int_row(const bk_packed *w, size_t r, const bk_act *x) {
     if (w->type->has_min) {
         for (size_t b = 0; b < nb; b++) {
             bk_packed_block(w, r, b, &c);
-            acc = fmaf(x->a[b], c.m, acc);
+            for (int h = 0; h < 32; h += sub)
+                acc = fmaf(sub == 32 ? x->a[b] : bk_act_half_a(x, b, h / 16), c.m[h / 16], acc);
         }
     }
     for (size_t b = 0; b < nb; b++) {
@@ -45,7 +46,7 @@ static float dot_int_row(const bk_packed *w, size_t r, const bk_act *x) {
     for (int e = 0; e < BK_ACT_EXACT; e++) {
         size_t k = (size_t)x->at[e];
         bk_packed_block(w, r, k / 32, &c);
-        float weight = fmaf(c.d[k % 32 / 16], (float)((int)c.q[k % 32] - zero), c.m);
+        float weight = fmaf(c.d[k % 32 / 16], (float)((int)c.q[k % 32] - zero), c.m[k % 32 / 16]);
         acc = fmaf(x->value[e], weight, acc);
     }
     return acc;

@@ -5,8 +5,7 @@
 
 enum { BLOCK_BYTES = 110, QS = 2, QH = 66, SIGNS = 74, SCALES = 106 };
 
-static const int8_t codebook[16] = {1,  3,  5,  7,  9,  11,  13,  15,
-                                    -1, -3, -5, -7, -9, -11, -13, -15};
+static const int8_t codebook[16] = {1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15};
 
 static void unpack(const void *row, size_t i, bk_canon *out) {
     const uint8_t *b = (const uint8_t *)row + i / 8 * BLOCK_BYTES, *qs = b + QS + i % 8 * 8;
