@@ -60,18 +60,34 @@ static bool wanted(const char *filter, const char *name) {
     return filter == NULL || strstr(name, filter) != NULL;
 }
 
-static bool run_test(const check_test *t, const level *l, const options *o) {
+/* Name and argument of run i of a test; false past its last. */
+static bool nth_run(const check_test *t, size_t i, char name[64], int *arg) {
+    const bk_quant *type = NULL;
+    *arg = t->arg;
+    if (t->arg == CHECK_EACH_TYPE) {
+        type = check_type(i);
+        *arg = (int)i;
+        if (!type) return false;
+    } else if (i > 0) {
+        return false;
+    }
+    snprintf(name, 64, "%s%s", t->name, type ? type->name : "");
+    return true;
+}
+
+static bool run_test(const check_test *t, const char *name, int arg, const level *l,
+                     const options *o) {
     static check c; /* static: its fields are used after siglongjmp */
-    c = (check){.k = l->k, .ref = bk_kernels_select(BK_CPU_REF), .level = l->name, .test = t->name};
+    c = (check){.k = l->k, .ref = bk_kernels_select(BK_CPU_REF), .level = l->name, .test = name};
     c.portable = c.k == c.ref;
     bk_rng_seed(&c.rng, o->seed, 1);
     int sig = sigsetjmp(before_test, 1);
     if (sig == 0)
-        t->run(&c, t->arg);
+        t->run(&c, arg);
     else
         check_fail(&c, "signal %d (%s)", sig, strsignal(sig));
     check_release();
-    if (c.failures) printf("FAIL %s %s: %u differences\n", l->name, t->name, c.failures);
+    if (c.failures) printf("FAIL %s %s: %u differences\n", l->name, name, c.failures);
     return c.failures == 0;
 }
 
@@ -93,22 +109,28 @@ static size_t find_levels(level *out) {
     return n;
 }
 
+static void run_each(const check_test *t, const level *l, const options *o, size_t *good,
+                     size_t *bad) {
+    char name[64];
+    int arg;
+    for (size_t i = 0; nth_run(t, i, name, &arg); i++) {
+        if (!wanted(o->test, name)) continue;
+        if (run_test(t, name, arg, l, o))
+            ++*good;
+        else
+            ++*bad;
+    }
+}
+
 static int run_tests(const options *o, const level *levels, size_t n_levels) {
     size_t passed = 0, failed = 0;
     for (size_t l = 0; l < n_levels; l++) {
         size_t good = 0, bad = 0;
         uint64_t start = bk_now_ns();
         if (!wanted(o->level, levels[l].name)) continue;
-        for (size_t f = 0; f < BK_ARRAY_LEN(families); f++) {
-            for (size_t i = 0; i < families[f]->n_tests; i++) {
-                const check_test *t = &families[f]->tests[i];
-                if (!wanted(o->test, t->name)) continue;
-                if (run_test(t, &levels[l], o))
-                    good++;
-                else
-                    bad++;
-            }
-        }
+        for (size_t f = 0; f < BK_ARRAY_LEN(families); f++)
+            for (size_t i = 0; i < families[f]->n_tests; i++)
+                run_each(&families[f]->tests[i], &levels[l], o, &good, &bad);
         printf("%-14s %zu passed, %zu failed, %.1f s\n", levels[l].name, good, bad,
                (double)(bk_now_ns() - start) * 1e-9);
         passed += good;
@@ -120,9 +142,11 @@ static int run_tests(const options *o, const level *levels, size_t n_levels) {
 
 static void list_tests(const level *levels, size_t n_levels) {
     for (size_t l = 0; l < n_levels; l++) printf("level %s\n", levels[l].name);
+    char name[64];
+    int arg;
     for (size_t f = 0; f < BK_ARRAY_LEN(families); f++)
         for (size_t i = 0; i < families[f]->n_tests; i++)
-            printf("%s\n", families[f]->tests[i].name);
+            for (size_t r = 0; nth_run(&families[f]->tests[i], r, name, &arg); r++) puts(name);
 }
 
 static void run_benches(const options *o, const level *levels, size_t n_levels) {

@@ -15,10 +15,12 @@ typedef struct check {
     unsigned failures;
 } check;
 
+enum { CHECK_EACH_TYPE = -1 };
+
 typedef struct check_test {
-    const char *name; /* "direct/Q4_0" */
+    const char *name; /* "direct/" when there is one test for each type */
     void (*run)(check *c, int arg);
-    int arg;
+    int arg; /* CHECK_EACH_TYPE: run with the number of each type, for check_type */
 } check_test;
 
 /* One family of kernels. bench may be NULL; filter is a part of what it should print. */
@@ -71,7 +73,9 @@ typedef enum check_weights {
 /* n_rows rows of k weights as in a file. */
 uint8_t *check_blocks(check *c, check_weights kind, const bk_quant *type, size_t n_rows, size_t k);
 
-extern const uint8_t check_types[9];
+/* Type i of the registry and then of the formats made up here (layouts and scales that no format of
+ * the registry has); NULL past the last. */
+const bk_quant *check_type(size_t i);
 
 /* ---- Comparison ---- */
 

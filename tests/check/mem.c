@@ -76,9 +76,70 @@ void check_fill(check *c, check_kind kind, float *x, size_t n) {
     if (kind == CHECK_OUTLIER && n > 0) x[check_below(c, (unsigned)n)] = 3000;
 }
 
-const uint8_t check_types[9] = {BK_TYPE_Q4_0, BK_TYPE_Q4_1, BK_TYPE_Q5_0,
-                                BK_TYPE_Q8_0, BK_TYPE_Q4_K, BK_TYPE_Q6_K,
-                                BK_TYPE_F32,  BK_TYPE_F16,  BK_TYPE_BF16};
+/* A format of bytes with one float scale and offset per 16: what a new format gets that fits nothing
+ * better. half d; half m; byte qs[32]; w = d * (1 or 1/3) * (q - 128) + m * (1 or 1/5). */
+static void unpack_any(const void *row, size_t i, bk_canon *out) {
+    const uint8_t *b = (const uint8_t *)row + i * 36;
+    uint16_t d, m;
+    memcpy(&d, b, 2);
+    memcpy(&m, b + 2, 2);
+    memcpy(out->q, b + 4, 32);
+    out->d[0] = bk_f16_to_f32(d);
+    out->d[1] = out->d[0] / 3;
+    out->m[0] = bk_f16_to_f32(m);
+    out->m[1] = out->m[0] / 5;
+}
+
+static void unpack_any_no_min(const void *row, size_t i, bk_canon *out) {
+    unpack_any(row, i, out);
+    out->m[0] = out->m[1] = 0;
+}
+
+/* Nibbles in the same block: a format whose zero only a plan named after a layout takes. */
+static void unpack_any_nibbles(const void *row, size_t i, bk_canon *out) {
+    unpack_any(row, i, out);
+    for (size_t k = 0; k < 32; k++) out->q[k] &= 15;
+}
+
+static const bk_quant made_up[] = {
+    {.name = "any",
+     .block_len = 32,
+     .block_bytes = 36,
+     .layout = BK_LAYOUT_B8,
+     .zero = 128,
+     .sub = 16,
+     .has_min = true,
+     .bits = 8,
+     .m_at = 2,
+     .unpack = unpack_any},
+    {.name = "any_no_min",
+     .block_len = 32,
+     .block_bytes = 36,
+     .layout = BK_LAYOUT_B8,
+     .zero = 128,
+     .sub = 16,
+     .bits = 8,
+     .m_at = 2,
+     .unpack = unpack_any_no_min},
+    {.name = "any_nibbles",
+     .block_len = 32,
+     .block_bytes = 36,
+     .layout = BK_LAYOUT_N4,
+     .zero = 1,
+     .sub = 16,
+     .has_min = true,
+     .bits = 4,
+     .m_at = 2,
+     .unpack = unpack_any_nibbles},
+};
+
+const bk_quant *check_type(size_t i) {
+    for (uint32_t type = 0; type < 256; type++) {
+        const bk_quant *q = bk_quant_find(type);
+        if (q && i-- == 0) return q;
+    }
+    return i < BK_ARRAY_LEN(made_up) ? &made_up[i] : NULL;
+}
 
 static void put_half(check *c, check_weights kind, uint8_t *p) {
     uint16_t h;
@@ -91,16 +152,14 @@ static void put_half(check *c, check_weights kind, uint8_t *p) {
     memcpy(p, &h, sizeof h);
 }
 
-static void put_scales(check *c, check_weights kind, bk_type type, uint8_t *block) {
-    switch (type) {
-    case BK_TYPE_Q4_1:
-    case BK_TYPE_Q4_K: put_half(c, kind, block + 2); /* fall through */
-    case BK_TYPE_Q4_0:
-    case BK_TYPE_Q5_0:
-    case BK_TYPE_Q8_0: put_half(c, kind, block); break;
-    case BK_TYPE_Q6_K: put_half(c, kind, block + 208); break;
-    default: break;
+/* Scales that are not halves are powers of two. */
+static void put_scales(check *c, check_weights kind, const bk_quant *type, uint8_t *block) {
+    if (type->type == BK_TYPE_MXFP4) {
+        block[0] = (uint8_t)(kind == CHECK_W_SCALES ? 118 + check_below(c, 30) : 122);
+        return;
     }
+    put_half(c, kind, block + type->d_at);
+    if (type->m_at) put_half(c, kind, block + type->m_at);
 }
 
 /* A float weight: any finite bits with CHECK_W_SCALES, else like a model's. */
@@ -125,7 +184,7 @@ uint8_t *check_blocks(check *c, check_weights kind, const bk_quant *type, size_t
     if (kind == CHECK_W_BITS) return blocks;
     for (size_t i = 0; i < n; i++) {
         if (type->bits)
-            put_scales(c, kind, type->type, blocks + i * size);
+            put_scales(c, kind, type, blocks + i * size);
         else
             put_float(c, kind, type->type, blocks + i * size);
     }
