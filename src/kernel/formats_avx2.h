@@ -18,8 +18,9 @@ typedef struct fmt {
 /* What the plans named after a layout leave open is read from the type. */
 INLINE fmt fmt_shared(bk_layout layout, size_t lines, int sub, const bk_quant *t) {
     size_t scales = t->scales == BK_SCALES_FLOAT ? (t->has_min ? 2u : 1u) * 32u / (size_t)sub : 1;
-    int shift = t->zero ? __builtin_ctz((unsigned)t->zero) : 0;
-    return (fmt){layout,     t->scales, t->zero,        shift,      sub,
+    int zero = layout == BK_LAYOUT_B8 || layout == BK_LAYOUT_C4 ? 128 : t->zero;
+    int shift = zero ? __builtin_ctz((unsigned)zero) : 0;
+    return (fmt){layout,     t->scales, zero,           shift,      sub,
                  t->has_min, lines,     lines + scales, t->codebook};
 }
 

@@ -338,8 +338,7 @@ INLINE void tile_run(fmt f, const job *j, size_t c0, size_t cols) {
     }
 }
 
-/* The panel of a format has bytes, so that layouts stand for how large they are, and those that do
- * not leave the rest open. */
+/* A panel is bytes whatever the layout was: here a layout only says how large they may be. */
 #define TILE(name, F)                                        \
     static void name(const job *j, size_t c0, size_t cols) { \
         const fmt f = F;                                     \
@@ -352,29 +351,40 @@ INLINE void tile_run(fmt f, const job *j, size_t c0, size_t cols) {
         default: tile_run(f, j, c0, 6); break;               \
         }                                                    \
     }
+/* Rarer formats in less code. */
+#define TILE_NARROW(name, F)                                 \
+    static void name(const job *j, size_t c0, size_t cols) { \
+        const fmt f = F;                                     \
+        switch (cols) {                                      \
+        case 1: tile_run(f, j, c0, 1); break;                \
+        case 2: tile_run(f, j, c0, 2); break;                \
+        case 3: tile_run(f, j, c0, 3); break;                \
+        default: tile_run(f, j, c0, 4); break;               \
+        }                                                    \
+    }
 TILE(tile_q4_0, fmt_of(BK_PLAN_Q4_0, NULL))
 TILE(tile_q4_1, fmt_of(BK_PLAN_Q4_1, NULL)) /* a panel of Q4_K looks the same */
 TILE(tile_n5_32, fmt_shared(BK_LAYOUT_N5, 5, 32, j->w->type))
 TILE(tile_b8_32, fmt_shared(BK_LAYOUT_B8, 8, 32, j->w->type))
 TILE(tile_q6_k, fmt_of(BK_PLAN_Q6_K, NULL))
-TILE(tile_n4_16, fmt_shared(BK_LAYOUT_N5, 5, 16, j->w->type)) /* 4 lines at a time, as in N5 */
-TILE(tile_b8_16, fmt_shared(BK_LAYOUT_B8, 8, 16, j->w->type))
+TILE_NARROW(tile_n4_16, fmt_shared(BK_LAYOUT_N5, 5, 16, j->w->type)) /* in 4 lines, as N5 */
+TILE_NARROW(tile_b8_16, fmt_shared(BK_LAYOUT_B8, 8, 16, j->w->type))
 TILE(tile_floats, (fmt){0})
-
-static void (*const tile_by_plan[])(const job *, size_t, size_t) = {
-    [BK_PLAN_F32] = tile_floats,  [BK_PLAN_F16] = tile_floats,  [BK_PLAN_BF16] = tile_floats,
-    [BK_PLAN_Q4_0] = tile_q4_0,   [BK_PLAN_Q4_1] = tile_q4_1,   [BK_PLAN_Q5_0] = tile_n5_32,
-    [BK_PLAN_Q8_0] = tile_b8_32,  [BK_PLAN_Q4_K] = tile_q4_1,   [BK_PLAN_Q6_K] = tile_q6_k,
-    [BK_PLAN_N4_16] = tile_n4_16, [BK_PLAN_N5_32] = tile_n5_32, [BK_PLAN_C4_32] = tile_b8_32,
-    [BK_PLAN_C4_16] = tile_b8_16, [BK_PLAN_B8_16] = tile_b8_16,
-};
 
 static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *panel,
                   const void *acts, size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
+    static void (*const by_plan[])(const job *, size_t, size_t) = {
+        [BK_PLAN_F32] = tile_floats,  [BK_PLAN_F16] = tile_floats,  [BK_PLAN_BF16] = tile_floats,
+        [BK_PLAN_Q4_0] = tile_q4_0,   [BK_PLAN_Q4_1] = tile_q4_1,   [BK_PLAN_Q5_0] = tile_n5_32,
+        [BK_PLAN_Q8_0] = tile_b8_32,  [BK_PLAN_Q4_K] = tile_q4_1,   [BK_PLAN_Q6_K] = tile_q6_k,
+        [BK_PLAN_N4_16] = tile_n4_16, [BK_PLAN_N5_32] = tile_n5_32, [BK_PLAN_C4_32] = tile_b8_32,
+        [BK_PLAN_C4_16] = tile_b8_16, [BK_PLAN_B8_16] = tile_b8_16,
+    };
     job j = {w, first, n, panel, acts, pitch, out, ldo, add};
-    void (*body)(const job *, size_t, size_t) = tile_by_plan[w->plan];
+    void (*body)(const job *, size_t, size_t) = by_plan[w->plan];
+    bool narrow = body == tile_n4_16 || body == tile_b8_16;
     /* Strips of nearly equal width: 13 columns go as 5 + 4 + 4, not as 6 + 6 + 1. */
-    size_t strips = bk_div_up(cols, BK_TILE_COLS), done = 0;
+    size_t strips = bk_div_up(cols, narrow ? 4 : BK_TILE_COLS), done = 0;
     for (size_t i = 0; i < strips; i++) {
         size_t width = (cols - done + (strips - i) - 1) / (strips - i);
         body(&j, done, width);
