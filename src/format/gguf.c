@@ -273,7 +273,7 @@ static bk_status fail_type(bk_str name, uint32_t type, bk_error *err) {
                        "format",
                        NAME_ARG(name), type);
     }
-    char list[160];
+    char list[256];
     size_t len = 0;
     for (uint32_t t = 0; t < 64; t++) {
         const bk_quant *q = bk_quant_find(t);

@@ -15,22 +15,25 @@
 
 enum { N_BLOCKS = 64, MAX_BLOCK = 256, MAX_BLOCK_BYTES = 210 };
 
-static const uint32_t integer_types[] = {BK_TYPE_Q4_0, BK_TYPE_Q4_1, BK_TYPE_Q5_0,
-                                         BK_TYPE_Q8_0, BK_TYPE_Q4_K, BK_TYPE_Q6_K};
+/* The integer format after `q` in the registry, the first after NULL; NULL after the last. */
+static const bk_quant *next_integer(const bk_quant *q) {
+    for (uint32_t type = q ? q->type + 1u : 0; type < 256; type++) {
+        const bk_quant *next = bk_quant_find(type);
+        if (next && next->bits) return next;
+    }
+    return NULL;
+}
 
-/* Random bytes, with the scales (halves at these offsets) kept finite. */
+/* Random bytes, with the scales (halves) kept finite. */
 static void random_blocks(const bk_quant *q, uint8_t *out) {
-    int scales[2] = {q->type == BK_TYPE_Q6_K ? 208 : 0, -1};
-    if (q->has_min) scales[1] = 2;
+    bool halves = q->type != BK_TYPE_MXFP4;
     bk_rng r;
     bk_rng_seed(&r, q->type, 1);
     for (size_t i = 0; i < N_BLOCKS * q->block_bytes; i++) out[i] = (uint8_t)bk_rng_u32(&r);
-    for (size_t b = 0; b < N_BLOCKS; b++) {
-        for (int s = 0; s < 2; s++) {
-            if (scales[s] < 0) continue;
-            uint8_t *high = &out[b * q->block_bytes + (size_t)scales[s] + 1];
-            if ((*high & 0x7C) == 0x7C) *high ^= 0x40;
-        }
+    for (size_t b = 0; halves && b < N_BLOCKS; b++) {
+        uint8_t *block = out + b * q->block_bytes;
+        if ((block[q->d_at + 1] & 0x7C) == 0x7C) block[q->d_at + 1] ^= 0x40;
+        if (q->has_min && (block[q->m_at + 1] & 0x7C) == 0x7C) block[q->m_at + 1] ^= 0x40;
     }
 }
 
@@ -51,20 +54,30 @@ static void dequantize_matches_reference(void **state) {
         uint32_t type;
         uint64_t sum;
     } vectors[] = {
-        {BK_TYPE_Q4_0, 0xcda75176c8f21e7e}, {BK_TYPE_Q4_1, 0xf6fc49f7602a61a9},
-        {BK_TYPE_Q5_0, 0x029653867a77a4b9}, {BK_TYPE_Q8_0, 0x9a980d4091384fed},
-        {BK_TYPE_Q4_K, 0xd5a811689e61a077}, {BK_TYPE_Q6_K, 0xa39a2a3d0beb084d},
+        {BK_TYPE_Q4_0, 0xcda75176c8f21e7e},    {BK_TYPE_Q4_1, 0xf6fc49f7602a61a9},
+        {BK_TYPE_Q5_0, 0x029653867a77a4b9},    {BK_TYPE_Q5_1, 0x3647f55be8178822},
+        {BK_TYPE_Q8_0, 0x9a980d4091384fed},    {BK_TYPE_Q2_K, 0x3b7de657d18c5244},
+        {BK_TYPE_Q3_K, 0xb91d9e3fb25fea22},    {BK_TYPE_Q4_K, 0xd5a811689e61a077},
+        {BK_TYPE_Q5_K, 0xaa778f21d2f7d16c},    {BK_TYPE_Q6_K, 0xa39a2a3d0beb084d},
+        {BK_TYPE_IQ2_XXS, 0x37b6864e0430a87b}, {BK_TYPE_IQ2_XS, 0xf9327a22900d02d1},
+        {BK_TYPE_IQ2_S, 0x0207cdbb75c16dd3},   {BK_TYPE_IQ3_XXS, 0xf7f7835fce1b635c},
+        {BK_TYPE_IQ3_S, 0x2d39c0fd69bcdc07},   {BK_TYPE_IQ4_NL, 0x6f36117f964d2bcb},
+        {BK_TYPE_IQ4_XS, 0x9fd5586e456be178},  {BK_TYPE_MXFP4, 0xcc71c1b1f24e10f8},
     };
     static uint8_t blocks[N_BLOCKS * MAX_BLOCK_BYTES];
     static float out[N_BLOCKS * MAX_BLOCK + 1];
-    for (size_t i = 0; i < BK_ARRAY_LEN(vectors); i++) {
-        const bk_quant *q = bk_quant_find(vectors[i].type);
+    for (const bk_quant *q = next_integer(NULL); q; q = next_integer(q)) {
         size_t n = N_BLOCKS * q->block_len;
+        assert_true(q->block_bytes <= MAX_BLOCK_BYTES && q->block_len <= MAX_BLOCK);
         random_blocks(q, blocks);
         out[n] = 12345;
-        q->dequantize(blocks, out, n);
+        bk_quant_dequantize(q, blocks, out, n);
         assert_true(out[n] == 12345);
-        assert_true(fnv1a(out, n) == vectors[i].sum);
+        size_t i = 0;
+        while (i < BK_ARRAY_LEN(vectors) && vectors[i].type != q->type) i++;
+        if (i == BK_ARRAY_LEN(vectors))
+            fail_msg("%s has no checksum: tests/tools/quant_vectors.py prints it", q->name);
+        if (fnv1a(out, n) != vectors[i].sum) fail_msg("%s: wrong weights", q->name);
     }
 }
 
@@ -72,20 +85,19 @@ static void canonical_equals_dequantized(void **state) {
     (void)state;
     static uint8_t blocks[N_BLOCKS * MAX_BLOCK_BYTES];
     static float out[N_BLOCKS * MAX_BLOCK];
-    for (size_t t = 0; t < BK_ARRAY_LEN(integer_types); t++) {
-        const bk_quant *q = bk_quant_find(integer_types[t]);
+    for (const bk_quant *q = next_integer(NULL); q; q = next_integer(q)) {
         size_t n = N_BLOCKS * q->block_len;
         random_blocks(q, blocks);
-        q->dequantize(blocks, out, n);
+        bk_quant_dequantize(q, blocks, out, n);
         for (size_t i = 0; i < n / 32; i++) {
             bk_canon c;
             memset(&c, 0xA5, sizeof c);
             q->unpack(blocks, i, &c);
-            if (q->sub == 32) assert_true(c.d[0] == c.d[1]);
-            if (!q->has_min) assert_true(c.m == 0);
+            if (q->sub == 32) assert_true(c.d[0] == c.d[1] && c.m[0] == c.m[1]);
+            if (!q->has_min) assert_true(c.m[0] == 0 && c.m[1] == 0);
             for (size_t k = 0; k < 32; k++) {
                 assert_true(c.q[k] < 1 << q->bits);
-                float w = c.d[k / 16] * (float)(c.q[k] - q->zero) + c.m;
+                float w = c.d[k / 16] * (float)(c.q[k] - q->zero) + c.m[k / 16];
                 assert_true(w == out[32 * i + k]);
             }
         }
@@ -93,11 +105,12 @@ static void canonical_equals_dequantized(void **state) {
 }
 
 /* Every bit of a block that is not a scale belongs to exactly one weight, with one place value, and
- * each weight has all its bits: nothing is lost, doubled or read from a neighbour. */
+ * each weight has all its bits: nothing is lost, doubled or read from a neighbour. (Codebooks have no
+ * place values.) */
 static void every_bit_has_one_weight(void **state) {
     (void)state;
-    for (size_t t = 0; t < BK_ARRAY_LEN(integer_types); t++) {
-        const bk_quant *q = bk_quant_find(integer_types[t]);
+    for (const bk_quant *q = next_integer(NULL); q; q = next_integer(q)) {
+        if (q->codebook) continue;
         uint8_t block[MAX_BLOCK_BYTES], seen[MAX_BLOCK];
         size_t payload = 0;
         bk_canon base[MAX_BLOCK / 32];
@@ -107,7 +120,7 @@ static void every_bit_has_one_weight(void **state) {
         for (size_t bit = 0; bit < 8 * q->block_bytes; bit++) {
             size_t changed = 0;
             block[bit / 8] ^= (uint8_t)(1 << bit % 8);
-            bk_canon c = {.m = 0};
+            bk_canon c = {.q = {0}};
             for (size_t i = 0; i < q->block_len; i++) {
                 if (i % 32 == 0) q->unpack(block, i / 32, &c);
                 uint8_t diff = c.q[i % 32] ^ base[i / 32].q[i % 32];
@@ -131,11 +144,12 @@ static void hand_made_blocks(void **state) {
     bk_canon c;
     uint8_t q4_1[20] = {0x00, 0x38, 0x00, 0xC0, 0x21}; /* d 0.5, m -2, weights 0 and 16: 1 and 2 */
     bk_quant_find(BK_TYPE_Q4_1)->unpack(q4_1, 0, &c);
-    assert_true(c.d[0] == 0.5f && c.m == -2.0f && c.q[0] == 1 && c.q[16] == 2 && c.q[1] == 0);
+    assert_true(c.d[0] == 0.5f && c.m[0] == -2.0f && c.m[1] == -2.0f && c.q[0] == 1 &&
+                c.q[16] == 2 && c.q[1] == 0);
 
     uint8_t q8_0[34] = {0x00, 0x3C, 0x80, 0x7F, 0xFF};
     float w[256];
-    bk_quant_find(BK_TYPE_Q8_0)->dequantize(q8_0, w, 32);
+    bk_quant_dequantize(bk_quant_find(BK_TYPE_Q8_0), q8_0, w, 32);
     assert_true(w[0] == -128 && w[1] == 127 && w[2] == -1 && w[3] == 0);
 
     /* Group 5: scale 0x2B = low nibble of byte 9, top of byte 1; min 0x1C likewise of 9 and 5. */
@@ -145,7 +159,8 @@ static void hand_made_blocks(void **state) {
     q4_k[4 + 9] = 0x0B | 0x0C << 4;
     q4_k[16 + 2 * 32 + 7] = 0x90; /* weight 7 of group 5 */
     bk_quant_find(BK_TYPE_Q4_K)->unpack(q4_k, 5, &c);
-    assert_true(c.d[0] == 43 && c.d[1] == 43 && c.m == -14 && c.q[7] == 9 && c.q[6] == 0);
+    assert_true(c.d[0] == 43 && c.d[1] == 43 && c.m[0] == -14 && c.m[1] == -14 && c.q[7] == 9 &&
+                c.q[6] == 0);
 
     /* The second half's part 3 has scales 14 and 15. */
     uint8_t q6_k[210] = {0};
@@ -156,6 +171,30 @@ static void hand_made_blocks(void **state) {
     q6_k[128 + 32 + 20] = 0x80;
     bk_quant_find(BK_TYPE_Q6_K)->unpack(q6_k, 7, &c);
     assert_true(c.d[0] == 3 && c.d[1] == -128 && c.q[20] == 0x25 && c.q[21] == 0);
+
+    /* Part 6 has groups 12 and 13; its quants are bits 4 and 5 of the second 32 bytes. */
+    uint8_t q2_k[84] = {0};
+    q2_k[12] = 0x73;
+    q2_k[13] = 0x0F;
+    q2_k[16 + 32 + 17] = 0x20;
+    q2_k[81] = 0x3C;
+    q2_k[83] = 0x40;
+    bk_quant_find(BK_TYPE_Q2_K)->unpack(q2_k, 6, &c);
+    assert_true(c.d[0] == 3 && c.m[0] == -14 && c.d[1] == 15 && c.m[1] == 0 && c.q[17] == 2);
+
+    /* Scale 9 (part 4, second half): low bits in the high nibble of byte 1, high ones at bit 4 of
+     * byte 9. */
+    uint8_t q3_k[110] = {0};
+    q3_k[96 + 1] = 0x50;
+    q3_k[96 + 9] = 0x20;
+    q3_k[109] = 0x3C;
+    q3_k[5] = 0x10;
+    bk_quant_find(BK_TYPE_Q3_K)->unpack(q3_k, 4, &c);
+    assert_true(c.d[0] == -32 && c.d[1] == 5 && c.q[5] == 4 && c.q[6] == 0);
+
+    uint8_t mxfp4[17] = {127, 0xF2}; /* 2^0 * 1 and -6 */
+    bk_quant_dequantize(bk_quant_find(BK_TYPE_MXFP4), mxfp4, w, 32);
+    assert_true(w[0] == 1 && w[16] == -6 && w[1] == 0);
 }
 
 static void registry(void **state) {
@@ -173,9 +212,21 @@ static void registry(void **state) {
         {BK_TYPE_Q4_0, "Q4_0", 32, 18, 8, 32, 4, false},
         {BK_TYPE_Q4_1, "Q4_1", 32, 20, 0, 32, 4, true},
         {BK_TYPE_Q5_0, "Q5_0", 32, 22, 16, 32, 5, false},
+        {BK_TYPE_Q5_1, "Q5_1", 32, 24, 0, 32, 5, true},
         {BK_TYPE_Q8_0, "Q8_0", 32, 34, 128, 32, 8, false},
+        {BK_TYPE_Q2_K, "Q2_K", 256, 84, 0, 16, 2, true},
+        {BK_TYPE_Q3_K, "Q3_K", 256, 110, 4, 16, 3, false},
         {BK_TYPE_Q4_K, "Q4_K", 256, 144, 0, 32, 4, true},
+        {BK_TYPE_Q5_K, "Q5_K", 256, 176, 0, 32, 5, true},
         {BK_TYPE_Q6_K, "Q6_K", 256, 210, 32, 16, 6, false},
+        {BK_TYPE_IQ2_XXS, "IQ2_XXS", 256, 66, 128, 32, 8, false},
+        {BK_TYPE_IQ2_XS, "IQ2_XS", 256, 74, 128, 16, 8, false},
+        {BK_TYPE_IQ2_S, "IQ2_S", 256, 82, 128, 16, 8, false},
+        {BK_TYPE_IQ3_XXS, "IQ3_XXS", 256, 98, 128, 32, 8, false},
+        {BK_TYPE_IQ3_S, "IQ3_S", 256, 110, 128, 32, 8, false},
+        {BK_TYPE_IQ4_NL, "IQ4_NL", 32, 18, 128, 32, 8, false},
+        {BK_TYPE_IQ4_XS, "IQ4_XS", 256, 136, 128, 32, 8, false},
+        {BK_TYPE_MXFP4, "MXFP4", 32, 17, 128, 32, 8, false},
     };
     size_t n = 0;
     for (uint32_t type = 0; type < 1000; type++) n += bk_quant_find(type) != NULL;
@@ -191,12 +242,14 @@ static void registry(void **state) {
         assert_int_equal(q->sub, wanted[i].sub);
         assert_int_equal(q->bits, wanted[i].bits);
         assert_int_equal(q->has_min, wanted[i].has_min);
-        assert_non_null(q->dequantize);
+        assert_int_equal(q->dequantize != NULL, wanted[i].bits == 0);
         assert_int_equal(q->unpack != NULL, wanted[i].bits != 0);
+        assert_int_equal(q->scale != NULL, q->scales == BK_SCALES_SUPER);
+        assert_int_equal(q->codebook != NULL, q->layout == BK_LAYOUT_C4);
     }
     assert_null(bk_quant_find(UINT32_MAX));
-    assert_string_equal(bk_quant_type_name(16), "IQ2_XXS");
-    assert_string_equal(bk_quant_type_name(39), "MXFP4");
+    assert_string_equal(bk_quant_type_name(19), "IQ1_S");
+    assert_string_equal(bk_quant_type_name(40), "NVFP4");
     assert_null(bk_quant_type_name(31)); /* withdrawn */
     assert_null(bk_quant_type_name(1000));
     assert_null(bk_quant_type_name(UINT32_MAX));
@@ -277,11 +330,11 @@ static void float_formats(void **state) {
     /* Unaligned on purpose. */
     uint8_t bytes[13] = {0, 0x00, 0x00, 0x80, 0x3F, 0x00, 0x00, 0x20, 0xC1, 0x00, 0x3C, 0x00, 0xC0};
     float w[3];
-    bk_quant_find(BK_TYPE_F32)->dequantize(bytes + 1, w, 2);
+    bk_quant_dequantize(bk_quant_find(BK_TYPE_F32), bytes + 1, w, 2);
     assert_true(w[0] == 1.0f && w[1] == -10.0f);
-    bk_quant_find(BK_TYPE_F16)->dequantize(bytes + 9, w, 2);
+    bk_quant_dequantize(bk_quant_find(BK_TYPE_F16), bytes + 9, w, 2);
     assert_true(w[0] == 1.0f && w[1] == -2.0f);
-    bk_quant_find(BK_TYPE_BF16)->dequantize(bytes + 3, w, 1);
+    bk_quant_dequantize(bk_quant_find(BK_TYPE_BF16), bytes + 3, w, 1);
     assert_true(w[0] == 1.0f);
 }
 
