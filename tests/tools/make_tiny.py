@@ -110,27 +110,42 @@ def k_scales(scales, mins):
     return out
 
 
+# Where the half d of a format without offset is, and the deviation of random blocks with d = 1.
+STEPS = {"Q4_0": (0, 4.6), "Q5_0": (0, 9.2), "Q8_0": (0, 74.0), "Q3_K": (108, 43.0),
+         "IQ2_XXS": (0, 55.0), "IQ2_XS": (0, 55.0), "IQ2_S": (0, 55.0), "IQ3_XXS": (0, 140.0),
+         "IQ3_S": (0, 140.0), "IQ4_NL": (0, 67.0), "IQ4_XS": (0, 1250.0)}
+
+
 def blocks(kind, n, sigma, rng):
     """n random blocks of an integer format with weights of mean near 0 and deviation near sigma."""
     spread = rng.uniform(0.5, 1.5, n)
     sign = rng.choice([-1.0, 1.0], n)
     size = TYPES[kind][2]
     raw = rng.integers(0, 256, (n, size), dtype=np.uint8)
-    if kind in ("Q4_0", "Q5_0", "Q8_0"):
-        steps = {"Q4_0": 4.6, "Q5_0": 9.2, "Q8_0": 74.0}[kind]
-        raw[:, 0:2] = half(sign * spread * sigma / steps)
-    elif kind == "Q4_1":
-        d = spread * sigma / 4.6
-        raw[:, 0:2], raw[:, 2:4] = half(d), half(-7.5 * d)
-    elif kind == "Q4_K":
+    if kind in STEPS:
+        at, deviation = STEPS[kind]
+        raw[:, at:at + 2] = half(sign * spread * sigma / deviation)
+    elif kind in ("Q4_1", "Q5_1"):
+        steps, middle = {"Q4_1": (4.6, 7.5), "Q5_1": (9.2, 15.5)}[kind]
+        d = spread * sigma / steps
+        raw[:, 0:2], raw[:, 2:4] = half(d), half(-middle * d)
+    elif kind in ("Q4_K", "Q5_K"):
+        steps, middle = {"Q4_K": (4.6, 7.5), "Q5_K": (9.2, 15.5)}[kind]
         scales = rng.integers(16, 64, (n, 8), dtype=np.uint8)
-        d = spread * sigma / 4.6 / 40
-        raw[:, 0:2], raw[:, 2:4] = half(d), half(7.5 * d)
+        d = spread * sigma / steps / 40
+        raw[:, 0:2], raw[:, 2:4] = half(d), half(middle * d)
         raw[:, 4:16] = k_scales(scales, scales)
+    elif kind == "Q2_K":
+        scales = rng.integers(4, 16, (n, 16), dtype=np.uint8)
+        d = spread * sigma / 1.12 / 10
+        raw[:, 0:16] = scales | scales << 4
+        raw[:, 80:82], raw[:, 82:84] = half(d), half(1.5 * d)
     elif kind == "Q6_K":
         scales = rng.integers(32, 128, (n, 16)) * rng.choice([-1, 1], (n, 16))
         raw[:, 192:208] = scales.astype(np.int8).view(np.uint8)
         raw[:, 208:210] = half(spread * sigma / 18.5 / 80)
+    elif kind == "MXFP4":
+        raw[:, 0] = np.round(np.log2(spread * sigma / 5.9)) + 128
     else:
         raise ValueError(f"type {kind} is unknown, wanted one of {', '.join(TYPES)}")
     return raw.tobytes()

@@ -116,12 +116,16 @@ def tiny_models():
     """(name, options of make_tiny) of shapes that real models do not have, and of every type."""
     shape = dict(layers=2, embd=64, heads=4, kv_heads=2, ff=160, vocab=320, context=256)
     k_quants = dict(shape, embd=256, heads=4, kv_heads=1, head_size=64, ff=512)
-    for kind in FLOATS + ("Q4_0", "Q4_1", "Q5_0", "Q8_0"):
+    for kind in FLOATS + ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "MXFP4"):
         yield kind, dict(shape, types={"*": kind}, seed=11)
-    for kind in ("Q4_K", "Q6_K"):
+    for kind in ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS",
+                 "IQ3_S", "IQ4_XS"):
         yield kind, dict(k_quants, types={"*": kind}, seed=12)
     yield "as converters mix K-quants", dict(k_quants, tied=True, seed=13, types={
         "*": "Q4_K", "token_embd.weight": "Q6_K", "*ffn_down*": "Q6_K", "*attn_v*": "Q6_K"})
+    yield "as converters mix smaller ones", dict(k_quants, embd=512, heads=8, kv_heads=2, seed=31, types={
+        "*": "Q3_K", "token_embd.weight": "Q2_K", "output.weight": "Q6_K", "*ffn_down*": "Q5_K",
+        "*attn_v*": "IQ4_XS", "*gate*": "IQ3_S"})
     yield "Q4_1 with Q8_0 head", dict(shape, seed=14, types={"*": "Q4_1", "output.weight": "Q8_0"})
     yield "each matrix another type", dict(shape, heads=8, head_size=32, ff=256, seed=15, types={
         "*": "Q4_0", "token_embd.weight": "F16", "output.weight": "Q5_0", "*attn_q*": "Q8_0",
