@@ -5,12 +5,15 @@
 
 #include "quant/quant.h"
 
-extern const bk_quant bk_quant_f32, bk_quant_f16, bk_quant_bf16;
-extern const bk_quant bk_quant_q4_0, bk_quant_q4_1, bk_quant_q5_0, bk_quant_q5_1, bk_quant_q8_0;
-extern const bk_quant bk_quant_q2_k, bk_quant_q3_k, bk_quant_q4_k, bk_quant_q5_k, bk_quant_q6_k;
-extern const bk_quant bk_quant_iq2_xxs, bk_quant_iq2_xs, bk_quant_iq2_s;
-extern const bk_quant bk_quant_iq3_xxs, bk_quant_iq3_s;
-extern const bk_quant bk_quant_iq4_nl, bk_quant_iq4_xs, bk_quant_mxfp4;
+/* Every format; bk_quant_find goes through them in this order. */
+#define BK_FORMATS(X)                                                                       \
+    X(f32)                                                                                  \
+    X(f16)                                                                                  \
+    X(bf16) X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k) \
+        X(iq2_xxs) X(iq2_xs) X(iq2_s) X(iq3_xxs) X(iq3_s) X(iq4_nl) X(iq4_xs) X(mxfp4) X(tq2_0)
+
+#define BK_FORMAT_EXTERN(name) extern const bk_quant bk_quant_##name;
+BK_FORMATS(BK_FORMAT_EXTERN)
 
 static inline uint16_t bk_load_le16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
 

@@ -2,13 +2,8 @@
 
 #include "quant/formats.h"
 
-static const bk_quant *const formats[] = {
-    &bk_quant_f32,   &bk_quant_f16,     &bk_quant_bf16,  &bk_quant_q4_0,    &bk_quant_q4_1,
-    &bk_quant_q5_0,  &bk_quant_q5_1,    &bk_quant_q8_0,  &bk_quant_q2_k,    &bk_quant_q3_k,
-    &bk_quant_q4_k,  &bk_quant_q5_k,    &bk_quant_q6_k,  &bk_quant_iq2_xxs, &bk_quant_iq2_xs,
-    &bk_quant_iq2_s, &bk_quant_iq3_xxs, &bk_quant_iq3_s, &bk_quant_iq4_nl,  &bk_quant_iq4_xs,
-    &bk_quant_mxfp4,
-};
+#define ENTRY(name) &bk_quant_##name,
+static const bk_quant *const formats[] = {BK_FORMATS(ENTRY)};
 
 /* By number. Gaps are numbers that the format has withdrawn or never given out. */
 static const char *const type_names[] = {

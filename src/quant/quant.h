@@ -14,7 +14,7 @@
 
 #include "base/base.h"
 
-/* Numbers as in GGUF files (ggml_type). */
+/* Numbers as in GGUF files (ggml_type): of formats that are here, and of some that could be. */
 typedef enum bk_type {
     BK_TYPE_F32 = 0,
     BK_TYPE_F16 = 1,
@@ -31,12 +31,17 @@ typedef enum bk_type {
     BK_TYPE_IQ2_XXS = 16,
     BK_TYPE_IQ2_XS = 17,
     BK_TYPE_IQ3_XXS = 18,
+    BK_TYPE_IQ1_S = 19,
     BK_TYPE_IQ4_NL = 20,
     BK_TYPE_IQ3_S = 21,
     BK_TYPE_IQ2_S = 22,
     BK_TYPE_IQ4_XS = 23,
+    BK_TYPE_IQ1_M = 29,
     BK_TYPE_BF16 = 30,
-    BK_TYPE_MXFP4 = 39
+    BK_TYPE_TQ1_0 = 34,
+    BK_TYPE_TQ2_0 = 35,
+    BK_TYPE_MXFP4 = 39,
+    BK_TYPE_NVFP4 = 40
 } bk_type;
 
 /* How q lies in the packed lines; see kernel/packed.h. */

@@ -113,7 +113,7 @@ def k_scales(scales, mins):
 # Where the half d of a format without offset is, and the deviation of random blocks with d = 1.
 STEPS = {"Q4_0": (0, 4.6), "Q5_0": (0, 9.2), "Q8_0": (0, 74.0), "Q3_K": (108, 43.0),
          "IQ2_XXS": (0, 55.0), "IQ2_XS": (0, 55.0), "IQ2_S": (0, 55.0), "IQ3_XXS": (0, 140.0),
-         "IQ3_S": (0, 140.0), "IQ4_NL": (0, 67.0), "IQ4_XS": (0, 1250.0)}
+         "IQ3_S": (0, 140.0), "IQ4_NL": (0, 67.0), "IQ4_XS": (0, 1250.0), "TQ2_0": (64, 1.2)}
 
 
 def blocks(kind, n, sigma, rng):

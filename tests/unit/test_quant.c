@@ -63,6 +63,7 @@ static void dequantize_matches_reference(void **state) {
         {BK_TYPE_IQ2_S, 0x0207cdbb75c16dd3},   {BK_TYPE_IQ3_XXS, 0xf7f7835fce1b635c},
         {BK_TYPE_IQ3_S, 0x2d39c0fd69bcdc07},   {BK_TYPE_IQ4_NL, 0x6f36117f964d2bcb},
         {BK_TYPE_IQ4_XS, 0x9fd5586e456be178},  {BK_TYPE_MXFP4, 0xcc71c1b1f24e10f8},
+        {BK_TYPE_TQ2_0, 0x3ec801092223a01f},
     };
     static uint8_t blocks[N_BLOCKS * MAX_BLOCK_BYTES];
     static float out[N_BLOCKS * MAX_BLOCK + 1];
@@ -227,6 +228,7 @@ static void registry(void **state) {
         {BK_TYPE_IQ4_NL, "IQ4_NL", 32, 18, 128, 32, 8, false},
         {BK_TYPE_IQ4_XS, "IQ4_XS", 256, 136, 128, 32, 8, false},
         {BK_TYPE_MXFP4, "MXFP4", 32, 17, 128, 32, 8, false},
+        {BK_TYPE_TQ2_0, "TQ2_0", 256, 66, 1, 16, 2, false},
     };
     size_t n = 0;
     for (uint32_t type = 0; type < 1000; type++) n += bk_quant_find(type) != NULL;
