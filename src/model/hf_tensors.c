@@ -139,7 +139,7 @@ static void convert_row(const source *s, const uint8_t *in, uint8_t *out) {
     }
     for (size_t i = 0; i < s->cols; i += PIECE) {
         size_t n = bk_min_size(s->cols - i, PIECE);
-        s->from->dequantize(in + i * s->from->block_bytes, values, n);
+        bk_quant_dequantize(s->from, in + i * s->from->block_bytes, values, n);
         for (size_t k = 0; k < n; k++) values[k] += s->add;
         encode(s->to, values, out + i * s->to->block_bytes, n);
     }
