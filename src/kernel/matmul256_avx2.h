@@ -364,6 +364,7 @@ INLINE void tile_run(fmt f, const job *j, size_t c0, size_t cols) {
     }
 TILE(tile_q4_0, fmt_of(BK_PLAN_Q4_0, NULL))
 TILE(tile_q4_1, fmt_of(BK_PLAN_Q4_1, NULL)) /* a panel of Q4_K looks the same */
+TILE(tile_q5_0, fmt_of(BK_PLAN_Q5_0, NULL))
 TILE(tile_n5_32, fmt_shared(BK_LAYOUT_N5, 5, 32, j->w->type))
 TILE(tile_b8_32, fmt_shared(BK_LAYOUT_B8, 8, 32, j->w->type))
 TILE(tile_q6_k, fmt_of(BK_PLAN_Q6_K, NULL))
@@ -375,7 +376,7 @@ static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *pa
                   const void *acts, size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
     static void (*const by_plan[])(const job *, size_t, size_t) = {
         [BK_PLAN_F32] = tile_floats,  [BK_PLAN_F16] = tile_floats,  [BK_PLAN_BF16] = tile_floats,
-        [BK_PLAN_Q4_0] = tile_q4_0,   [BK_PLAN_Q4_1] = tile_q4_1,   [BK_PLAN_Q5_0] = tile_n5_32,
+        [BK_PLAN_Q4_0] = tile_q4_0,   [BK_PLAN_Q4_1] = tile_q4_1,   [BK_PLAN_Q5_0] = tile_q5_0,
         [BK_PLAN_Q8_0] = tile_b8_32,  [BK_PLAN_Q4_K] = tile_q4_1,   [BK_PLAN_Q6_K] = tile_q6_k,
         [BK_PLAN_N4_16] = tile_n4_16, [BK_PLAN_N5_32] = tile_n5_32, [BK_PLAN_C4_32] = tile_b8_32,
         [BK_PLAN_C4_16] = tile_b8_16, [BK_PLAN_B8_16] = tile_b8_16,
