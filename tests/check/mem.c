@@ -152,10 +152,19 @@ static void put_half(check *c, check_weights kind, uint8_t *p) {
     memcpy(p, &h, sizeof h);
 }
 
-/* Scales that are not halves are powers of two. */
+/* MXFP4 has powers of two, IQ1_M the four nibbles of a half on top of its last four words. */
 static void put_scales(check *c, check_weights kind, const bk_quant *type, uint8_t *block) {
     if (type->type == BK_TYPE_MXFP4) {
         block[0] = (uint8_t)(kind == CHECK_W_SCALES ? 118 + check_below(c, 30) : 122);
+        return;
+    }
+    if (type->type == BK_TYPE_IQ1_M) {
+        uint8_t h[2];
+        put_half(c, kind, h);
+        for (int j = 0; j < 4; j++) {
+            uint8_t *top = block + 49 + 2 * j;
+            *top = (uint8_t)((*top & 15) | (h[j / 2] >> j % 2 * 4 & 15) << 4);
+        }
         return;
     }
     put_half(c, kind, block + type->d_at);

@@ -168,11 +168,11 @@ def names():
     p.extra_tensors = [tensor_info("", [8], 0, 0)]
     case("names", "tensor_name_empty", "tensor", p.bytes())
     p = parts()
-    p.extra_tensors = [tensor_info("\x1b]0;owned\x07\x1b[2J", [8], 19, 0)]
+    p.extra_tensors = [tensor_info("\x1b]0;owned\x07\x1b[2J", [8], 40, 0)]
     case("names", "control_bytes", "\\x1b]0;owned\\x07", p.bytes())
     p = parts()
-    p.extra_tensors = [tensor_info("\x01" * 1000, [8], 19, 0)]
-    case("names", "control_bytes_long", "IQ1_S", p.bytes())
+    p.extra_tensors = [tensor_info("\x01" * 1000, [8], 40, 0)]
+    case("names", "control_bytes_long", "NVFP4", p.bytes())
 
 
 def values():
@@ -223,7 +223,7 @@ def extents():
     one("size_past_end", dims=[64, 96000])
     one("type_undefined", kind=4000)
     one("type_withdrawn", kind=4)
-    one("type_unsupported", expect=["IQ1_S"], kind=19)
+    one("type_unsupported", expect=["NVFP4"], kind=40)
     one("type_negative", kind=0xFFFFFFFF)
     one("row_not_in_blocks", dims=[96, 64], kind=TYPES["Q4_K"][0])
     one("offset_unaligned", offset=33)

@@ -113,7 +113,8 @@ def k_scales(scales, mins):
 # Where the half d of a format without offset is, and the deviation of random blocks with d = 1.
 STEPS = {"Q4_0": (0, 4.6), "Q5_0": (0, 9.2), "Q8_0": (0, 74.0), "Q3_K": (108, 43.0),
          "IQ2_XXS": (0, 55.0), "IQ2_XS": (0, 55.0), "IQ2_S": (0, 55.0), "IQ3_XXS": (0, 140.0),
-         "IQ3_S": (0, 140.0), "IQ4_NL": (0, 67.0), "IQ4_XS": (0, 1250.0), "TQ2_0": (64, 1.2)}
+         "IQ3_S": (0, 140.0), "IQ4_NL": (0, 67.0), "IQ4_XS": (0, 1250.0), "TQ1_0": (52, 0.8), "TQ2_0": (64, 1.2),
+         "IQ1_S": (0, 7.2)}
 
 
 def blocks(kind, n, sigma, rng):
@@ -144,6 +145,10 @@ def blocks(kind, n, sigma, rng):
         scales = rng.integers(32, 128, (n, 16)) * rng.choice([-1, 1], (n, 16))
         raw[:, 192:208] = scales.astype(np.int8).view(np.uint8)
         raw[:, 208:210] = half(spread * sigma / 18.5 / 80)
+    elif kind == "IQ1_M":
+        d = np.asarray(sign * spread * sigma / 7.2, np.float16).view(np.uint16)
+        for j in range(4):
+            raw[:, 49 + 2 * j] = (raw[:, 49 + 2 * j] & 15) | (d >> 4 * j & 15) << 4
     elif kind == "MXFP4":
         raw[:, 0] = np.round(np.log2(spread * sigma / 5.9)) + 128
     else:

@@ -12,7 +12,8 @@ BLOCKS = 64
 FORMATS = {"Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,),
            "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,),
            "IQ2_XXS": (0,), "IQ2_XS": (0,), "IQ2_S": (0,), "IQ3_XXS": (0,), "IQ3_S": (0,),
-           "IQ4_NL": (0,), "IQ4_XS": (0,), "MXFP4": (), "TQ2_0": (64,)}
+           "IQ4_NL": (0,), "IQ4_XS": (0,), "MXFP4": (), "TQ1_0": (52,), "TQ2_0": (64,), "IQ1_S": (0,),
+           "IQ1_M": ()}
 
 
 class Pcg32:
@@ -37,6 +38,8 @@ def random_blocks(kind, rng):
         # Keep scales finite; everything else, subnormal or huge or negative, may come.
         high = raw[:, at + 1]
         high[(high & 0x7C) == 0x7C] ^= 0x40
+    if kind.name == "IQ1_M":  # whose scale is in four pieces, this being the top
+        raw[:, 55] &= 0xBF
     return raw
 
 

@@ -119,7 +119,7 @@ def tiny_models():
     for kind in FLOATS + ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "MXFP4"):
         yield kind, dict(shape, types={"*": kind}, seed=11)
     for kind in ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS",
-                 "IQ3_S", "IQ4_XS", "TQ2_0"):
+                 "IQ3_S", "IQ4_XS", "IQ1_S", "IQ1_M", "TQ1_0", "TQ2_0"):
         yield kind, dict(k_quants, types={"*": kind}, seed=12)
     yield "as converters mix K-quants", dict(k_quants, tied=True, seed=13, types={
         "*": "Q4_K", "token_embd.weight": "Q6_K", "*ffn_down*": "Q6_K", "*attn_v*": "Q6_K"})

@@ -437,7 +437,7 @@ static const spec bad_specs[] = {
      BAD("tensor 'w': rows of 33 elements, wanted a "
          "multiple of 32 for type Q4_1")},
     {.tensor_type = BK_TYPE_Q4_K, .ne = {128}, BAD("multiple of 256 for type Q4_K")},
-    {.tensor_type = 19, UNKNOWN("tensor 'w': its type IQ1_S")},
+    {.tensor_type = 40, UNKNOWN("tensor 'w': its type NVFP4")},
     {.tensor_type = 4000, BAD("tensor 'w': its type 4000 is not defined")},
     {.tensor_type = 31, BAD("tensor 'w': its type 31 is not defined")},
     /* Extents. */
@@ -452,7 +452,7 @@ static const spec bad_specs[] = {
     {.second_name = "v", BAD("overlaps")},
     {.offset = 96, .second_name = "v", BAD("tensor 'w': its data overlaps that of tensor 'v'")},
     /* Control bytes do not pass through. */
-    {.name = "\x1b]0;x\a", .tensor_type = 19, UNKNOWN("tensor '\\x1b]0;x\\x07'")},
+    {.name = "\x1b]0;x\a", .tensor_type = 40, UNKNOWN("tensor '\\x1b]0;x\\x07'")},
 };
 
 static void bad_files_refused(void **state) {

@@ -26,10 +26,12 @@ static const bk_quant *next_integer(const bk_quant *q) {
 
 /* Random bytes, with the scales (halves) kept finite. */
 static void random_blocks(const bk_quant *q, uint8_t *out) {
-    bool halves = q->type != BK_TYPE_MXFP4;
+    bool halves = q->type != BK_TYPE_MXFP4 && q->type != BK_TYPE_IQ1_M;
     bk_rng r;
     bk_rng_seed(&r, q->type, 1);
     for (size_t i = 0; i < N_BLOCKS * q->block_bytes; i++) out[i] = (uint8_t)bk_rng_u32(&r);
+    for (size_t b = 0; q->type == BK_TYPE_IQ1_M && b < N_BLOCKS; b++)
+        out[b * q->block_bytes + 55] &= 0xBF; /* the top of a scale in four pieces */
     for (size_t b = 0; halves && b < N_BLOCKS; b++) {
         uint8_t *block = out + b * q->block_bytes;
         if ((block[q->d_at + 1] & 0x7C) == 0x7C) block[q->d_at + 1] ^= 0x40;
@@ -63,7 +65,8 @@ static void dequantize_matches_reference(void **state) {
         {BK_TYPE_IQ2_S, 0x0207cdbb75c16dd3},   {BK_TYPE_IQ3_XXS, 0xf7f7835fce1b635c},
         {BK_TYPE_IQ3_S, 0x2d39c0fd69bcdc07},   {BK_TYPE_IQ4_NL, 0x6f36117f964d2bcb},
         {BK_TYPE_IQ4_XS, 0x9fd5586e456be178},  {BK_TYPE_MXFP4, 0xcc71c1b1f24e10f8},
-        {BK_TYPE_TQ2_0, 0x3ec801092223a01f},
+        {BK_TYPE_TQ2_0, 0x3ec801092223a01f},   {BK_TYPE_TQ1_0, 0x21d67076034784fe},
+        {BK_TYPE_IQ1_S, 0x4bf2f55c0a30e59e},   {BK_TYPE_IQ1_M, 0xe29e818c191acb44},
     };
     static uint8_t blocks[N_BLOCKS * MAX_BLOCK_BYTES];
     static float out[N_BLOCKS * MAX_BLOCK + 1];
@@ -106,12 +109,12 @@ static void canonical_equals_dequantized(void **state) {
 }
 
 /* Every bit of a block that is not a scale belongs to exactly one weight, with one place value, and
- * each weight has all its bits: nothing is lost, doubled or read from a neighbour. (Codebooks have no
- * place values.) */
+ * each weight has all its bits: nothing is lost, doubled or read from a neighbour. (Codebooks and
+ * base 3 have no place values.) */
 static void every_bit_has_one_weight(void **state) {
     (void)state;
     for (const bk_quant *q = next_integer(NULL); q; q = next_integer(q)) {
-        if (q->codebook) continue;
+        if (q->codebook || q->type == BK_TYPE_TQ1_0) continue;
         uint8_t block[MAX_BLOCK_BYTES], seen[MAX_BLOCK];
         size_t payload = 0;
         bk_canon base[MAX_BLOCK / 32];
@@ -228,6 +231,9 @@ static void registry(void **state) {
         {BK_TYPE_IQ4_NL, "IQ4_NL", 32, 18, 128, 32, 8, false},
         {BK_TYPE_IQ4_XS, "IQ4_XS", 256, 136, 128, 32, 8, false},
         {BK_TYPE_MXFP4, "MXFP4", 32, 17, 128, 32, 8, false},
+        {BK_TYPE_IQ1_S, "IQ1_S", 256, 50, 128, 32, 8, false},
+        {BK_TYPE_IQ1_M, "IQ1_M", 256, 56, 128, 16, 8, false},
+        {BK_TYPE_TQ1_0, "TQ1_0", 256, 54, 1, 16, 2, false},
         {BK_TYPE_TQ2_0, "TQ2_0", 256, 66, 1, 16, 2, false},
     };
     size_t n = 0;
@@ -250,7 +256,7 @@ static void registry(void **state) {
         assert_int_equal(q->codebook != NULL, q->layout == BK_LAYOUT_C4);
     }
     assert_null(bk_quant_find(UINT32_MAX));
-    assert_string_equal(bk_quant_type_name(19), "IQ1_S");
+    assert_string_equal(bk_quant_type_name(41), "Q1_0");
     assert_string_equal(bk_quant_type_name(40), "NVFP4");
     assert_null(bk_quant_type_name(31)); /* withdrawn */
     assert_null(bk_quant_type_name(1000));
