@@ -354,9 +354,20 @@ def tokenizer():
     one("add_bos_number", "add_bos_token", lambda p: p.key(t + "add_bos_token", UINT32, 1))
 
 
+def weights():
+    """Weights may be any bits: such a file loads, and only what it computes is refused."""
+    for kind, size in (("Q5_1", 24), ("IQ4_NL", 18)):
+        g = build(**{**SHAPE, "types": {"*": kind}})
+        for i, (name, dims, of, data) in enumerate(g.tensors):
+            if of == kind:  # the scale of each block, the first two bytes: a NaN
+                blocks = [b"\0\x7e" + data[at + 2:at + size] for at in range(0, len(data), size)]
+                g.tensors[i] = (name, dims, of, b"".join(blocks))
+        case("weights", f"nan_scales_{kind}", "no usable logits", g.bytes())
+
+
 def write(folder):
     for group in (not_gguf, cut, counts, names, values, extents, number_keys, cross_checks, tensors,
-                  tokenizer):
+                  tokenizer, weights):
         group()
     os.makedirs(folder, exist_ok=True)
     manifest = [{"file": f"good_v{v}.gguf", "group": "good", "status": 0, "expect": []} for v in (2, 3)]
