@@ -127,23 +127,28 @@ static void pack_scales(const bk_packed *p, const uint8_t *row, size_t r, uint8_
 
 /* ---- Lines ------------------------------------------------------------------------------------ */
 
-/* One row's 32 bytes into the lines of its block. */
+/* One row's 32 bytes into the lines of its block, 4 bytes at a time. */
 static void put_lines(bk_layout layout, const uint8_t q[32], size_t row, uint8_t *lines) {
+    const uint32_t nibbles = 0x0F0F0F0F, ones = 0x01010101, pairs = 0x03030303;
     uint8_t *at = lines + row * 4;
+    uint32_t v[8], bits[2] = {0, 0};
+    memcpy(v, q, sizeof v);
     if (layout == BK_LAYOUT_B8) {
-        for (size_t j = 0; j < 8; j++) memcpy(at + j * BK_LINE, q + 4 * j, 4);
+        for (size_t j = 0; j < 8; j++) memcpy(at + j * BK_LINE, &v[j], 4);
         return;
     }
-    for (size_t j = 0; j < 4; j++)
-        for (size_t i = 0; i < 4; i++)
-            at[j * BK_LINE + i] = (uint8_t)((q[4 * j + i] & 15) | (q[16 + 4 * j + i] & 15) << 4);
-    at += 4 * BK_LINE;
-    for (size_t j = 0; j < 8; j++) {
-        for (size_t i = 0; i < 4; i++) {
-            unsigned high = q[4 * j + i] >> 4;
-            if (layout == BK_LAYOUT_N5) at[i] |= (uint8_t)(high << j);
-            if (layout == BK_LAYOUT_N6) at[j / 4 * BK_LINE + i] |= (uint8_t)(high << j % 4 * 2);
-        }
+    for (size_t j = 0; j < 4; j++) {
+        uint32_t both = (v[j] & nibbles) | (v[j + 4] & nibbles) << 4;
+        memcpy(at + j * BK_LINE, &both, 4);
+    }
+    if (layout == BK_LAYOUT_N5) {
+        for (size_t j = 0; j < 8; j++) bits[0] |= (v[j] >> 4 & ones) << j;
+        memcpy(at + 4 * BK_LINE, &bits[0], 4);
+    }
+    if (layout == BK_LAYOUT_N6) {
+        for (size_t j = 0; j < 8; j++) bits[j / 4] |= (v[j] >> 4 & pairs) << j % 4 * 2;
+        memcpy(at + 4 * BK_LINE, &bits[0], 4);
+        memcpy(at + 5 * BK_LINE, &bits[1], 4);
     }
 }
 
@@ -201,10 +206,7 @@ void bk_pack_groups(const bk_packed *p, const uint8_t *rows, size_t first, size_
     for (size_t g = first; g < first + n; g++) {
         uint8_t *group = p->data + g * p->group_bytes;
         size_t row = g * BK_GROUP_ROWS, n_rows = bk_min_size(BK_GROUP_ROWS, p->n_rows - row);
-        /* Bits are OR-ed in, and rows that do not exist must be zero. */
-        if (n_rows < BK_GROUP_ROWS || p->type->layout == BK_LAYOUT_N5 ||
-            p->type->layout == BK_LAYOUT_N6)
-            memset(group, 0, p->group_bytes);
+        if (n_rows < BK_GROUP_ROWS) memset(group, 0, p->group_bytes); /* rows that do not exist */
         for (size_t r = 0; r < n_rows; r++) pack_row(p, rows + (row + r) * row_bytes, r, group);
     }
 }

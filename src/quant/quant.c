@@ -36,12 +36,16 @@ void bk_canon_half(const bk_quant *format, const uint8_t *block, bk_canon *out) 
 void bk_canon_super(const bk_quant *format, const uint8_t *block, size_t part, bk_canon *out) {
     size_t groups = 32 / (size_t)format->sub;
     float d = bk_load_half(block + format->d_at), m = bk_load_half(block + format->m_at);
-    for (size_t h = 0; h < 2; h++) {
+    for (size_t h = 0; h < groups; h++) {
         int8_t scale;
         uint8_t min = 0;
-        format->scale(block, part * groups + h * (groups - 1), &scale, &min);
+        format->scale(block, part * groups + h, &scale, &min);
         out->d[h] = d * (float)scale;
         out->m[h] = format->has_min ? -(m * (float)min) : 0;
+    }
+    if (groups == 1) {
+        out->d[1] = out->d[0];
+        out->m[1] = out->m[0];
     }
 }
 
