@@ -14,7 +14,12 @@
 #define N_BLOCKS (N_CODE_POINTS / BLOCK)
 
 /* The same values as in src/text/unicode.h. */
-enum { OTHER = 0, LETTER = 1, NUMBER = 2, SPACE = 3, NFC_CARE = 4 };
+enum { OTHER = 0, LETTER = 1, NUMBER = 2, SPACE = 3, NFC_CARE = 4, KIND_SHIFT = 3, HAN = 0x80 };
+
+/* General categories by bk_char_kind; M, P and S are taken whole, the first is what is none of these. */
+static const char *const kinds[] = {"",  "Lu", "Ll", "Lt", "Lm", "Lo",
+                                    "M", "Nd", "Nl", "N",  "P",  "S"};
+enum { N_KINDS = sizeof kinds / sizeof *kinds, SPACE_KIND = N_KINDS };
 
 typedef struct decomp {
     uint32_t cp, a, b; /* b is 0 for a singleton */
@@ -56,6 +61,12 @@ static int fields(char *line, char **field, int max) {
     return n;
 }
 
+static unsigned kind_of(const char *category) {
+    for (unsigned i = 1; i < N_KINDS; i++)
+        if (strncmp(category, kinds[i], strlen(kinds[i])) == 0) return i;
+    return 0;
+}
+
 static void add_decomp(uint32_t cp, const char *text) {
     if (!*text || *text == '<') return; /* none, or a compatibility decomposition */
     const char *space = strchr(text, ' ');
@@ -77,7 +88,7 @@ static void read_unicode_data(const char *dir) {
         if (!strstr(field[1], ", Last>")) first = cp;
         int class = field[2][0] == 'L' ? LETTER : field[2][0] == 'N' ? NUMBER : OTHER;
         for (uint32_t c = first; c <= cp; c++) {
-            flags[c] = (uint8_t) class;
+            flags[c] = (uint8_t)((unsigned)class | kind_of(field[2]) << KIND_SHIFT);
             ccc[c] = (uint8_t)atoi(field[3]);
             if (ccc[c]) flags[c] |= NFC_CARE;
         }
@@ -106,9 +117,11 @@ static void read_property(const char *dir, const char *name, const char *propert
 }
 
 static void mark_space(uint32_t cp) {
-    if (flags[cp] & 3) stop("white space that is a letter or number", "PropList.txt");
-    flags[cp] |= SPACE;
+    if (flags[cp]) stop("white space that is something else too", "PropList.txt");
+    flags[cp] |= SPACE | SPACE_KIND << KIND_SHIFT;
 }
+
+static void mark_han(uint32_t cp) { flags[cp] |= HAN; }
 
 static void mark_nfc(uint32_t cp) { flags[cp] |= NFC_CARE; }
 
@@ -173,6 +186,7 @@ int main(int argc, char **argv) {
     if (argc != 2) stop("usage", "gen_unicode DIRECTORY > unicode_tables.c");
     read_unicode_data(argv[1]);
     read_property(argv[1], "PropList.txt", "White_Space", mark_space);
+    read_property(argv[1], "Scripts.txt", "Han", mark_han);
     read_property(argv[1], "DerivedNormalizationProps.txt", "NFC_QC", mark_nfc);
     read_property(argv[1], "DerivedNormalizationProps.txt", "Full_Composition_Exclusion",
                   mark_excluded);

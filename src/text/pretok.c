@@ -1,51 +1,7 @@
+/* The hand-written rules. */
 #include "text/pretok.h"
 
 #include "text/unicode.h"
-
-/* Names as converters write them; the rule a name stands for is that of the model's own tokenizer,
- * and where only the name is known, that which llama.cpp takes it for. */
-static const bk_pretok_rules known[] = {
-    {"gpt-2", BK_PRETOK_GPT2, false, false},
-    {"phi-2", BK_PRETOK_GPT2, false, false},
-    {"gigachat", BK_PRETOK_GPT2, false, false},
-    {"exaone4", BK_PRETOK_GPT2, false, false},
-    {"mellum", BK_PRETOK_GPT2, false, false},
-    {"jais", BK_PRETOK_GPT2, false, false},
-    {"trillion", BK_PRETOK_GPT2, false, false},
-    {"granite-docling", BK_PRETOK_GPT2, false, false},
-    {"mpt", BK_PRETOK_GPT2, true, false},
-    {"olmo", BK_PRETOK_GPT2, true, false},
-    {"smollm", BK_PRETOK_SMOLLM, false, false},
-    {"starcoder", BK_PRETOK_SMOLLM, false, false},
-    {"refact", BK_PRETOK_SMOLLM, false, false},
-    {"codeshell", BK_PRETOK_SMOLLM, false, false},
-    {"exaone", BK_PRETOK_SMOLLM, false, false},
-    {"minerva-7b", BK_PRETOK_SMOLLM, false, false},
-    {"command-r", BK_PRETOK_SMOLLM, true, false},
-    {"llama-bpe", BK_PRETOK_LLAMA3, false, true},
-    {"llama3", BK_PRETOK_LLAMA3, false, true},
-    {"llama-v3", BK_PRETOK_LLAMA3, false, true},
-    {"falcon3", BK_PRETOK_LLAMA3, false, true},
-    {"falcon-h1", BK_PRETOK_LLAMA3, false, true},
-    {"pixtral", BK_PRETOK_LLAMA3, false, true},
-    {"midm-2.0", BK_PRETOK_LLAMA3, false, true},
-    {"lfm2", BK_PRETOK_LLAMA3, false, true},
-    {"dbrx", BK_PRETOK_LLAMA3, false, false},
-    {"smaug-bpe", BK_PRETOK_LLAMA3, false, false},
-    {"qwen2", BK_PRETOK_QWEN2, true, false},
-    {"deepseek-r1-qwen", BK_PRETOK_QWEN2, true, false},
-    {"megrez", BK_PRETOK_QWEN2, true, false},
-    {"stablelm2", BK_PRETOK_QWEN2, true, false},
-    {"kormo", BK_PRETOK_QWEN2, false, false},
-    {"hunyuan", BK_PRETOK_QWEN2, false, false},
-    {"solar-open", BK_PRETOK_QWEN2, false, false},
-};
-
-const bk_pretok_rules *bk_pretok_find(bk_str name) {
-    for (size_t i = 0; i < BK_ARRAY_LEN(known); i++)
-        if (bk_str_eq(name, bk_str_from(known[i].name))) return &known[i];
-    return NULL;
-}
 
 /* Class and length of the character at s[pos], pos < len. */
 static bk_char_class char_at(const char *s, size_t len, size_t pos, size_t *n) {
@@ -136,6 +92,7 @@ size_t bk_pretok_next(bk_pretok kind, const char *s, size_t len) {
     case BK_PRETOK_SMOLLM: return next_gpt2(s, len, true);
     case BK_PRETOK_LLAMA3: return next_llama3(s, len, 3);
     case BK_PRETOK_QWEN2: return next_llama3(s, len, 1);
+    default: break;
     }
     return len;
 }

@@ -26,10 +26,11 @@ static bk_status find_model(bk_str name, bk_tok_model *out, bk_error *err) {
                    BK_STR_ARG(name));
 }
 
-static bk_status check_desc(const bk_tokenizer_desc *desc, bk_tok_model *model, bk_error *err) {
+static bk_status check_desc(const bk_tokenizer_desc *desc, bk_tok_model *model,
+                            bk_pretok_rules *rules, bk_error *err) {
     bk_status st = find_model(desc->model, model, err);
     if (st) return st;
-    if (*model == BK_TOK_GPT2 && !bk_pretok_find(desc->pre))
+    if (*model == BK_TOK_GPT2 && !bk_pretok_find(desc->pre, rules))
         return bk_fail(err, BK_ERR_UNSUPPORTED,
                        "tokenizer.ggml.pre is \"" BK_STR_FMT
                        "\", a rule that this build does not know; docs/tokenizer.md lists those it "
@@ -55,17 +56,19 @@ static void mark_ends(bk_tokenizer *t, const bk_tokenizer_desc *desc) {
 bk_status bk_tokenizer_create(const bk_tokenizer_desc *desc, bk_tokenizer **out, bk_error *err) {
     *out = NULL;
     bk_tok_model model = BK_TOK_GPT2;
-    bk_status st = check_desc(desc, &model, err);
+    bk_pretok_rules rules = {0};
+    bk_status st = check_desc(desc, &model, &rules, err);
     if (st) return st;
     bk_tokenizer *t = bk_alloc_zero(1, sizeof *t);
     if (!t) return bk_fail(err, BK_ERR_NOMEM, "no memory for a tokenizer");
     t->model = model;
-    if (model == BK_TOK_GPT2) t->rules = bk_pretok_find(desc->pre);
+    t->rules = rules;
     t->bos = desc->bos;
     t->eos = desc->eos;
     t->unk = desc->unk;
     t->add_bos = desc->add_bos;
-    st = bk_tok_build_vocab(t, desc, err);
+    if (model == BK_TOK_GPT2) st = bk_pretok_compile(&t->rules, err);
+    if (!st) st = bk_tok_build_vocab(t, desc, err);
     if (!st && model != BK_TOK_GPT2) st = bk_tok_build_chars(t, desc, err);
     if (!st && (model == BK_TOK_GPT2 || model == BK_TOK_MERGES))
         st = bk_tok_build_merges(t, desc, err);
@@ -86,6 +89,7 @@ void bk_tokenizer_destroy(bk_tokenizer **t) {
     bk_free((*t)->info);
     bk_free((*t)->names);
     bk_free((*t)->special);
+    bk_pretok_free(&(*t)->rules);
     bk_free((*t)->rank);
     bk_free((*t)->scores);
     bk_charsmap_free(&(*t)->charsmap);

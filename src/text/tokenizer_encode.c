@@ -26,7 +26,7 @@ void bk_ids_free(bk_ids *ids) {
 
 static bool encode_piece(bk_tok_encoder *e, bk_str piece) {
     const bk_tokenizer *t = e->t;
-    if (t->rules->ignore_merges) {
+    if (t->rules.ignore_merges) {
         int32_t id = bk_tok_lookup(t, piece);
         if (id >= 0) return bk_ids_push(e->out, id);
     }
@@ -45,18 +45,17 @@ static bool encode_piece(bk_tok_encoder *e, bk_str piece) {
 }
 
 static bool encode_pieces(bk_tok_encoder *e, bk_str text) {
-    for (size_t pos = 0; pos < text.len;) {
-        size_t n = bk_pretok_next(e->t->rules->kind, text.data + pos, text.len - pos);
-        if (!encode_piece(e, (bk_str){text.data + pos, n})) return false;
-        pos += n;
-    }
-    return true;
+    bk_str piece;
+    bk_cut_begin(&e->cut, &e->t->rules, text);
+    while (bk_cut_next(&e->cut, &piece))
+        if (!encode_piece(e, piece)) return false;
+    return !e->cut.work.failed;
 }
 
 /* Text without special tokens; first: what a text begins with, or follows a control token. */
 static bool encode_plain(bk_tok_encoder *e, bk_str text, bool first) {
     if (e->t->model != BK_TOK_GPT2) return bk_tok_encode_chars(e, text, first);
-    if (!e->t->rules->nfc || !bk_nfc_needed(text)) return encode_pieces(e, text);
+    if (!e->t->rules.nfc || !bk_nfc_needed(text)) return encode_pieces(e, text);
     bk_buf normal = {.limit = 3 * text.len + 16};
     bool ok = bk_nfc_append(text, &normal) && encode_pieces(e, bk_buf_view(&normal));
     bk_buf_free(&normal);
@@ -105,6 +104,7 @@ bk_status bk_tokenizer_encode_marked(const bk_tokenizer *t, bk_str text, const b
     size_t before = out->len;
     bool ok = encode_text(&e, text, plain, n_plain);
     bk_bpe_work_free(&e.work);
+    bk_cut_free(&e.cut);
     bk_free(e.nodes);
     bk_free(e.way);
     if (ok) return BK_OK;

@@ -29,7 +29,7 @@ typedef struct bk_name_slot {
 
 struct bk_tokenizer {
     bk_tok_model model;
-    const bk_pretok_rules *rules; /* GPT2 only, else NULL */
+    bk_pretok_rules rules; /* GPT2 only */
     size_t n_tokens;
     char *bytes;     /* all tokens' raw bytes, one after another */
     uint32_t *begin; /* [n_tokens + 1] where each begins in bytes */
@@ -70,6 +70,7 @@ typedef struct bk_tok_node {
 typedef struct bk_tok_encoder {
     const bk_tokenizer *t;
     bk_ids *out;
+    bk_cut cut;
     bk_bpe_work work;
     bk_tok_node *nodes; /* UNIGRAM: [n_nodes] the best way to each byte of a word */
     size_t n_nodes;

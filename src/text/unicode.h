@@ -14,10 +14,29 @@ typedef enum bk_char_class {
     BK_CHAR_SPACE = 3 /* White_Space */
 } bk_char_class;
 
+/* The general category, as far as patterns tell them apart; white space is a kind of its own. */
+typedef enum bk_char_kind {
+    BK_KIND_OTHER = 0,
+    BK_KIND_LU,
+    BK_KIND_LL,
+    BK_KIND_LT,
+    BK_KIND_LM,
+    BK_KIND_LO,
+    BK_KIND_M,
+    BK_KIND_ND,
+    BK_KIND_NL,
+    BK_KIND_NO,
+    BK_KIND_P,
+    BK_KIND_S,
+    BK_KIND_SPACE,
+    BK_KIND_HAN = 16 /* added where the script is Han */
+} bk_char_kind;
+
 enum {
     BK_UNICODE_CLASS_MASK = 3,
     BK_UNICODE_NFC_CARE = 4, /* combines or reorders: NFC_Quick_Check is not Yes, or ccc > 0 */
-    BK_UNICODE_BLOCK = 128   /* code points per block of the two-stage table */
+    BK_UNICODE_KIND_SHIFT = 3,
+    BK_UNICODE_BLOCK = 128 /* code points per block of the two-stage table */
 };
 
 typedef struct bk_unicode_ccc_range {
@@ -47,6 +66,19 @@ static inline unsigned bk_unicode_lookup(uint32_t cp) {
 
 static inline bk_char_class bk_unicode_class(uint32_t cp) {
     return (bk_char_class)(bk_unicode_lookup(cp) & BK_UNICODE_CLASS_MASK);
+}
+
+/* A bk_char_kind, with BK_KIND_HAN or without: 0..31. */
+static inline unsigned bk_unicode_kind(uint32_t cp) {
+    return bk_unicode_lookup(cp) >> BK_UNICODE_KIND_SHIFT;
+}
+
+/* \w as Oniguruma has it: letters, marks, digits, the number signs of Latin-1; of Pc only the
+ * underscore. */
+static inline bool bk_unicode_is_word(uint32_t cp) {
+    unsigned kind = bk_unicode_kind(cp) & 15;
+    return (kind >= BK_KIND_LU && kind <= BK_KIND_NL) || cp == '_' ||
+           (kind == BK_KIND_NO && cp < 0x100);
 }
 
 /* Canonical combining class, 0 for starters. */

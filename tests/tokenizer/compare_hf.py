@@ -4,7 +4,8 @@
     BRISK_TEST_MODEL=model.gguf compare_hf.py --dump PROGRAM [--exhaustive] [--peer LLAMA_TOKENIZE]
 
 PROGRAM is tests/tokenizer/tok_dump. The reference is built from the model file's own vocabulary and
-merges with the pre-tokenizer that each rule stands for. All rules also run with that vocabulary
+merges with the pre-tokenizer that each rule stands for (RULES), and the pieces of many more rules are
+compared (PATTERNS). All rules also run with that vocabulary
 completed with the bytes it lacks, so that every byte counts, and with one trained here without any
 pre-tokenizer, whose merges cross the borders of pieces. Exit status 1 on any difference in texts
 without a character listed in newer.txt. --exhaustive adds every code point in five contexts and
@@ -16,20 +17,19 @@ import bz2
 import json
 import os
 import re
-import struct
 import subprocess
 import sys
 import tempfile
 
-import gguf
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 import texts
+import tokfile
+from tokfile import CONTROL, NORMAL
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TAIL = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-NORMAL, CONTROL = 1, 3
 UNICODE_TEST = "/usr/share/unicode/NormalizationTest.txt.bz2"  # Debian: unicode-data
 
 
@@ -50,10 +50,67 @@ RULES = {
 }
 
 
+CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+UPPER, LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
+FRONT = r"[^\r\n\p{L}\p{N}]?"
+SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+GPT2 = (r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+PUNCTUATED = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+              r"| ?[\p{P}\p{S}]+")
+CJK = "[一-龥぀-ゟ゠-ヿ]+"
+CJK_KOREAN = "[一-龥ࠀ-一가-\ud7ff]+"
+THREES = r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))"
+
+
+def cased(end, exclude=""):
+    return (FRONT + f"[{UPPER}{exclude}]*[{LOWER}{exclude}]+{end}|" +
+            FRONT + f"[{UPPER}{exclude}]+[{LOWER}{exclude}]*{end}")
+
+
+O200K = cased(CONTRACTIONS + "?") + r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|" + SPACES
+
+# name: the expressions of its tokenizer.json (or of the model's own library), one after another.
+PATTERNS = {
+    "qwen35": [CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|" +
+               SPACES],
+    "jais-2": [WORDS + r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|"
+               r"\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|"
+               r"\s{1,2}(?!\S)|\s{1}"],
+    "deepseek-llm": ["[\r\n]", None, r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", CJK_KOREAN, r"\p{N}"],
+    "deepseek-coder": ["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CJK_KOREAN, r"\p{N}"],
+    "deepseek-v3": [r"\p{N}{1,3}", CJK, PUNCTUATED + r"[\r\n]*|" + SPACES],
+    "spark2_5": [r"\p{N}{1,3}", CJK, PUNCTUATED + r"|[\r\n]|\s+(?!\S)|\s+", r"\p{N}"],
+    "youtu": ["[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|" + CJK,
+              cased(CONTRACTIONS + "?") + r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|" + SPACES],
+    "falcon": [r"[\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]"],
+    "default": [r"[\p{P}$+<=>^~|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
+    "bloom": [r" ?[^(\s|[.,!?…。，、।۔،])]+"],
+    "viking": [r" ?[^(\s|[.,!?…。，、।۔،])]+", r"\p{N}"],
+    "tekken": [cased("") + r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|" + SPACES],
+    "chameleon": ["<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", r"([\t\n]|    |  )",
+                  r"\p{N}", r"[\p{P}!-/:-@\[-`{-~]", GPT2],
+    "gpt-4o": [O200K],
+    "tiny_aya": [r"\d{1,3}(?=(?:\d{3})*\b)", O200K],
+    "kimi-k2": [r"[\p{Han}]+|" + cased(CONTRACTIONS + "?", r"&&[^\p{Han}]") +
+                r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|" + SPACES],
+    "superbpe": [r"\p{N}+", r"(?=(\d{3})+(?!\d))"],
+    "bailingmoe": [r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|"
+                   r"\s*[\r\n]|\s+(?!\S)|\s+"],
+    "seed-coder": [WORDS + r"\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|" + SPACES],
+    "ufakzeka": [r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|" + SPACES],
+    "afmoe": [THREES, "[一-鿿㐀-䶿\uf900-\ufaff぀-ゟ゠-ヿ･-ﾟ⼀-\u2fdf\u0e00-\u0e7f\u0e80-\u0eff"
+              "\u1780-\u17ff\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff가-\ud7afᄀ-ᇿ]+",
+              PUNCTUATED + r"[\r\n]*|" + SPACES],
+    "laguna": [r"[^\n]+|[\n]+", WORDS + r"\p{N}" + TAIL],
+    "exaone-moe": [CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}"
+                   r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"],
+    "minicpm5": [r"\p{N}{1,3}", WORDS + r"\p{N}+" + TAIL],
+}
+
+
 def read_vocabulary(path):
-    fields = gguf.GGUFReader(path).fields
-    get = lambda key: fields["tokenizer.ggml." + key].contents()
-    return get("pre"), get("tokens"), list(get("token_type")), get("merges")
+    get = tokfile.fields(path)
+    return get["pre"], get["tokens"], list(get["token_type"]), get["merges"]
 
 
 def alphabet():
@@ -79,25 +136,17 @@ def reference(pre, tokens, types, merges, special):
     return hf
 
 
-def strings(items):
-    items = [s if isinstance(s, bytes) else s.encode() for s in items]
-    return struct.pack("<I", len(items)) + b"".join(
-        struct.pack("<I", len(s)) + s for s in items)
+WRITTEN = {}  # vocabularies that lie in files
 
 
 def run_dump(program, folder, pre, vocabulary, lines, mode="ids"):
-    """Ids of each text; with mode "special", of its special tokens too; "pieces": byte lengths."""
     tokens, types, merges = vocabulary
-    vocab_path, text_path = os.path.join(folder, "vocab"), os.path.join(folder, "texts")
-    with open(vocab_path, "wb") as f:
-        f.write(strings(tokens) + struct.pack("<%di" % len(types), *types) + strings(merges))
-    with open(text_path, "wb") as f:
-        f.write(strings(lines))
-    command = [program, vocab_path, pre, text_path, mode]
-    out = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
-    ids = [[int(x) for x in line.split()] for line in out.split("\n")[:-1]]
-    assert len(ids) == len(lines), (len(ids), len(lines))
-    return ids
+    key = id(tokens)
+    if key not in WRITTEN:
+        path = os.path.join(folder, "vocabulary%d.gguf" % len(WRITTEN))
+        tokfile.write_gguf(path, "gpt2", tokens, types, merges)
+        WRITTEN[key] = path, tokens
+    return tokfile.dump(program, folder, WRITTEN[key][0], lines, mode, pre)
 
 
 def newer_code_points(wanted):
@@ -184,6 +233,27 @@ def compare_pieces(args, folder, pre, vocabulary, lines, label=""):
     return compare(pre + label + " pieces", lines, ours, [hf_pieces(hf, t) for t in lines], newer)
 
 
+def read_deepseek_words():
+    """DeepSeek's list of letters, from the file that has it: too long for a second copy."""
+    with open(os.path.join(HERE, "../../src/text/pretok_rules.c"), encoding="utf-8") as f:
+        text = f.read().split("deepseek_words[] =", 1)[1].split(";", 1)[0]
+    return "".join(re.findall('"([^"]*)"', text)).replace("\\\\", "\\")
+
+
+def compare_patterns(args, folder, lines):
+    """The pieces of the rules that are run as expressions."""
+    newer, bad = newer_code_points({"split", "category"}), 0
+    for pre, stages in PATTERNS.items():
+        stages = [read_deepseek_words() if s is None else s for s in stages]
+        hf = pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(Regex(s), "isolated") for s in stages] +
+            [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        ours = tokfile.dump(args.dump, folder, "-", lines, "pieces", pre)
+        theirs = [[len(piece) for piece, _ in hf.pre_tokenize_str(t)] for t in lines]
+        bad += compare(pre + " pieces", lines, ours, theirs, newer)
+    return bad
+
+
 def compare_ids(args, folder, pre, vocabulary, lines, label=""):
     """Also returns the ids."""
     hf = reference(pre, *vocabulary, special=False)
@@ -238,19 +308,6 @@ def check_normalisation(args, folder, vocabulary):
     return check_round_trip("normalisation", vocabulary, wanted, ours, None)
 
 
-def write_gguf(path, pre, vocabulary):
-    tokens, types, merges = vocabulary
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges(merges)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.close()
-
-
 def peer_ids(program, model, text):
     out = subprocess.run(
         [program, "-m", model, "--ids", "--no-bos", "--no-escape", "--no-parse-special",
@@ -264,7 +321,8 @@ def show_peer(args, folder, vocabulary, lines):
     for pre in RULES:
         hf = reference(pre, *vocabulary, special=False)
         model = os.path.join(folder, "peer.gguf")
-        write_gguf(model, pre, vocabulary)
+        tokens, types, merges = vocabulary
+        tokfile.write_gguf(model, "gpt2", tokens, types, merges, pre=pre)
         differ = 0
         for text in lines:
             ids, wanted = peer_ids(args.peer, model, text), hf.encode(text).ids
@@ -301,6 +359,7 @@ def main():
             bad += differ + check_bytes(args, folder, pre, full, lines, ids)
             bad += compare_special(args, folder, pre, full)
             bad += compare_ids(args, folder, pre, crossing, lines, " crossing")[0]
+        bad += compare_patterns(args, folder, lines)
         if args.exhaustive:
             bad += compare_every_character(args, folder, full)
             bad += check_normalisation(args, folder, full)

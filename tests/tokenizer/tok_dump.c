@@ -1,18 +1,19 @@
-/* Ids of many texts, for comparison with other tokenizers (compare_hf.py writes and reads these).
+/* Ids of many texts, for comparison with other tokenizers (tokfile.py writes and reads these).
  *
- *     tok_dump VOCABULARY PRE TEXTS [ids|special|pieces]
+ *     tok_dump MODEL PRE TEXTS [ids|special|pieces|text]
  *
- * VOCABULARY: u32 n, n strings, n i32 types, u32 n, n merges; TEXTS: u32 n, n strings; a string is
+ * MODEL: a GGUF file; PRE: a pre-tokenizer in place of its own, or -; TEXTS: u32 n, n strings; a string is
  * u32 length and its bytes; little endian. One line of ids per text on standard output; "special" parses
- * special tokens, "pieces" prints the byte lengths of the normalised text's pieces instead. */
+ * special tokens, "pieces" prints the byte lengths of the normalised text's pieces instead, "text" what
+ * the ids are decoded to, in hexadecimal. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "model/model.h"
 #include "text/nfc.h"
 #include "text/pretok.h"
-#include "text/tokenizer.h"
 
 typedef struct reader {
     const uint8_t *data;
@@ -58,25 +59,12 @@ static reader open_file(const char *path) {
     return (reader){data, (size_t)size};
 }
 
-static bk_tokenizer *load(const char *path, const char *pre) {
-    reader file = open_file(path), r = file;
-    bk_tokenizer_desc d = {.model = BK_STR("gpt2"), .pre = bk_str_from(pre)};
-    d.bos = d.eos = d.eot = d.unk = d.pad = -1;
-    bk_str *tokens = read_strings(&r, &d.n_tokens);
-    int32_t *types = bk_alloc(d.n_tokens + 1, sizeof *types);
-    for (size_t i = 0; types && i < d.n_tokens; i++) types[i] = (int32_t)read_u32(&r);
-    bk_str *merges = read_strings(&r, &d.n_merges);
-    d.tokens = tokens;
-    d.types = types;
-    d.merges = merges;
-    bk_tokenizer *t;
+static bk_model *load(const char *path, const char *pre) {
+    bk_model_options o = {.tokenizer_only = true, .pre = strcmp(pre, "-") == 0 ? NULL : pre};
+    bk_model *m = NULL;
     bk_error err;
-    if (bk_tokenizer_create(&d, &t, &err)) stop(err.text);
-    bk_free(tokens);
-    bk_free(types);
-    bk_free(merges);
-    bk_free((void *)file.data);
-    return t;
+    if (bk_model_load(path, &o, &m, &err)) stop(err.text);
+    return m;
 }
 
 static void print_ids(const bk_tokenizer *t, bk_str text, bool special) {
@@ -88,37 +76,60 @@ static void print_ids(const bk_tokenizer *t, bk_str text, bool special) {
     bk_ids_free(&ids);
 }
 
-static void print_pieces(const bk_pretok_rules *rules, bk_str text) {
+static void print_text(const bk_tokenizer *t, bk_str text) {
+    bk_ids ids = {0};
+    bk_buf out = {0};
+    bk_error err;
+    if (bk_tokenizer_encode(t, text, false, &ids, &err)) stop(err.text);
+    if (bk_tokenizer_decode(t, ids.data, ids.len, &out, &err)) stop(err.text);
+    for (size_t k = 0; k < out.len; k++) printf("%02x", (unsigned char)out.data[k]);
+    putchar('\n');
+    bk_ids_free(&ids);
+    bk_buf_free(&out);
+}
+
+static void print_pieces(const bk_pretok_rules *rules, bk_cut *cut, bk_str text) {
     bk_buf normal = {0};
+    bk_str piece;
     if (rules->nfc) {
         if (!bk_nfc_append(text, &normal)) stop("no memory");
         text = bk_buf_view(&normal);
     }
-    for (size_t pos = 0, n; pos < text.len; pos += n) {
-        n = bk_pretok_next(rules->kind, text.data + pos, text.len - pos);
-        printf("%s%zu", pos ? " " : "", n);
-    }
+    bk_cut_begin(cut, rules, text);
+    for (size_t n = 0; bk_cut_next(cut, &piece); n++) printf("%s%zu", n ? " " : "", piece.len);
     putchar('\n');
     bk_buf_free(&normal);
 }
 
 int main(int argc, char **argv) {
-    if (argc < 4) stop("usage: tok_dump VOCABULARY PRE TEXTS [ids|special|pieces]");
+    if (argc < 4) stop("usage: tok_dump MODEL PRE TEXTS [ids|special|pieces|text]");
     const char *mode = argc > 4 ? argv[4] : "ids";
-    bk_tokenizer *t = load(argv[1], argv[2]);
-    const bk_pretok_rules *rules = bk_pretok_find(bk_str_from(argv[2]));
+    bk_pretok_rules rules = {0};
+    bk_cut cut = {0};
+    bk_model *m = NULL;
+    bk_error err;
+    if (strcmp(mode, "pieces") == 0) {
+        if (!bk_pretok_find(bk_str_from(argv[2]), &rules)) stop("unknown pre-tokenizer");
+        if (bk_pretok_compile(&rules, &err)) stop(err.text);
+    } else {
+        m = load(argv[1], argv[2]);
+    }
     reader file = open_file(argv[3]), r = file;
     size_t n;
     bk_str *texts = read_strings(&r, &n);
     for (size_t i = 0; i < n; i++) {
-        if (strcmp(mode, "pieces") == 0) {
-            print_pieces(rules, texts[i]);
+        if (!m) {
+            print_pieces(&rules, &cut, texts[i]);
+        } else if (strcmp(mode, "text") == 0) {
+            print_text(bk_model_tokenizer(m), texts[i]);
         } else {
-            print_ids(t, texts[i], strcmp(mode, "special") == 0);
+            print_ids(bk_model_tokenizer(m), texts[i], strcmp(mode, "special") == 0);
         }
     }
     bk_free(texts);
     bk_free((void *)file.data);
-    bk_tokenizer_destroy(&t);
+    bk_cut_free(&cut);
+    bk_pretok_free(&rules);
+    bk_model_unref(&m);
     return 0;
 }

@@ -30,11 +30,11 @@ static size_t split(bk_pretok kind, bk_str s, size_t ends[MAX_PIECES]) {
 }
 
 static void check_pieces(const char *pre, const char *text, const char *want) {
-    const bk_pretok_rules *rules = bk_pretok_find(bk_str_from(pre));
-    assert_non_null(rules);
+    bk_pretok_rules rules;
+    assert_true(bk_pretok_find(bk_str_from(pre), &rules));
     char got[256] = "";
     size_t ends[MAX_PIECES], begin = 0, at = 0;
-    size_t n = split(rules->kind, bk_str_from(text), ends);
+    size_t n = split(rules.kind, bk_str_from(text), ends);
     for (size_t i = 0; i < n; begin = ends[i++]) {
         if (i > 0) got[at++] = '|';
         memcpy(got + at, text + begin, ends[i] - begin);
@@ -63,16 +63,25 @@ static void test_examples(void **state) {
     check_pieces("qwen2", "\xFF\xFEz\xFFz", "\xFF\xFE|z|\xFFz");
 }
 
+static bk_pretok_rules rules_of(const char *name) {
+    bk_pretok_rules rules;
+    if (!bk_pretok_find(bk_str_from(name), &rules)) fail_msg("%s is not known", name);
+    return rules;
+}
+
 static void test_names(void **state) {
     (void)state;
-    assert_null(bk_pretok_find(BK_STR("")));
-    assert_null(bk_pretok_find(BK_STR("qwen")));
-    assert_null(bk_pretok_find(BK_STR("tekken")));
-    const bk_pretok_rules *llama = bk_pretok_find(BK_STR("llama3"));
-    assert_true(llama->ignore_merges && !llama->nfc && llama->kind == BK_PRETOK_LLAMA3);
-    const bk_pretok_rules *qwen = bk_pretok_find(BK_STR("deepseek-r1-qwen"));
-    assert_true(qwen->nfc && !qwen->ignore_merges && qwen->kind == BK_PRETOK_QWEN2);
-    assert_int_equal(bk_pretok_find(BK_STR("smollm"))->kind, BK_PRETOK_SMOLLM);
+    bk_pretok_rules rules;
+    assert_false(bk_pretok_find(BK_STR(""), &rules));
+    assert_false(bk_pretok_find(BK_STR("qwen"), &rules));
+    assert_false(bk_pretok_find(BK_STR("qwen2 "), &rules));
+    bk_pretok_rules llama = rules_of("llama3");
+    assert_true(llama.ignore_merges && !llama.nfc && llama.kind == BK_PRETOK_LLAMA3);
+    bk_pretok_rules qwen = rules_of("deepseek-r1-qwen");
+    assert_true(qwen.nfc && !qwen.ignore_merges && qwen.kind == BK_PRETOK_QWEN2);
+    assert_int_equal(rules_of("smollm").kind, BK_PRETOK_SMOLLM);
+    assert_int_equal(rules_of("jina-v2-code").kind, BK_PRETOK_GPT2);
+    assert_int_equal(rules_of("o200k").kind, BK_PRETOK_O200K);
 }
 
 /* A bad byte counts as one symbol: the cuts are those of a text with '!' in its place. */
