@@ -85,21 +85,21 @@ static size_t plain_run(const bk_charsmap *map, bool squeeze, bk_str s) {
     return sign ? (size_t)(sign - s.data) : s.len;
 }
 
-bool bk_charsmap_apply(const bk_charsmap *map, bk_str text, bool prefix, bool squeeze,
-                       bk_buf *out) {
-    size_t begin = out->len, body = begin + prefix, used;
-    bool ok = !prefix || bk_buf_putc(out, ' '), after_space = squeeze;
+bool bk_charsmap_apply(const bk_charsmap *map, bk_str text, bk_charsmap_rules rules, bk_buf *out) {
+    size_t begin = out->len, body = begin + rules.prefix, used;
+    bool ok = !rules.prefix || bk_buf_putc(out, ' '), after_space = rules.squeeze && rules.first;
     for (size_t pos = 0; pos < text.len && ok; pos += used) {
         bk_str rest = {text.data + pos, text.len - pos};
-        used = plain_run(map, squeeze, rest);
+        used = plain_run(map, rules.squeeze, rest);
         if (used > 0) {
             ok = bk_buf_append(out, rest.data, used);
         } else {
             bk_str part = next_part(map, rest, &used);
-            ok = put_part(part, squeeze, &after_space, out);
+            ok = put_part(part, rules.squeeze, &after_space, out);
         }
     }
-    while (squeeze && out->len > body && out->data[out->len - 1] == ' ') out->len--;
+    bool trim = rules.squeeze && rules.last;
+    while (trim && out->len > body && out->data[out->len - 1] == ' ') out->len--;
     if (out->len == body) out->len = begin;
     return ok;
 }

@@ -19,9 +19,14 @@ typedef struct bk_charsmap {
 bk_status bk_charsmap_create(bk_str blob, bk_charsmap *out, bk_error *err);
 void bk_charsmap_free(bk_charsmap *map);
 
-/* Appends to out the text with the table's replacements, U+2581 as the space that it stands for. prefix:
- * a space in front; squeeze: no white space at the ends, one space for a run of them. A text of which
- * nothing is left stays empty. Linear in the text; false when memory is short or out is full. */
-bool bk_charsmap_apply(const bk_charsmap *map, bk_str text, bool prefix, bool squeeze, bk_buf *out);
+typedef struct bk_charsmap_rules {
+    bool prefix;      /* a space in front */
+    bool squeeze;     /* one space for a run of them, */
+    bool first, last; /* and none where the text begins and ends, which is at these ends of it */
+} bk_charsmap_rules;
+
+/* Appends to out the text with the table's replacements, U+2581 as the space that it stands for. A text
+ * of which nothing is left stays empty. Linear in the text; false when memory is short or out is full. */
+bool bk_charsmap_apply(const bk_charsmap *map, bk_str text, bk_charsmap_rules rules, bk_buf *out);
 
 #endif

@@ -203,13 +203,14 @@ static void offer_all(bk_tok_encoder *e, bk_str word, size_t pos, size_t first_l
 static bool encode_unigram(bk_tok_encoder *e, bk_str word) {
     if (!reserve_nodes(e, word.len + 1)) return false;
     for (size_t i = 0; i <= word.len; i++) e->nodes[i] = (bk_tok_node){-FLT_MAX, 0, -1};
-    e->nodes[0].score = 0;
+    e->nodes[0].score = e->score;
     size_t len, n = 0;
     uint32_t cp;
     for (size_t pos = 0; pos < word.len; pos += len) {
         len = bk_utf8_decode(word.data + pos, word.len - pos, &cp);
         offer_all(e, word, pos, len);
     }
+    e->score = e->nodes[word.len].score;
     for (size_t end = word.len; end > 0; end = e->nodes[end].begin) e->way[n++] = (int32_t)end;
     while (n-- > 0) {
         const bk_tok_node *node = &e->nodes[e->way[n]];
@@ -242,13 +243,19 @@ static bool encode_words(bk_tok_encoder *e, bk_str text) {
     return true;
 }
 
-bool bk_tok_encode_chars(bk_tok_encoder *e, bk_str text, bool first) {
+bool bk_tok_encode_chars(bk_tok_encoder *e, bk_str text, bool first, bool last) {
     const bk_tokenizer *t = e->t;
     if (text.len == 0) return true;
     bk_buf normal = {.limit = SIZE_MAX / 4};
-    bool ok = bk_charsmap_apply(&t->charsmap, text, first && t->add_space, t->squeeze, &normal) &&
+    bk_charsmap_rules rules = {first && t->add_space, t->squeeze, first, last};
+    e->score = 0;
+    bool ok = bk_charsmap_apply(&t->charsmap, text, rules, &normal) &&
               encode_words(e, bk_buf_view(&normal));
     bk_buf_free(&normal);
     e->after_unknown = false;
     return ok;
+}
+
+bool bk_tok_put_space(bk_tok_encoder *e) {
+    return !e->t->add_space || encode_words(e, BK_STR(" "));
 }

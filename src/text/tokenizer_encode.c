@@ -52,9 +52,9 @@ static bool encode_pieces(bk_tok_encoder *e, bk_str text) {
     return !e->cut.work.failed;
 }
 
-/* Text without special tokens; first: what a text begins with, or follows a control token. */
-static bool encode_plain(bk_tok_encoder *e, bk_str text, bool first) {
-    if (e->t->model != BK_TOK_GPT2) return bk_tok_encode_chars(e, text, first);
+/* Text without special tokens; first and last: no USER_DEFINED token is before or behind it. */
+static bool encode_plain(bk_tok_encoder *e, bk_str text, bool first, bool last) {
+    if (e->t->model != BK_TOK_GPT2) return bk_tok_encode_chars(e, text, first, last);
     if (!e->t->rules.nfc || !bk_nfc_needed(text)) return encode_pieces(e, text);
     bk_buf normal = {.limit = 3 * text.len + 16};
     bool ok = bk_nfc_append(text, &normal) && encode_pieces(e, bk_buf_view(&normal));
@@ -86,12 +86,15 @@ static bool encode_text(bk_tok_encoder *e, bk_str text, const bk_span *plain, si
             pos++;
             continue;
         }
-        if (!encode_plain(e, (bk_str){text.data + begin, pos - begin}, first)) return false;
-        if (!bk_ids_push(e->out, id)) return false;
-        first = (t->info[id] & BK_INFO_TYPE) == BK_TOKEN_CONTROL;
+        bool control = (t->info[id] & BK_INFO_TYPE) == BK_TOKEN_CONTROL;
+        bk_str before = {text.data + begin, pos - begin};
+        bool ok = before.len == 0 && first && !control ? bk_tok_put_space(e)
+                                                       : encode_plain(e, before, first, control);
+        if (!ok || !bk_ids_push(e->out, id)) return false;
+        first = control;
         begin = pos += bk_tok_name(t, id).len;
     }
-    return encode_plain(e, (bk_str){text.data + begin, text.len - begin}, first);
+    return encode_plain(e, (bk_str){text.data + begin, text.len - begin}, first, true);
 }
 
 bk_status bk_tokenizer_encode_marked(const bk_tokenizer *t, bk_str text, const bk_span *plain,

@@ -75,6 +75,7 @@ typedef struct bk_tok_encoder {
     bk_tok_node *nodes; /* UNIGRAM: [n_nodes] the best way to each byte of a word */
     size_t n_nodes;
     int32_t *way;       /* [n_nodes] */
+    float score;        /* UNIGRAM: of the words before, as one sum over the text rounds */
     bool after_unknown; /* the last token is an unknown one: the next joins it */
 } bk_tok_encoder;
 
@@ -101,10 +102,13 @@ int32_t bk_tok_match_special(const bk_tokenizer *t, bk_str s, size_t max_control
 /* Whether a special token of this name is known to end an answer. */
 bool bk_tok_known_end(bk_str name);
 
-/* tokenizer_chars.c: the models whose units are characters. Tables: after bk_tok_build_vocab. first: the
- * text begins what add_space is about. False when memory is short. */
+/* tokenizer_chars.c: the models whose units are characters. Tables: after bk_tok_build_vocab. first and
+ * last: the text is at the beginning or end of what normalisation takes for one, which ends at CONTROL
+ * tokens alone. False when memory is short. */
 bk_status bk_tok_build_chars(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_error *err);
-bool bk_tok_encode_chars(bk_tok_encoder *e, bk_str text, bool first);
+bool bk_tok_encode_chars(bk_tok_encoder *e, bk_str text, bool first, bool last);
+/* The space in front of a text that begins with a USER_DEFINED token, where the model has one. */
+bool bk_tok_put_space(bk_tok_encoder *e);
 /* Tokens of a text's bytes, or the unknown token where the vocabulary has no bytes. */
 bool bk_tok_put_bytes(bk_tok_encoder *e, bk_str text);
 

@@ -201,6 +201,9 @@ bk_status bk_tok_build_vocab(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_
             return bk_fail(err, BK_ERR_FORMAT,
                            "tokenizer.ggml.token_type: token %zu has type %d, wanted 1 to 6", i,
                            type);
+        /* Some files have these as text that anybody may write. */
+        if (type == BK_TOKEN_USER_DEFINED && bk_tok_known_end(desc->tokens[i]))
+            type = BK_TOKEN_CONTROL;
         t->info[i] = (uint8_t)type;
         st = add_token(t, (int32_t)i, desc->tokens[i], t->model == BK_TOK_GPT2 ? byte_of : NULL,
                        err);

@@ -16,7 +16,7 @@ def fields(path):
 
 
 def write_gguf(path, model, tokens, types, merges=None, scores=None, pre="gpt-2", **flags):
-    """flags: other keys under tokenizer.ggml, booleans, numbers or (arrays of) bytes."""
+    """flags: other keys under tokenizer.ggml, booleans, numbers or bytes."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_tokenizer_model(model)
     writer.add_tokenizer_pre(pre)

@@ -274,7 +274,7 @@ static void test_special(void **state) {
     check_encode(t, "a<|im_end|>xa<s>", true, "a|<|im_end|>x|a|<s>"); /* the longest */
     check_encode(t, "<<s><|im_en<|im|>", true, "<|<s>|<|||i|m|_|e|n|<|im|>");
     check_encode(t, "<think> a", true, "<think>| a");
-    check_encode(t, "<think>", false, "<|t|h|i|n|k|>");
+    check_encode(t, "<think>a<s>", false, "<think>|a|<|s|>");
     check_encode(t, "<|im_start|", true, "<|||i|m|_|s|t|a|r|t||");
     assert_int_equal(bk_tokenizer_find(t, BK_STR("<|im_end|>")), special_id(1));
     assert_int_equal(bk_tokenizer_find(t, BK_STR("<think>")), user);
@@ -398,6 +398,8 @@ static void test_end_names_are_special(void **state) {
     bk_tokenizer *t = create(&v);
     assert_false(bk_tokenizer_is_end(t, text));
     assert_true(bk_tokenizer_is_end(t, user));
+    assert_int_equal(bk_tokenizer_type(t, user), BK_TOKEN_CONTROL); /* not for a user to write */
+    check_encode(t, "<|eot_id|>", false, "<|||e|o|t|_|i|d|||>");
     bk_tokenizer_destroy(&t);
 }
 
@@ -413,13 +415,16 @@ static void check_refused(const vocabulary *v, bk_status want, const char *part)
 static void test_unsupported(void **state) {
     (void)state;
     vocabulary v;
-    make(&v, "tekken");
-    check_refused(&v, BK_ERR_UNSUPPORTED, "tokenizer.ggml.pre is \"tekken\"");
+    make(&v, "unheard-of");
+    check_refused(&v, BK_ERR_UNSUPPORTED, "tokenizer.ggml.pre is \"unheard-of\"");
+    check_refused(&v, BK_ERR_UNSUPPORTED, "--pre NAME");
     v.desc.pre = BK_STR("\x1b[2J");
     check_refused(&v, BK_ERR_UNSUPPORTED, "\\x1b[2J");
     make(&v, "gpt-2");
+    v.desc.model = BK_STR("bert");
+    check_refused(&v, BK_ERR_UNSUPPORTED, "tokenizer.ggml.model is \"bert\"");
     v.desc.model = BK_STR("llama");
-    check_refused(&v, BK_ERR_UNSUPPORTED, "tokenizer.ggml.model is \"llama\"");
+    check_refused(&v, BK_ERR_FORMAT, "tokenizer.ggml.scores");
 }
 
 static void test_bad_tokens(void **state) {
