@@ -21,7 +21,9 @@ esac
 # quoting. Python is build/venv's. Each exits 0 when all is as it should be.
 python_tests=(
     'tests/tokenizer/compare_hf.py --dump build/release/tests/tokenizer/tok_dump'
+    'tests/tokenizer/compare_sp.py --dump build/release/tests/tokenizer/tok_dump'
     'tests/template/compare_jinja2.py build/release/tests/template/render'
+    'tests/template/compare_peer.py build/release/tests/template/render'
     'tests/gguf/test_broken.py'
     'tests/cli/test_cli.py'
     'tests/cli/test_models.py'

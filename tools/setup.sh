@@ -81,7 +81,8 @@ make_venv() {
     local wanted
     wanted=$(sha256sum <tests/requirements.txt)
     [ "$(cat build/venv/.installed 2>/dev/null)" = "$wanted" ] &&
-        build/venv/bin/python -c 'import gguf, jinja2, numpy, safetensors, tokenizers' 2>/dev/null && return 0
+        build/venv/bin/python -c 'import gguf, jinja2, numpy, safetensors, sentencepiece, tokenizers' \
+            2>/dev/null && return 0
     rm -rf build/venv
     python3 -m venv build/venv || return 1
     build/venv/bin/python -m pip install --disable-pip-version-check --no-input -q \

@@ -2,23 +2,25 @@
 """Compares SentencePiece tokenizers, text by text, with the library that models of that kind are made
 and run with.
 
-    BRISK_TEST_SP=model.gguf[:model.gguf...] compare_sp.py --dump PROGRAM [--peer LLAMA_TOKENIZE]
+    compare_sp.py --dump PROGRAM [--peer LLAMA_TOKENIZE] [MODEL.gguf...]
 
 PROGRAM is tests/tokenizer/tok_dump. Vocabularies: those of Mistral's models, which the Python package
-mistral-common carries; of the files in BRISK_TEST_SP; two that SentencePiece trains here, a BPE and a
-Unigram one with its normalisation of characters. The reference is the Python package sentencepiece, run
-on the package's own model or on one written from the GGUF file's tokens, scores and types, and for
-"gemma4" files, which have merges, Hugging Face's tokenizers. Exit status 1 on any difference.
---peer: also how many texts llama.cpp gives other ids than sentencepiece."""
+mistral-common carries; of Llama 2, Phi 3, Baichuan, Gemma 4 and a multilingual Unigram model, which
+llama.cpp's sources carry; three that SentencePiece trains here, with its normalisation of characters;
+those of the files named. The reference is the Python package sentencepiece, run on the package's own
+model or on one written from the GGUF file's tokens, scores and types, and for "gemma4" files, which have
+merges, Hugging Face's tokenizers. Then the texts with ids that llama.cpp's sources have for real
+vocabularies of all kinds. Exit status 1 on any difference. --peer: also how many texts llama.cpp gives
+other ids than the reference."""
 import argparse
 import glob
+import importlib.util
 import io
 import os
 import subprocess
 import sys
 import tempfile
 
-import mistral_common
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as pb
 from tokenizers import AddedToken, Tokenizer, models, normalizers
@@ -26,7 +28,11 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers
 import texts
 import tokfile
 
-KEYS = ("add_space_prefix", "remove_extra_whitespaces")
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import peer_source
+
+VOCABULARIES = ("llama-spm", "phi-3", "baichuan", "gemma-4", "nomic-bert-moe")
+UNSUPPORTED = ("bert-bge",)  # WordPiece
 
 
 def processor(proto):
@@ -80,9 +86,14 @@ def train(kind, lines, **options):
     return pb.ModelProto.FromString(out.getvalue())
 
 
-def vocabularies(folder, lines):
+def peer_vocabulary(name):
+    return os.path.join(peer_source.folder(), "models", "ggml-vocab-%s.gguf" % name)
+
+
+def vocabularies(folder, lines, models):
     """(name, GGUF file, function from text to ids)"""
-    package = os.path.join(os.path.dirname(mistral_common.__file__), "data")
+    package = importlib.util.find_spec("mistral_common").submodule_search_locations[0]
+    package = os.path.join(package, "data")
     found = sorted(glob.glob(os.path.join(package, "*tokenizer*.model.v[137]")))
     if len(found) != 3:
         sys.exit("compare_sp.py: no tokenizer models in %s" % package)
@@ -97,9 +108,7 @@ def vocabularies(folder, lines):
                                              remove_extra_whitespaces=False)
     for name, proto in protos.items():
         yield name, write_proto(folder, name.replace(" ", "_"), proto), processor(proto).encode
-    for path in os.environ.get("BRISK_TEST_SP", "").split(":"):
-        if not path:
-            continue
+    for path in [peer_vocabulary(name) for name in VOCABULARIES] + models:
         if tokfile.fields(path)["model"] == "gemma4":
             yield os.path.basename(path), path, merges_reference(path)
         else:
@@ -146,6 +155,26 @@ def compare_decoded(args, folder, name, path, lines):
     return bad
 
 
+def compare_stored(args, folder):
+    """The texts and ids that llama.cpp tests its tokenizers with."""
+    bad, found = 0, sorted(glob.glob(peer_vocabulary("*") + ".inp"))
+    for path in found:
+        model, name = path[:-4], os.path.basename(path)[11:-9]
+        if name in UNSUPPORTED:
+            continue
+        with open(path, encoding="utf-8", newline="") as f:
+            lines = f.read().split("\n__ggml_vocab_test__\n")
+        with open(model + ".out") as f:
+            wanted = [[int(x) for x in line.split()] for line in f.read().split("\n")]
+        ours = tokfile.dump(args.dump, folder, model, lines)
+        differ = sum(a != b for a, b in zip(ours, wanted))
+        print("%-46s %6d texts, %d differ" % (name + " (stored ids)", len(lines), differ))
+        bad += differ
+    if len(found) < 12:
+        sys.exit("compare_sp.py: wanted at least 12 vocabularies with texts, found %d" % len(found))
+    return bad
+
+
 def show_peer(args, name, path, reference, lines):
     differ = 0
     for text in lines:
@@ -164,15 +193,17 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--dump", required=True)
     parser.add_argument("--peer", metavar="LLAMA_TOKENIZE")
+    parser.add_argument("models", nargs="*")
     args = parser.parse_args()
     lines, bad = texts.varied(), 0
     with tempfile.TemporaryDirectory() as folder:
-        for name, path, reference in vocabularies(folder, lines):
+        for name, path, reference in vocabularies(folder, lines, args.models):
             bad += compare(args, folder, name, path, reference, lines)
             if "trained" not in name and tokfile.fields(path)["model"] == "llama":
                 bad += compare_decoded(args, folder, name, path, lines)
             if args.peer:
                 show_peer(args, name, path, reference, texts.for_peer())
+        bad += compare_stored(args, folder)
     print("differences: %d" % bad)
     return 1 if bad else 0
 
