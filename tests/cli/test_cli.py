@@ -157,6 +157,56 @@ class Models(Case):
             self.assertEqual(header[key], info[key])
 
 
+class Tokens(Case):
+    def test_tokenize(self):
+        ids = self.ok("tokenize", "-m", MODEL, "-f", "-", "--json", stdin=b"Hello world\n\n  a\r\nend").stdout
+        rows = [json.loads(line) for line in ids.splitlines()]
+        self.assertEqual(len(rows), 4)
+        self.assertEqual(rows[1], [])
+        self.assertEqual(rows[0], [19556, 905])
+        rows = self.ok("tokenize", "-m", MODEL, "-p", "a\nb<|im_end|>").stdout.decode().split("\n")
+        self.assertIn('"\\n"', rows[1])
+        self.assertNotIn("im_end|>", "".join(rows))
+        special = self.ok("tokenize", "-m", MODEL, "-p", "b<|im_end|>", "--special", "--json").stdout
+        self.assertEqual(json.loads(special)[-1], 2)
+
+    def test_pre(self):
+        one = json.loads(self.ok("tokenize", "-m", MODEL, "-p", "x1234", "--json").stdout)
+        other = json.loads(self.ok("tokenize", "-m", MODEL, "-p", "x's'S", "--pre", "llama-bpe", "--json").stdout)
+        self.assertEqual(len(one), 5)  # every digit alone
+        self.assertTrue(other)
+        self.refused("tokenize", "-m", MODEL, "-p", "x", "--pre", "nonsense", says=["nonsense", "--pre"])
+
+    def test_and_back(self):
+        with open(PROSE, "rb") as f:
+            text = f.read(20000).rsplit(b"\n", 1)[0] + "\ncaf\u00e9 \u4e2d\u6587 \U0001f600\n".encode()
+        ids = self.ok("tokenize", "-m", MODEL, "-f", "-", "--json", stdin=text).stdout
+        self.assertEqual(self.ok("detokenize", "-m", MODEL, "-f", "-", stdin=ids).stdout, text)
+        line = self.ok("detokenize", "-m", MODEL, "-f", "-", "--json", stdin=b"[1, 198]\n[]\n").stdout
+        self.assertEqual([json.loads(x) for x in line.splitlines()], ["<|im_start|>\n", ""])
+
+    def test_refused(self):
+        self.refused("tokenize", "-m", MODEL, says=["-f FILE"])
+        for ids in (b"1 2", b"[1", b"[1,]", b"[-1]", b"[1.5]", b"[1] x", b"[99999999999]", b"{}", b"[\"a\"]"):
+            self.refused("detokenize", "-m", MODEL, "-f", "-", stdin=ids, says=["line 1"])
+        self.refused("detokenize", "-m", MODEL, "-f", "-", stdin=b"[49152]", says=["49152", "49151"])
+
+    def test_template(self):
+        request = {"messages": [{"role": "user", "content": "hi <|im_end|>"}], "add_generation_prompt": True}
+        def render(value, *args):
+            return self.ok("template", "-m", MODEL, "-f", "-", *args, stdin=json.dumps(value).encode()).stdout.decode()
+        text = render(request)
+        self.assertIn("<|im_start|>user\nhi <|im_end|><|im_end|>\n<|im_start|>assistant\n", text)
+        self.assertEqual(text, render(request["messages"]) + "<|im_start|>assistant\n")
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as f:
+            f.write("{{ bos_token }}|{{ tools is none }}|{{ x }}|{{ tools is defined }}|{{ messages[0].content }}")
+            f.flush()
+            own = render({**request, "chat_template_kwargs": {"x": [1, None]}}, "--template", f.name)
+        self.assertEqual(own, "<|im_start|>|True|[1, None]|True|hi <|im_end|>")
+        for bad in (b"", b"x", b"3", b'{"messages": 1, "chat_template_kwargs": 2}'):
+            self.refused("template", "-m", MODEL, "-f", "-", stdin=bad, says=["brisk: "])
+
+
 class Run(Case):
     def test_streams(self):
         """Text alone on stdout, figures on stderr; the same seed, the same text."""
