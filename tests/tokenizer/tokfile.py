@@ -1,4 +1,5 @@
 """What the tokenizer comparisons share: vocabularies in GGUF files, texts through tok_dump."""
+import functools
 import os
 import struct
 import subprocess
@@ -8,6 +9,7 @@ import gguf
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
 
+@functools.lru_cache(maxsize=2)
 def fields(path):
     """tokenizer.ggml.* of a file."""
     prefix = "tokenizer.ggml."
