@@ -5,6 +5,7 @@
 
 enum {
     N_ALPHABET = 256 + 68, /* 68 bytes have no printable character of their own */
+    BLOCK = 32,            /* tokens that are entered together */
     MAX_PROBES = 1024      /* a file made to collide must not make loading quadratic */
 };
 
@@ -105,9 +106,8 @@ int32_t bk_tok_lookup(const bk_tokenizer *t, bk_str bytes) {
 }
 
 /* Enters a token under its bytes. A user-defined token gives way to a normal one of the same name. */
-static bk_status add_name(bk_tokenizer *t, int32_t id, bk_error *err) {
+static bk_status add_name(bk_tokenizer *t, int32_t id, uint32_t hash, bk_error *err) {
     bk_str name = bk_tok_name(t, id);
-    uint32_t hash = hash_name(name);
     size_t i = hash & t->name_mask;
     for (int probe = 0; probe < MAX_PROBES; probe++, i = (i + 1) & t->name_mask) {
         bk_name_slot *s = &t->names[i];
@@ -155,11 +155,10 @@ static bk_status alloc_vocab(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_
     return BK_OK;
 }
 
-/* Copies one token behind those before it and enters it into the tables. Normal tokens are spelled
- * in the alphabet; those that are not, and special ones, stand for themselves and no text outside
- * of templates yields them. */
-static bk_status add_token(bk_tokenizer *t, int32_t id, bk_str text, const int16_t *byte_of,
-                           bk_error *err) {
+/* Copies one token behind those before it; true when text may yield it. Normal tokens are spelled in
+ * the alphabet; those that are not, and special ones, stand for themselves and no text outside of
+ * templates yields them. */
+static bool add_token(bk_tokenizer *t, int32_t id, bk_str text, const int16_t *byte_of) {
     char *out = t->bytes + t->begin[id];
     size_t n = 0;
     int type = t->info[id] & BK_INFO_TYPE;
@@ -176,8 +175,37 @@ static bk_status add_token(bk_tokenizer *t, int32_t id, bk_str text, const int16
     if (byte) n = 1;
     t->begin[id + 1] = t->begin[id] + (uint32_t)n;
     if (n == 1 && (byte || (byte_of && keyed && normal))) t->byte_id[(unsigned char)out[0]] = id;
-    if (!keyed || type == BK_TOKEN_UNUSED || (type == BK_TOKEN_BYTE && !byte_of)) return BK_OK;
-    return add_name(t, id, err);
+    return keyed && type != BK_TOKEN_UNUSED && (type != BK_TOKEN_BYTE || byte_of);
+}
+
+static bk_status set_type(bk_tokenizer *t, const bk_tokenizer_desc *desc, size_t i, bk_error *err) {
+    int type = desc->types ? desc->types[i] : BK_TOKEN_NORMAL;
+    if (type < BK_TOKEN_NORMAL || type > BK_TOKEN_BYTE)
+        return bk_fail(err, BK_ERR_FORMAT,
+                       "tokenizer.ggml.token_type: token %zu has type %d, wanted 1 to 6", i, type);
+    /* Some files have these as text that anybody may write. */
+    if (type == BK_TOKEN_USER_DEFINED && bk_tok_known_end(desc->tokens[i])) type = BK_TOKEN_CONTROL;
+    t->info[i] = (uint8_t)type;
+    return BK_OK;
+}
+
+/* Some tokens at a time: their places in the table are on the way from memory while the others are
+ * copied, which halves the time that a large vocabulary takes. */
+static bk_status add_block(bk_tokenizer *t, const bk_tokenizer_desc *desc, size_t from, size_t to,
+                           const int16_t *byte_of, bk_error *err) {
+    uint32_t hash[BLOCK];
+    bool keyed[BLOCK];
+    bk_status st = BK_OK;
+    for (size_t i = from; i < to; i++) {
+        if ((st = set_type(t, desc, i, err))) return st;
+        keyed[i - from] = add_token(t, (int32_t)i, desc->tokens[i], byte_of);
+        if (!keyed[i - from]) continue;
+        hash[i - from] = hash_name(bk_tok_name(t, (int32_t)i));
+        __builtin_prefetch(&t->names[hash[i - from] & t->name_mask], 1);
+    }
+    for (size_t i = from; i < to && !st; i++)
+        if (keyed[i - from]) st = add_name(t, (int32_t)i, hash[i - from], err);
+    return st;
 }
 
 static bk_status check_bytes(const bk_tokenizer *t, bk_error *err) {
@@ -195,20 +223,10 @@ bk_status bk_tok_build_vocab(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_
     if (st) return st;
     make_alphabet(byte_of);
     t->begin[0] = 0;
-    for (size_t i = 0; i < t->n_tokens; i++) {
-        int type = desc->types ? desc->types[i] : BK_TOKEN_NORMAL;
-        if (type < BK_TOKEN_NORMAL || type > BK_TOKEN_BYTE)
-            return bk_fail(err, BK_ERR_FORMAT,
-                           "tokenizer.ggml.token_type: token %zu has type %d, wanted 1 to 6", i,
-                           type);
-        /* Some files have these as text that anybody may write. */
-        if (type == BK_TOKEN_USER_DEFINED && bk_tok_known_end(desc->tokens[i]))
-            type = BK_TOKEN_CONTROL;
-        t->info[i] = (uint8_t)type;
-        st = add_token(t, (int32_t)i, desc->tokens[i], t->model == BK_TOK_GPT2 ? byte_of : NULL,
-                       err);
-        if (st) return st;
-    }
+    for (size_t i = 0; i < t->n_tokens && !st; i += BLOCK)
+        st = add_block(t, desc, i, bk_min_size(i + BLOCK, t->n_tokens),
+                       t->model == BK_TOK_GPT2 ? byte_of : NULL, err);
+    if (st) return st;
     return check_bytes(t, err);
 }
 
