@@ -27,12 +27,20 @@ void bk_bpe_free(bk_bpe *b) {
     *b = (bk_bpe){0};
 }
 
-/* The slot of a pair or the empty one where it belongs; NULL when that is too far away. */
-static uint32_t *find_slot(const bk_bpe *b, int32_t left, int32_t right) {
+static size_t first_slot(const bk_bpe *b, int32_t left, int32_t right) {
     uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
     key = (key ^ key >> 29) * 0x9E3779B97F4A7C15u;
     key = (key ^ key >> 31) * 0xBF58476D1CE4E5B9u;
-    size_t mask = ((size_t)1 << (64 - b->shift)) - 1, i = (size_t)(key >> b->shift);
+    return (size_t)(key >> b->shift);
+}
+
+void bk_bpe_prefetch(const bk_bpe *b, int32_t left, int32_t right) {
+    __builtin_prefetch(&b->slots[first_slot(b, left, right)], 1);
+}
+
+/* The slot of a pair or the empty one where it belongs; NULL when that is too far away. */
+static uint32_t *find_slot(const bk_bpe *b, int32_t left, int32_t right) {
+    size_t mask = ((size_t)1 << (64 - b->shift)) - 1, i = first_slot(b, left, right);
     for (int probe = 0; probe < MAX_PROBES; probe++, i = (i + 1) & mask) {
         uint32_t rank = b->slots[i];
         if (rank == BK_BPE_NONE) return &b->slots[i];

@@ -32,6 +32,9 @@ void bk_bpe_free(bk_bpe *b);
  * place than any real file has. */
 bool bk_bpe_put(bk_bpe *b, int32_t left, int32_t right, uint32_t rank, int32_t merged);
 
+/* Begins to fetch what putting this pair will touch. */
+void bk_bpe_prefetch(const bk_bpe *b, int32_t left, int32_t right);
+
 /* Working memory of one caller; zero-initialised is empty. */
 typedef struct bk_bpe_symbol {
     int32_t id;

@@ -88,11 +88,22 @@ static inline bool bk_tok_is_special(const bk_tokenizer *t, int32_t id) {
     return type == BK_TOKEN_CONTROL || type == BK_TOKEN_USER_DEFINED;
 }
 
-/* tokenizer_vocab.c: fills bytes, begin, info, names, byte_id, then bpe. */
+/* tokenizer_vocab.c: fills bytes, begin, info, names, byte_id. */
 bk_status bk_tok_build_vocab(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_error *err);
-bk_status bk_tok_build_merges(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_error *err);
-/* Id of the keyed token with these raw bytes, or -1. */
+/* Id of the keyed token with these raw bytes, or -1; the second where their hash is known. */
 int32_t bk_tok_lookup(const bk_tokenizer *t, bk_str bytes);
+int32_t bk_tok_lookup_hashed(const bk_tokenizer *t, bk_str bytes, uint32_t hash);
+uint32_t bk_tok_hash(bk_str bytes);
+
+/* GPT-2's alphabet: the byte that a character stands for, -1 for characters outside of it. */
+enum { BK_TOK_ALPHABET = 256 + 68 }; /* 68 bytes have no printable character of their own */
+void bk_tok_make_alphabet(int16_t byte_of[BK_TOK_ALPHABET]);
+/* Decodes a name into out (room for text.len), storing the length; false when it has a character
+ * outside the alphabet. byte_of is NULL where names are text with U+2581 for a space. */
+bool bk_tok_decode_name(const int16_t *byte_of, bk_str text, char *out, size_t *n);
+
+/* tokenizer_merges.c: fills bpe. */
+bk_status bk_tok_build_merges(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_error *err);
 
 /* tokenizer_special.c */
 bk_status bk_tok_build_special(bk_tokenizer *t, bk_error *err);

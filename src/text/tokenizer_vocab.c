@@ -1,19 +1,18 @@
-/* The vocabulary: names into the bytes that they stand for, a table of them, and the merges. One pass
- * over each, no allocation per token: this is on the way to the first answer. */
+/* The vocabulary: names into the bytes that they stand for, and a table of them. One pass, no allocation
+ * per token: this is on the way to the first answer. */
 #include "base/mem.h"
 #include "text/tokenizer_internal.h"
 
 enum {
-    N_ALPHABET = 256 + 68, /* 68 bytes have no printable character of their own */
-    BLOCK = 32,            /* tokens that are entered together */
-    MAX_PROBES = 1024      /* a file made to collide must not make loading quadratic */
+    BLOCK = 32,       /* tokens that are entered together */
+    MAX_PROBES = 1024 /* a file made to collide must not make loading quadratic */
 };
 
 /* GPT-2 writes byte b as character b where that is printable Latin-1 and numbers the other bytes
  * from character 256 on; byte_of is the way back, -1 for characters outside the alphabet. */
-static void make_alphabet(int16_t byte_of[N_ALPHABET]) {
+void bk_tok_make_alphabet(int16_t byte_of[BK_TOK_ALPHABET]) {
     int16_t next = 256;
-    for (int i = 0; i < N_ALPHABET; i++) byte_of[i] = -1;
+    for (int i = 0; i < BK_TOK_ALPHABET; i++) byte_of[i] = -1;
     for (int16_t b = 0; b < 256; b++) {
         bool printable = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b != 0xAD);
         byte_of[printable ? b : next++] = b;
@@ -42,9 +41,7 @@ static bool decode_byte(bk_str text, char *out) {
     return true;
 }
 
-/* Decodes text into out (room for text.len), storing the length; false when it has a character
- * outside the alphabet. byte_of is NULL where names are plain text. */
-static bool decode_name(const int16_t *byte_of, bk_str text, char *out, size_t *n) {
+bool bk_tok_decode_name(const int16_t *byte_of, bk_str text, char *out, size_t *n) {
     size_t len = 0;
     if (!byte_of) {
         decode_spaces(text, out, n);
@@ -58,7 +55,7 @@ static bool decode_name(const int16_t *byte_of, bk_str text, char *out, size_t *
             c = (c & 0x1F) << 6 | (next & 0x3F);
             i++;
         }
-        if (c >= N_ALPHABET || byte_of[c] < 0) return false;
+        if (c >= BK_TOK_ALPHABET || byte_of[c] < 0) return false;
         out[len++] = (char)byte_of[c];
     }
     *n = len;
@@ -79,7 +76,7 @@ static uint64_t load_short(const char *s, size_t n) {
     return v | (uint64_t)(unsigned char)s[n - 1] << 16;
 }
 
-static uint32_t hash_name(bk_str name) {
+uint32_t bk_tok_hash(bk_str name) {
     uint64_t h = name.len * 0x9E3779B97F4A7C15u;
     const char *s = name.data;
     size_t n = name.len;
@@ -94,8 +91,7 @@ static uint32_t hash_name(bk_str name) {
     return (uint32_t)(h >> 32);
 }
 
-int32_t bk_tok_lookup(const bk_tokenizer *t, bk_str bytes) {
-    uint32_t hash = hash_name(bytes);
+int32_t bk_tok_lookup_hashed(const bk_tokenizer *t, bk_str bytes, uint32_t hash) {
     size_t i = hash & t->name_mask;
     for (int probe = 0; probe < MAX_PROBES; probe++, i = (i + 1) & t->name_mask) {
         const bk_name_slot *s = &t->names[i];
@@ -103,6 +99,10 @@ int32_t bk_tok_lookup(const bk_tokenizer *t, bk_str bytes) {
         if (s->hash == hash && bk_str_eq(bk_tok_name(t, s->id), bytes)) return s->id;
     }
     return -1;
+}
+
+int32_t bk_tok_lookup(const bk_tokenizer *t, bk_str bytes) {
+    return bk_tok_lookup_hashed(t, bytes, bk_tok_hash(bytes));
 }
 
 /* Enters a token under its bytes. A user-defined token gives way to a normal one of the same name. */
@@ -163,7 +163,7 @@ static bool add_token(bk_tokenizer *t, int32_t id, bk_str text, const int16_t *b
     size_t n = 0;
     int type = t->info[id] & BK_INFO_TYPE;
     bool normal = type == BK_TOKEN_NORMAL || type == BK_TOKEN_BYTE;
-    bool keyed = decode_name(byte_of, text, out, &n) && n > 0 && type != BK_TOKEN_CONTROL &&
+    bool keyed = bk_tok_decode_name(byte_of, text, out, &n) && n > 0 && type != BK_TOKEN_CONTROL &&
                  type != BK_TOKEN_UNKNOWN;
     if (type == BK_TOKEN_USER_DEFINED && byte_of)
         keyed = keyed && bk_str_eq((bk_str){out, n}, text);
@@ -200,7 +200,7 @@ static bk_status add_block(bk_tokenizer *t, const bk_tokenizer_desc *desc, size_
         if ((st = set_type(t, desc, i, err))) return st;
         keyed[i - from] = add_token(t, (int32_t)i, desc->tokens[i], byte_of);
         if (!keyed[i - from]) continue;
-        hash[i - from] = hash_name(bk_tok_name(t, (int32_t)i));
+        hash[i - from] = bk_tok_hash(bk_tok_name(t, (int32_t)i));
         __builtin_prefetch(&t->names[hash[i - from] & t->name_mask], 1);
     }
     for (size_t i = from; i < to && !st; i++)
@@ -218,86 +218,14 @@ static bk_status check_bytes(const bk_tokenizer *t, bk_error *err) {
 }
 
 bk_status bk_tok_build_vocab(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_error *err) {
-    int16_t byte_of[N_ALPHABET];
+    int16_t byte_of[BK_TOK_ALPHABET];
     bk_status st = alloc_vocab(t, desc, err);
     if (st) return st;
-    make_alphabet(byte_of);
+    bk_tok_make_alphabet(byte_of);
     t->begin[0] = 0;
     for (size_t i = 0; i < t->n_tokens && !st; i += BLOCK)
         st = add_block(t, desc, i, bk_min_size(i + BLOCK, t->n_tokens),
                        t->model == BK_TOK_GPT2 ? byte_of : NULL, err);
     if (st) return st;
     return check_bytes(t, err);
-}
-
-/* Splits "left right" at its one space. */
-static bool split_merge(bk_str merge, bk_str *left, bk_str *right) {
-    const char *space = merge.len ? memchr(merge.data, ' ', merge.len) : NULL;
-    if (!space) return false;
-    *left = (bk_str){merge.data, (size_t)(space - merge.data)};
-    *right = (bk_str){space + 1, merge.len - left->len - 1};
-    return left->len && right->len && !memchr(right->data, ' ', right->len);
-}
-
-/* Merges were learned in the order of their tokens, so the result is mostly the next id. */
-static int32_t find_merged(const bk_tokenizer *t, bk_str bytes, int32_t guess) {
-    if (guess >= 0 && (size_t)guess < t->n_tokens && (t->info[guess] & BK_INFO_KEYED) &&
-        bk_str_eq(bk_tok_name(t, guess), bytes))
-        return guess;
-    return bk_tok_lookup(t, bytes);
-}
-
-typedef struct merge_ids {
-    int32_t left, right, merged;
-} merge_ids;
-
-/* Ids of both halves and of the whole; scratch has room for the merge's text. */
-static bk_status resolve_merge(const bk_tokenizer *t, const int16_t *byte_of, bk_str merge,
-                               size_t index, char *scratch, merge_ids *ids, bk_error *err) {
-    bk_str left, right;
-    size_t n_left, n_right;
-    if (!split_merge(merge, &left, &right))
-        return bk_fail(err, BK_ERR_FORMAT,
-                       "tokenizer.ggml.merges: merge %zu is \"" BK_STR_FMT
-                       "\", wanted two tokens with one space between",
-                       index, BK_STR_ARG(merge));
-    if (decode_name(byte_of, left, scratch, &n_left) &&
-        decode_name(byte_of, right, scratch + n_left, &n_right)) {
-        int32_t guess = ids->merged + 1;
-        ids->left = bk_tok_lookup(t, (bk_str){scratch, n_left});
-        ids->right = bk_tok_lookup(t, (bk_str){scratch + n_left, n_right});
-        ids->merged = find_merged(t, (bk_str){scratch, n_left + n_right}, guess);
-        if (ids->left >= 0 && ids->right >= 0 && ids->merged >= 0) return BK_OK;
-    }
-    return bk_fail(err, BK_ERR_FORMAT,
-                   "tokenizer.ggml.merges: merge %zu is \"" BK_STR_FMT
-                   "\", wanted both parts and their union in tokenizer.ggml.tokens",
-                   index, BK_STR_ARG(merge));
-}
-
-bk_status bk_tok_build_merges(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_error *err) {
-    int16_t byte_of[N_ALPHABET];
-    size_t longest = 1;
-    bk_status st = BK_OK;
-    if (desc->n_merges > UINT32_MAX / 4)
-        return bk_fail(err, BK_ERR_FORMAT, "tokenizer.ggml.merges: %zu merges, wanted at most %u",
-                       desc->n_merges, UINT32_MAX / 4);
-    for (size_t i = 0; i < desc->n_merges; i++) longest = bk_max_size(longest, desc->merges[i].len);
-    char *scratch = bk_alloc(longest, 1);
-    if (!scratch || !bk_bpe_init(&t->bpe, desc->n_merges)) {
-        bk_free(scratch);
-        return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu merges", desc->n_merges);
-    }
-    make_alphabet(byte_of);
-    merge_ids ids = {-1, -1, -1};
-    for (size_t i = 0; i < desc->n_merges && st == BK_OK; i++) {
-        st = resolve_merge(t, t->model == BK_TOK_GPT2 ? byte_of : NULL, desc->merges[i], i, scratch,
-                           &ids, err);
-        if (st == BK_OK && !bk_bpe_put(&t->bpe, ids.left, ids.right, (uint32_t)i, ids.merged))
-            st = bk_fail(err, BK_ERR_FORMAT,
-                         "tokenizer.ggml.merges: too many merges fall on one place of the hash "
-                         "table; the file looks made to be slow");
-    }
-    bk_free(scratch);
-    return st;
 }
