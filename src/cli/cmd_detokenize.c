@@ -107,7 +107,7 @@ static bool all_lines(const brisk_model *model, bk_str text, bool json) {
 }
 
 int cmd_detokenize(int argc, char **argv) {
-    const char *model_name = NULL, *file = NULL;
+    const char *model_name = NULL, *file = NULL, *pre = NULL;
     bool json = false;
     int status;
     char path[4096];
@@ -118,6 +118,8 @@ int cmd_detokenize(int argc, char **argv) {
          &file, 0, 0},
         {"--json", NULL, "texts as JSON strings, so that line ends in them show", OPT_FLAG, &json,
          0, 0},
+        {"--pre", "NAME", "pre-tokenizer in place of the file's tokenizer.ggml.pre", OPT_STR, &pre,
+         0, 0},
     };
     const opt_table table = {.verb = "detokenize",
                              .usage = "usage: brisk detokenize [-m MODEL] -f IDS [options]",
@@ -126,7 +128,7 @@ int cmd_detokenize(int argc, char **argv) {
                              .n_specs = BK_ARRAY_LEN(specs)};
     if (!cli_options(&table, argc, argv, &status)) return status;
     if (!file) return cli_fail("brisk detokenize takes -f IDS (- is standard input)");
-    cli_open o = {.model = model_name, .tokenizer_only = true, .quiet = true};
+    cli_open o = {.model = model_name, .tokenizer_only = true, .quiet = true, .pre = pre};
     brisk_model *model = cli_open_model(&o, path, sizeof path);
     if (!model) return EXIT_ERROR;
     bk_buf text = {0};

@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 
 typedef struct job {
-    const char *model_name, *messages, *template_path;
+    const char *model_name, *messages, *template_path, *pre;
 } job;
 
 static bool parse(job *j, int argc, char **argv, int *status) {
@@ -16,6 +16,8 @@ static bool parse(job *j, int argc, char **argv, int *status) {
          &j->messages, 0, 0},
         {"--template --chat-template-file", "PATH", "template file in place of the model's own",
          OPT_STR, &j->template_path, 0, 0},
+        {"--pre", "NAME", "pre-tokenizer in place of the file's tokenizer.ggml.pre", OPT_STR,
+         &j->pre, 0, 0},
     };
     const opt_table table = {
         .verb = "template",
@@ -55,7 +57,7 @@ int cmd_template(int argc, char **argv) {
     char path[4096];
     if (!parse(&j, argc, argv, &status)) return status;
     if (!j.messages) return cli_fail("brisk template takes -f MESSAGES.json (- is standard input)");
-    cli_open o = {.model = j.model_name, .tokenizer_only = true, .quiet = true};
+    cli_open o = {.model = j.model_name, .tokenizer_only = true, .quiet = true, .pre = j.pre};
     brisk_model *model = cli_open_model(&o, path, sizeof path);
     if (!model) return EXIT_ERROR;
     bk_buf request = {0}, source = {0};
