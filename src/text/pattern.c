@@ -23,8 +23,10 @@ typedef struct run {
 
 static bool set_has_other(const bk_pattern *p, const bk_pattern_set *s, uint32_t cp) {
     bool in = s->kinds >> bk_unicode_kind(cp) & 1;
-    const bk_pattern_range *r = p->ranges + s->first_range;
-    for (uint32_t i = 0; i < s->n_ranges && !in; i++) in = cp >= r[i].first && cp <= r[i].last;
+    for (uint32_t i = 0; i < s->n_ranges && !in; i++) {
+        const bk_pattern_range *r = &p->ranges[s->first_range + i];
+        in = cp >= r->first && cp <= r->last;
+    }
     in ^= s->negated;
     return in && (s->and_set < 0 || bk_pattern_set_has(p, &p->sets[s->and_set], cp));
 }
@@ -153,10 +155,11 @@ static bool run_from(run *r, uint32_t pc, size_t pos, size_t *end) {
 static size_t next_start(const bk_pattern *p, bk_str s, size_t pos) {
     const bk_pattern_inst *in = &p->code[0];
     bool whole = in->op == BK_PAT_RUN && in->max == BK_PATTERN_MANY && in->min <= 1;
-    const bk_pattern_set *set = &p->sets[in->set];
     uint32_t cp;
     size_t next = pos + char_at(s, pos, &cp);
-    if (!whole || !bk_pattern_set_has(p, set, cp)) return next;
+    if (!whole) return next; /* nor need there be any set */
+    const bk_pattern_set *set = &p->sets[in->set];
+    if (!bk_pattern_set_has(p, set, cp)) return next;
     while (next < s.len) {
         size_t n = char_at(s, next, &cp);
         if (!bk_pattern_set_has(p, set, cp)) break;

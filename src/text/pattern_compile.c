@@ -395,10 +395,11 @@ static void quantified(compiler *c) {
     uint32_t min, max;
     atom(c);
     if (c->st || !quantifier(c, &min, &max)) return;
-    bk_pattern_inst *in = &c->p->code[begin];
-    bool single = c->p->n_code == begin + 1 && in->op == BK_PAT_RUN && in->min == 1 && in->max == 1;
     bool possessive = take(c, "+");
     if (looking_at(c, "?")) fail(c, BK_ERR_UNSUPPORTED, "a quantifier that takes the least");
+    if (c->p->n_code == begin) return; /* as often as one likes nothing */
+    bk_pattern_inst *in = &c->p->code[begin];
+    bool single = c->p->n_code == begin + 1 && in->op == BK_PAT_RUN && in->min == 1 && in->max == 1;
     if (single) {
         in->min = min;
         in->max = max;

@@ -92,6 +92,7 @@ void bk_tokenizer_destroy(bk_tokenizer **t) {
     bk_pretok_free(&(*t)->rules);
     bk_free((*t)->rank);
     bk_free((*t)->scores);
+    bk_free((*t)->lengths);
     bk_charsmap_free(&(*t)->charsmap);
     bk_bpe_free(&(*t)->bpe);
     bk_free(*t);

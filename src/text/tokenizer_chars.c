@@ -19,11 +19,35 @@ static uint32_t rank_of(float score) {
 
 static bool is_keyed(const bk_tokenizer *t, size_t id) { return t->info[id] & BK_INFO_KEYED; }
 
+/* t->lengths has sets of lengths, a bit each and one for all from 31 on: of names of less than 3 bytes,
+ * and by the hash of the first 3 bytes, or of the first 6 where a name has as many. So most of what a
+ * text might begin with is not looked for. */
+enum { HASH_BITS = 16, N_LENGTHS = 1 + (2 << HASH_BITS), LONG = 31, LONGEST_UNIGRAM = 255 };
+
+static uint32_t *lengths_of(const bk_tokenizer *t, bk_str s, size_t n) {
+    s.len = n;
+    size_t hash = bk_tok_hash(s) >> (32 - HASH_BITS);
+    return &t->lengths[1 + (n == 6) * ((size_t)1 << HASH_BITS) + hash];
+}
+
+static void note_length(bk_tokenizer *t, bk_str name) {
+    uint32_t bit = 1u << bk_min_size(name.len, LONG);
+    *(name.len < 3 ? t->lengths : lengths_of(t, name, name.len < 6 ? 3 : 6)) |= bit;
+}
+
+/* The lengths that a name which s begins with may have. */
+static uint32_t possible_lengths(const bk_tokenizer *t, bk_str s) {
+    uint32_t set = t->lengths[0];
+    if (s.len >= 3) set |= *lengths_of(t, s, 3);
+    if (s.len >= 6) set |= *lengths_of(t, s, 6);
+    return set;
+}
+
 /* Where no name has a space inside, merges never cross the gap before a word: texts are cut there, so
  * that the work on each piece is in the cache. */
 static void note_name(bk_tokenizer *t, bk_str name) {
     t->longest = bk_max_size(t->longest, name.len);
-    if (name.len < sizeof t->has_length) t->has_length[name.len] = true;
+    if (t->lengths) note_length(t, name);
     for (size_t i = 1; i < name.len; i++)
         if (name.data[i] == ' ' && name.data[i - 1] != ' ')
             t->joins_space[(unsigned char)name.data[i - 1]] = true;
@@ -38,10 +62,10 @@ static bk_status build_ranks(bk_tokenizer *t, const float *scores, bk_error *err
 
 static bk_status build_unigram(bk_tokenizer *t, const float *scores, bk_error *err) {
     float least = FLT_MAX;
-    if (t->longest >= sizeof t->has_length)
+    if (t->longest > LONGEST_UNIGRAM)
         return bk_fail(err, BK_ERR_UNSUPPORTED,
-                       "tokenizer.ggml.tokens: a token of %zu bytes, wanted less than %zu",
-                       t->longest, sizeof t->has_length);
+                       "tokenizer.ggml.tokens: a token of %zu bytes, wanted at most %d", t->longest,
+                       LONGEST_UNIGRAM);
     t->scores = bk_alloc(t->n_tokens, sizeof *t->scores);
     if (!t->scores) return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu scores", t->n_tokens);
     memcpy(t->scores, scores, t->n_tokens * sizeof *scores);
@@ -56,6 +80,10 @@ bk_status bk_tok_build_chars(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_
         return bk_fail(err, BK_ERR_FORMAT,
                        "key 'tokenizer.ggml.scores' is missing, wanted one "
                        "score per token");
+    if (t->model == BK_TOK_UNIGRAM) {
+        t->lengths = bk_alloc_zero(N_LENGTHS, sizeof *t->lengths);
+        if (!t->lengths) return bk_fail(err, BK_ERR_NOMEM, "no memory for a vocabulary");
+    }
     for (size_t i = 0; i < t->n_tokens; i++)
         if (is_keyed(t, i)) note_name(t, bk_tok_name(t, (int32_t)i));
     t->add_space = desc->add_space;
@@ -184,11 +212,12 @@ static void offer_all(bk_tok_encoder *e, bk_str word, size_t pos, size_t first_l
     const bk_tokenizer *t = e->t;
     float so_far = e->nodes[pos].score;
     size_t most = bk_min_size(t->longest, word.len - pos), len = first_len;
+    uint32_t set = possible_lengths(t, (bk_str){word.data + pos, word.len - pos});
     bool covered = false;
     uint32_t cp;
-    while (len <= most) {
+    while (len <= most && set >> bk_min_size(len, LONG)) {
         bk_str text = {word.data + pos, len};
-        int32_t id = t->has_length[len] ? bk_tok_lookup(t, text) : -1;
+        int32_t id = set >> bk_min_size(len, LONG) & 1 ? bk_tok_lookup(t, text) : -1;
         if (id >= 0) {
             covered |= len == first_len;
             offer(&e->nodes[pos + len], so_far + t->scores[id], pos, id);

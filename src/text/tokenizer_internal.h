@@ -44,7 +44,7 @@ struct bk_tokenizer {
     uint32_t *rank;        /* SCORES: [n_tokens] lower is better */
     float *scores;         /* UNIGRAM: [n_tokens] */
     float unknown_score;   /* UNIGRAM: of a character that no token covers */
-    bool has_length[256];  /* UNIGRAM: some keyed name has this many bytes */
+    uint32_t *lengths;     /* UNIGRAM: which lengths names have, by how they begin */
     size_t longest;        /* bytes of the longest keyed name */
     bool joins_space[256]; /* some name has this byte before a space: do not cut there */
     bool add_space;        /* a text gets a space in front */
