@@ -10,7 +10,7 @@ import sys
 import compare_jinja2
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-import peer_source
+import packages
 
 # Renderings that differ, and why.
 DIFFER = {
@@ -23,7 +23,7 @@ OTHER = {"tools": None, "documents": None, "functions": "[]", "datetime": "noon"
 
 
 def templates():
-    paths = sorted(glob.glob(os.path.join(peer_source.folder(), "models/templates/*.jinja")))
+    paths = sorted(glob.glob(os.path.join(packages.llama_cpp(), "models/templates/*.jinja")))
     if len(paths) < LEAST:
         raise SystemExit("wanted at least %d templates, found %d" % (LEAST, len(paths)))
     for path in paths:

@@ -14,7 +14,6 @@ vocabularies of all kinds. Exit status 1 on any difference. --peer: also how man
 other ids than the reference."""
 import argparse
 import glob
-import importlib.util
 import io
 import os
 import subprocess
@@ -29,7 +28,7 @@ import texts
 import tokfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-import peer_source
+import packages
 
 VOCABULARIES = ("llama-spm", "phi-3", "baichuan", "gemma-4", "nomic-bert-moe")
 UNSUPPORTED = ("bert-bge",)  # WordPiece
@@ -87,13 +86,12 @@ def train(kind, lines, **options):
 
 
 def peer_vocabulary(name):
-    return os.path.join(peer_source.folder(), "models", "ggml-vocab-%s.gguf" % name)
+    return os.path.join(packages.llama_cpp(), "models", "ggml-vocab-%s.gguf" % name)
 
 
 def vocabularies(folder, lines, models):
     """(name, GGUF file, function from text to ids)"""
-    package = importlib.util.find_spec("mistral_common").submodule_search_locations[0]
-    package = os.path.join(package, "data")
+    package = packages.mistral_common()
     found = sorted(glob.glob(os.path.join(package, "*tokenizer*.model.v[137]")))
     if len(found) != 3:
         sys.exit("compare_sp.py: no tokenizer models in %s" % package)
