@@ -261,6 +261,50 @@ static void test_variables(void **state) {
         expect_error("x", bad[i], BK_ERR_FORMAT, "not a JSON object");
 }
 
+/* Renders "[{{bos}}|{{x}}|{{tools is none}}|{{messages|length}}]" for a request; ranges of user's text. */
+static void check_request(const char *request, const char *want, const char *user) {
+    static const char source[] =
+        "[{{ bos_token }}|{{ x }}|{{ tools is none }}|{{ messages | length }}]";
+    bk_template *t = NULL;
+    bk_rendered r = {0};
+    bk_error err = {0};
+    char spans[64] = "";
+    size_t at = 0;
+    assert_int_equal(bk_template_parse(BK_STR(source), &t, &err), BK_OK);
+    if (bk_template_render_request(
+            t, bk_str_from(request),
+            BK_STR("{\"bos_token\": \"<s>\", \"tools\": null, \"x\": \"d\"}"), &r, &err))
+        fail_msg("%s: %s", request, err.text);
+    assert_true(bk_str_eq(bk_buf_view(&r.text), bk_str_from(want)));
+    for (size_t i = 0; i < r.n_user; i++)
+        at += (size_t)snprintf(spans + at, sizeof spans - at, "%zu-%zu ", r.user[i].begin,
+                               r.user[i].end);
+    assert_string_equal(spans, user);
+    bk_rendered_free(&r);
+    bk_template_destroy(&t);
+}
+
+/* What the model itself says is no user's text, unless the request says it too. */
+static void test_request(void **state) {
+    (void)state;
+    check_request("[{}, {}]", "[<s>|d|True|2]", "");
+    check_request("{\"messages\": [], \"x\": \"y\"}", "[<s>|y|True|0]", "5-6 ");
+    check_request("{\"messages\": [1], \"x\": 1, \"chat_template_kwargs\": {\"x\": \"kw\", "
+                  "\"bos_token\": \"<s>\"}}",
+                  "[<s>|kw|True|1]", "1-4 5-7 ");
+    check_request("{\"messages\": [1], \"tools\": [], \"chat_template_kwargs\": null}",
+                  "[<s>|d|False|1]", "");
+    static const char *const bad[] = {"", "1", "{", "{\"chat_template_kwargs\": []}"};
+    for (size_t i = 0; i < BK_ARRAY_LEN(bad); i++) {
+        bk_template *t = NULL;
+        bk_rendered r;
+        assert_int_equal(bk_template_parse(BK_STR("x"), &t, NULL), BK_OK);
+        assert_int_equal(bk_template_render_request(t, bk_str_from(bad[i]), BK_STR("{}"), &r, NULL),
+                         BK_ERR_FORMAT);
+        bk_template_destroy(&t);
+    }
+}
+
 static char *repeated(const char *before, const char *open, const char *middle, const char *close,
                       size_t n, const char *after) {
     bk_buf b = {0};
@@ -510,6 +554,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_injection_operations),
         cmocka_unit_test(test_own_text),
         cmocka_unit_test(test_variables),
+        cmocka_unit_test(test_request),
         cmocka_unit_test(test_deep_variables),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_budgets),
