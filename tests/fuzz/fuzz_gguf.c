@@ -47,8 +47,9 @@ static void touch_tensor(const bk_gguf_tensor *t, const uint8_t *data, size_t si
     size_t offset = (size_t)(t->data - data);
     require(t->data >= data && offset <= size && t->bytes <= size - offset);
     require(t->bytes >= t->type->block_bytes && t->n_elements >= t->type->block_len);
-    t->type->dequantize(t->data, out, t->type->block_len);
-    t->type->dequantize(t->data + t->bytes - t->type->block_bytes, out, t->type->block_len);
+    bk_quant_dequantize(t->type, t->data, out, t->type->block_len);
+    bk_quant_dequantize(t->type, t->data + t->bytes - t->type->block_bytes, out,
+                        t->type->block_len);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
