@@ -40,6 +40,7 @@ def arguments():
     p.add_argument("-n", "--n-gen", type=int, default=64)
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--all", action="store_true")
+    p.add_argument("--shape", action="append", default=[])
     p.add_argument("--quality", action="store_true")
     p.add_argument("--truth", action="store_true")
     p.add_argument("--truth-python", default="build/venv/bin/python")
@@ -75,6 +76,19 @@ def requantised(o, kind):
         engines.run([os.path.join(o.peer_bin, "llama-quantize"), "--allow-requantize", o.model,
                      path + ".part", kind, str(o.threads)])
         os.replace(path + ".part", path)
+    return path
+
+
+def made(o, shape):
+    """A file with random weights, NAME:TYPE, kept like those."""
+    name, _, kind = shape.partition(":")
+    kind = kind or "Q4_0"
+    folder = os.path.join(o.work, "models")
+    path = os.path.join(folder, f"{name}-{kind.lower()}.gguf")
+    if not os.path.exists(path):
+        os.makedirs(folder, exist_ok=True)
+        say(f"making {path}")
+        engines.run([o.truth_python, os.path.join(HERE, "make_model.py"), name, path, "--type", kind])
     return path
 
 
@@ -160,6 +174,7 @@ def main():
     report.print_header(result)
     clock = machine.CpuClock()
     paths = [o.model] + ([requantised(o, k) for k in ("q4_0", "q8_0")] if o.all else [])
+    paths += [made(o, shape) for shape in o.shape]
     result["files"] = [measure(o, path, result["level"]) for path in paths]
     result["others_percent"], result["stolen_percent"] = clock.shares()
     for file in result["files"]:

@@ -14,6 +14,9 @@ usage: bench/compare.sh [options]
   -p N, -n N        tokens of prefill and of decode (512, 64)
   --rounds N        rounds, each with every engine in turn (5)
   --all             also the same model as Q4_0 and Q8_0, made by the peer's llama-quantize
+  --shape NAME[:TYPE]
+                    also a file with the shape of a published model and random weights, of this type
+                    (Q4_0); bench/make_model.py --list has the names; may be repeated
   --quality         also the perplexity of both on one text
   --truth           also their KL divergence from a float64 pass (implies --quality)
   --json FILE       everything that was measured
@@ -38,12 +41,12 @@ die() {
 
 model=${BRISK_TEST_MODEL:-}
 peer=build/peer
-truth=0
+numpy=0 # whether build/venv is needed
 pass=()
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help) usage && exit 0 ;;
-    -m | --model | --peer | -t | -p | -n | --rounds | --json | --known-peers | --targets)
+    -m | --model | --shape | --peer | -t | -p | -n | --rounds | --json | --known-peers | --targets)
         if [ $# -lt 2 ]; then
             echo "bench/compare.sh: $1 needs a value" >&2
             exit 2
@@ -51,12 +54,13 @@ while [ $# -gt 0 ]; do
         case $1 in
         -m | --model) model=$2 ;;
         --peer) peer=$2 ;;
+        --shape) numpy=1 && pass+=("$1" "$2") ;;
         *) pass+=("$1" "$2") ;;
         esac
         shift 2
         ;;
     --truth)
-        truth=1
+        numpy=1
         pass+=("$1")
         shift
         ;;
@@ -148,7 +152,7 @@ if [ -z "$model" ]; then
     model=$("$brisk" pull </dev/null) || die 'the default model could not be fetched'
 fi
 [ -f "$model" ] || die "no model file $model"
-[ $truth -eq 0 ] || quietly 'python packages' compare-venv.log make_venv
+[ $numpy -eq 0 ] || quietly 'python packages' compare-venv.log make_venv
 
 mkdir -p build/bench "$peer" || exit 1
 quietly 'building bench/read_rate.c' compare-read-rate.log "${CC:-gcc}" -std=c11 -D_GNU_SOURCE -O3 \
