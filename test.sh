@@ -126,7 +126,13 @@ if [ $full -eq 1 ]; then
         name=$(basename "$target" .c)
         step "fuzz ${name#fuzz_}" fuzz_target "${name#fuzz_}"
     done
-    step 'bench/compare.sh' bench/compare.sh --smoke
+    step 'bench/compare.sh' bench/compare.sh --smoke # builds the peer
+    export BRISK_PEER_BIN=${BRISK_PEER_BIN:-build/peer/bin}
+    BRISK_TEST_GEMMA=$(PYTHON=python3 build/brisk pull gemma3-270m 2>/dev/null)
+    export BRISK_TEST_GEMMA
+    step 'truth, peer' build/venv/bin/python tests/truth/test_truth.py --full --only peer
+    step 'truth, Gemma 3' build/venv/bin/python tests/truth/test_truth.py --only 'gemma 3'
+    step 'convert, peer' build/venv/bin/python tests/convert/test_convert.py
     # torch is gigabytes: only where somebody has it.
     [ -z "${BRISK_HF_PYTHON:-}" ] ||
         step 'truth/compare_hf.py' "$BRISK_HF_PYTHON" tests/truth/compare_hf.py

@@ -368,6 +368,8 @@ def main():
                 sys.exit("--full wants BRISK_PEER_BIN, the folder of llama.cpp's programs")
             check_peer(folder, truth, path, programs)
         gemma = os.environ.get("BRISK_TEST_GEMMA")
+        if options.only == "gemma 3" and not gemma:
+            sys.exit("BRISK_TEST_GEMMA names no model; build/brisk pull gemma3-270m prints its path")
         if gemma and wanted("gemma 3"):
             check_gemma(folder, gemma)
     print(f"truth: {len(failures)} failed, {time.monotonic() - start:.1f} s")
