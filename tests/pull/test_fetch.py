@@ -402,7 +402,7 @@ class Bar(Case):
         drawn = [int(p) for p in re.findall(r"\] +(\d+) %", text)]
         self.assertGreater(len(drawn), 5, text)
         self.assertEqual(drawn, sorted(drawn))
-        self.assertRegex(text, r"MB of 2\.0 MB, [\d.]+ [kM]B/s, \d s")
+        self.assertRegex(text, r"[kM]B of 2\.0 MB, [\d.]+ [kM]B/s, \d s")
         for line in re.split(r"[\r\n]", text.replace(self.home, "")):
             self.assertLess(len(re.sub(r"\x1b\[K", "", line)), 80)
         self.assertIn("trying again", text)
