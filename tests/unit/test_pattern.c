@@ -121,7 +121,11 @@ static void test_linear(void **state) {
                                         "superbpe",  "bailingmoe", "seed-coder",   "ufakzeka",
                                         "afmoe",     "laguna",     "exaone-moe",   "minicpm5"};
     static const char *const letters[] = {"a", "A", "1", " ", "\n", "!", "\t", "'", "中", "\u0301"};
+#ifdef BRISK_TESTING
+    enum { SIZE = 1 << 14 };
+#else
     enum { SIZE = 1 << 18 };
+#endif
     char *text = malloc(SIZE + 8);
     assert_non_null(text);
     for (size_t i = 0; i < BK_ARRAY_LEN(names); i++) {
