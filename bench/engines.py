@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -106,14 +107,20 @@ class Brisk(Engine):
         return parse(command, out), resident
 
     def prompt_of(self, model, n_tokens):
-        """A text of that many tokens: so many words, adjusted until the model's tokenizer agrees."""
-        words = n_tokens
-        for _ in range(8):
-            prompt = " ".join(["The"] + ["cat"] * (words - 1))
-            found = self.answer(model, prompt, 1)[0]["prompt_tokens"]
-            if found == n_tokens:
-                return prompt
-            words = max(1, words + n_tokens - found)
+        """A text of that many tokens, counting what the model puts before it: the shortest beginning
+        of some words that the model's tokenizer takes for so many."""
+        words = "The cat sat on the mat, and the other cat looked at it for a long time. " * n_tokens
+        texts = [words[:i] for i in range(1, 12 * n_tokens)]
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as lines:
+            lines.write("\n".join(texts) + "\n")
+            lines.flush()
+            out, _, _ = run([self.program, "tokenize", "-m", model, "-f", lines.name, "--json"],
+                            self.env)
+        counts = [len(json.loads(line)) for line in out.splitlines()]
+        before = self.answer(model, texts[0], 1)[0]["prompt_tokens"] - counts[0]
+        for text, count in zip(texts, counts):
+            if count + before == n_tokens:
+                return text
         raise Failed(f"no prompt of exactly {n_tokens} tokens was found for {model}")
 
     def first_token(self, model, prompt):
