@@ -125,18 +125,21 @@ def memory_of(brisk, model, n_gen):
 
 
 def measure(o, path, level):
+    """Of a file with random weights no first token: what it says may be nothing to print."""
     brisk, *others = contestants(o, level)
     warm(path)
-    prompt = brisk.prompt_of(path, FIRST_TOKEN_PROMPT)
+    shapes = [made(o, shape) for shape in o.shape]
+    prompt = None if path in shapes else brisk.prompt_of(path, FIRST_TOKEN_PROMPT)
     found = {"file": label_of(path), "path": path, "bytes": os.path.getsize(path),
              "samples": {e.name: [] for e in [brisk] + others}, "first_token_ms": []}
     for r in range(o.rounds):
         for engine in [brisk] + others:
             say(f"{found['file']}, round {r + 1} of {o.rounds}: {engine.name}")
             found["samples"][engine.name].append(engine.bench(path, o.n_prompt, o.n_gen))
-        found["first_token_ms"].append(brisk.first_token(path, prompt))
+        if prompt:
+            found["first_token_ms"].append(brisk.first_token(path, prompt))
     found["memory"] = memory_of(brisk, path, o.n_gen)
-    found["bytes_per_token"] = found["samples"][brisk.name][0]["bytes_per_token"]
+    found["bytes_per_token"] = brisk.bytes_per_token(path)
     rate, _, _ = engines.run([o.read_rate, str(found["bytes_per_token"]), str(o.threads)])
     found["read_rate"] = float(rate)
     return found

@@ -81,8 +81,7 @@ class Engine:
             prefill = next(r for r in rows if r["n_prompt"] == n_prompt and r["n_gen"] == 0)
             decode = next(r for r in rows if r["n_prompt"] == 0 and r["n_gen"] == n_gen)
             return {"prefill": float(prefill["avg_ts"]), "decode": float(decode["avg_ts"]),
-                    "resident": resident, "level": prefill.get("cpu_level"),
-                    "bytes_per_token": int(decode["model_size"])}
+                    "resident": resident, "level": prefill.get("cpu_level")}
         except (StopIteration, KeyError, TypeError, ValueError) as error:
             raise Failed(f"{' '.join(command)}: unexpected rows: {error!r}") from error
 
@@ -105,6 +104,12 @@ class Brisk(Engine):
         command = self.complete(model, prompt, n) + ["--json"]
         out, _, resident = run(command, self.env)
         return parse(command, out), resident
+
+    def bytes_per_token(self, model):
+        """Of experts those that are used."""
+        command = [self.program, "info", "--json", model]
+        out, _, _ = run(command, self.env)
+        return int(parse(command, out)["token_bytes"])
 
     def prompt_of(self, model, n_tokens):
         """A text of that many tokens, counting what the model puts before it: the shortest beginning

@@ -45,8 +45,9 @@ def shares(above, below):
 
 def figures(file):
     """What targets are about, by the names in targets.tsv."""
-    found = {"first_token_ms": median(file["first_token_ms"]),
-             "memory_factor": (file["memory"]["resident"] - file["memory"]["kv"]) / file["bytes"]}
+    found = {"memory_factor": (file["memory"]["resident"] - file["memory"]["kv"]) / file["bytes"]}
+    if file["first_token_ms"]:
+        found["first_token_ms"] = median(file["first_token_ms"])
     for what in ("prefill", "decode"):
         ours = series(file, BRISK, what)
         found[f"{what}_ratio"] = shares(ours, best_peer(file, what))
@@ -113,7 +114,8 @@ def print_file(r, file):
           f"token at {file['read_rate'] / 1e9:.1f} GB/s; brisk is at "
           f"{100 * f['decode_limit_share']:.0f} % of it, llama.cpp at "
           f"{100 * f['peer_limit_share']:.0f} %")
-    print(f"  first token  {spread(file['first_token_ms'])} ms from exec, prompt of 16 tokens")
+    if file["first_token_ms"]:
+        print(f"  first token  {spread(file['first_token_ms'])} ms from exec, prompt of 16 tokens")
     print(f"  memory       {megabytes(memory['resident'])} resident in brisk run after "
           f"{memory['tokens']} tokens, {megabytes(memory['kv'])} of it KV: "
           f"{f['memory_factor']:.2f} x file + KV")
@@ -153,7 +155,8 @@ def print_markdown(r):
         for what in ("prefill", "decode"):
             cells += [f"{median(series(file, BRISK, what)):.0f}", f"{f[what + '_peer']:.0f}",
                       f"**{f[what + '_ratio']:.2f}**"]
-        cells += [f"{100 * f['decode_limit_share']:.0f} %", f"{f['first_token_ms']:.0f} ms",
+        first = f"{f['first_token_ms']:.0f} ms" if "first_token_ms" in f else ""
+        cells += [f"{100 * f['decode_limit_share']:.0f} %", first,
                   f"{f['memory_factor']:.2f} x file + KV"]
         cells.append("{:.2f} / {:.2f}".format(f["avx2_prefill_share"], f["avx2_decode_share"])
                      if "avx2_prefill_share" in f else "")

@@ -12,6 +12,7 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 FAKE_BRISK = """#!/bin/sh
 case $1 in
 --version) echo brisk 9.9.9; exit ;;
+info) echo '{"token_bytes": 1000000}'; exit ;;
 tokenize) awk '{ printf "["; for (i = 1; i < NF; i++) printf "7,"; print (NF ? "7]" : "]") }' "$5"; exit ;;
 run)
     case "$*" in
