@@ -316,6 +316,15 @@ def check_gemma(folder, path):
     report(len(tokens) == 800 and kl.mean() <= GEMMA_KL and kl[512:].mean() <= 2 * kl[:512].mean(),
            "gemma 3 past its window", f"mean KL {1e3 * kl[:512].mean():.3f} mnat within 512 tokens, "
            f"{1e3 * kl[512:].mean():.3f} after them")
+    said = brisk("run", "-m", path, "--raw", "-p", PROMPTS[0], "-n", "48", "--temp", "0",
+                 "--ignore-eos", "--json")
+    with open(words, "w", encoding="utf-8") as line:
+        line.write(PROMPTS[0] + "\n")
+    before = [begin] + brisk("tokenize", "-m", path, "-f", words, "--json")
+    rows = Model(path, np.float32).logits(before + said["tokens"][:-1])[len(before) - 1:]
+    behind = rows.max(axis=1) - rows[np.arange(48), said["tokens"]]
+    report(said["prompt_tokens"] == len(before) and behind.max() <= GREEDY_BOUND, "gemma 3, greedy",
+           f"{int((behind > 0).sum())} of 48 not the truth's best, at most {behind.max():.3f} below")
 
 
 # ---- llama.cpp itself ---------------------------------------------------------------------------
