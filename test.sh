@@ -126,8 +126,6 @@ if [ $full -eq 1 ]; then
         name=$(basename "$target" .c)
         step "fuzz ${name#fuzz_}" fuzz_target "${name#fuzz_}"
     done
-    step 'tokenizers, all texts' build/venv/bin/python tests/tokenizer/compare_sp.py --full \
-        --dump build/release/tests/tokenizer/tok_dump
     step 'templates, all conversations' build/venv/bin/python tests/template/compare_peer.py \
         build/release/tests/template/render --full
     step 'bench/compare.sh' bench/compare.sh --smoke # builds the peer

@@ -10,7 +10,7 @@ llama.cpp's sources carry; three that SentencePiece trains here, with its normal
 those of the files named. The reference is the Python package sentencepiece, run on the package's own
 model or on one written from the GGUF file's tokens, scores and types, and for "gemma4" files, which have
 merges, Hugging Face's tokenizers. Then the texts with ids that llama.cpp's sources have for real
-vocabularies of all kinds. Exit status 1 on any difference. --full: every text. --peer: also how many texts llama.cpp gives
+vocabularies of all kinds. Exit status 1 on any difference. --peer: also how many texts llama.cpp gives
 other ids than the reference."""
 import argparse
 import glob
@@ -32,10 +32,6 @@ import packages
 
 VOCABULARIES = ("llama-spm", "phi-3", "baichuan", "gemma-4", "nomic-bert-moe")
 UNSUPPORTED = ("bert-bge",)  # WordPiece
-
-# One of each kind gets every second text, the others every eighth.
-MAIN = ("mistral_instruct_tokenizer_241114.model.v7", "trained unigram, bytes", "ggml-vocab-phi-3.gguf",
-        "ggml-vocab-gemma-4.gguf")
 
 
 def processor(proto):
@@ -195,16 +191,14 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--dump", required=True)
     parser.add_argument("--peer", metavar="LLAMA_TOKENIZE")
-    parser.add_argument("--full", action="store_true", help="all texts, not every second or eighth")
     parser.add_argument("models", nargs="*")
     args = parser.parse_args()
     lines, bad = texts.varied(), 0
     with tempfile.TemporaryDirectory() as folder:
         for name, path, reference in vocabularies(folder, lines, args.models):
-            step = 1 if args.full else 2 if name in MAIN else 8
-            bad += compare(args, folder, name, path, reference, lines[::step])
+            bad += compare(args, folder, name, path, reference, lines)
             if "trained" not in name and tokfile.fields(path)["model"] == "llama":
-                bad += compare_decoded(args, folder, name, path, lines[::1 if args.full else 8])
+                bad += compare_decoded(args, folder, name, path, lines)
             if args.peer:
                 show_peer(args, name, path, reference, texts.for_peer())
         bad += compare_stored(args, folder)

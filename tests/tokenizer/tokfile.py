@@ -1,5 +1,6 @@
 """What the tokenizer comparisons share: vocabularies in GGUF files, texts through tok_dump."""
 import functools
+import mmap
 import os
 import struct
 import subprocess
@@ -9,12 +10,48 @@ import gguf
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
 
-@functools.lru_cache(maxsize=2)
+SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+
+
+class Keys:
+    """The metadata of a GGUF file. The gguf package's reader takes seconds for a large vocabulary."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 4
+        _, _, n = self.take("IQQ")
+        self.values = {}
+        for _ in range(n):
+            name = self.string()
+            self.values[name] = self.value(*self.take("I"))
+
+    def take(self, form):
+        values = struct.unpack_from("<" + form, self.data, self.at)
+        self.at += struct.calcsize("<" + form)
+        return values
+
+    def string(self):
+        n, = self.take("Q")
+        self.at += n
+        return str(self.data[self.at - n:self.at], "utf-8", "surrogateescape")
+
+    def value(self, kind):
+        if kind == 8:
+            return self.string()
+        if kind != 9:
+            return self.take(SCALARS[kind])[0]
+        element, n = self.take("IQ")
+        if element == 8:
+            return [self.string() for _ in range(n)]
+        return list(self.take(f"{n}{SCALARS[element]}"))
+
+
+@functools.lru_cache(maxsize=8)
 def fields(path):
     """tokenizer.ggml.* of a file."""
     prefix = "tokenizer.ggml."
-    read = gguf.GGUFReader(path).fields
-    return {k[len(prefix):]: f.contents() for k, f in read.items() if k.startswith(prefix)}
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        read = Keys(data).values
+    return {k[len(prefix):]: v for k, v in read.items() if k.startswith(prefix)}
 
 
 def write_gguf(path, model, tokens, types, merges=None, scores=None, pre="gpt-2", **flags):
