@@ -124,12 +124,11 @@ def memory_of(brisk, model, n_gen):
             "tokens": answer["prompt_tokens"] + answer["generated_tokens"]}
 
 
-def measure(o, path, level):
+def measure(o, path, level, random):
     """Of a file with random weights no first token: what it says may be nothing to print."""
     brisk, *others = contestants(o, level)
     warm(path)
-    shapes = [made(o, shape) for shape in o.shape]
-    prompt = None if path in shapes else brisk.prompt_of(path, FIRST_TOKEN_PROMPT)
+    prompt = None if random else brisk.prompt_of(path, FIRST_TOKEN_PROMPT)
     found = {"file": label_of(path), "path": path, "bytes": os.path.getsize(path),
              "samples": {e.name: [] for e in [brisk] + others}, "first_token_ms": []}
     for r in range(o.rounds):
@@ -177,8 +176,9 @@ def main():
     report.print_header(result)
     clock = machine.CpuClock()
     paths = [o.model] + ([requantised(o, k) for k in ("q4_0", "q8_0")] if o.all else [])
-    paths += [made(o, shape) for shape in o.shape]
-    result["files"] = [measure(o, path, result["level"]) for path in paths]
+    shapes = [made(o, shape) for shape in o.shape]
+    result["files"] = [measure(o, path, result["level"], False) for path in paths]
+    result["files"] += [measure(o, path, result["level"], True) for path in shapes]
     result["others_percent"], result["stolen_percent"] = clock.shares()
     for file in result["files"]:
         file["figures"] = report.figures(file)

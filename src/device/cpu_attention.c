@@ -250,10 +250,11 @@ static void attend_split(bk_cpu_device *d, const bk_cmd *c, size_t most, void *s
 
 bk_cpu_need bk_cpu_attention_need(const bk_cpu_device *d, const bk_cmd *c) {
     const bk_attn_shape *s = c->attention.shape;
-    size_t hs = bk_round_up((size_t)s->head_size, 16), most = 1;
+    size_t hs = bk_round_up((size_t)s->head_size, 16), split = split_chunks(d, c), most = 1;
     size_t own = block_queries(s) * (3 * hs + 6) * sizeof(float);
+    if (!split) return (bk_cpu_need){0, own};
     /* Doubled, so that a growing context seldom allocates. */
-    while (most < split_chunks(d, c)) most *= 2;
+    while (most < split) most *= 2;
     return (bk_cpu_need){c->rows * (size_t)s->n_kv_heads * most * partial_floats(s) * sizeof(float),
                          own};
 }
