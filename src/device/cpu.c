@@ -116,11 +116,22 @@ typedef struct run_job {
     size_t n;
 } run_job;
 
+/* Memory need not rest while a thread waits. */
+static void look_ahead(const run_job *job, size_t i, int thread) {
+    if (job->cmds[i].op == BK_OP_ATTENTION) return; /* asked for before it */
+    while (++i < job->n && job->cmds[i].op == BK_OP_ATTENTION) continue;
+    if (i < job->n && job->cmds[i].op == BK_OP_PRODUCT)
+        bk_cpu_product_ahead(job->d, &job->cmds[i], thread);
+}
+
 static void run_region(void *arg, int thread) {
     run_job *job = arg;
     for (size_t i = 0; i < job->n; i++) {
         const bk_cmd *c = &job->cmds[i];
-        if (i) bk_pool_barrier(job->d->pool);
+        if (i) {
+            look_ahead(job, i - 1, thread);
+            bk_pool_barrier(job->d->pool);
+        }
         switch (c->op) {
         case BK_OP_EMBED: embed(job->d, c); break;
         case BK_OP_PRODUCT: bk_cpu_product(job->d, c, thread); break;

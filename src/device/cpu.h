@@ -35,6 +35,9 @@ typedef struct bk_cpu_need {
 /* Commands: called on every thread, which take chunks from the pool's cursor and meet at its
  * barrier where one step needs another finished. */
 void bk_cpu_product(bk_cpu_device *d, const bk_cmd *cmd, int thread);
+/* Asks memory for what this thread will read first of a product to come, so that it arrives while the
+ * thread waits for the others. */
+void bk_cpu_product_ahead(const bk_cpu_device *d, const bk_cmd *cmd, int thread);
 bk_cpu_need bk_cpu_product_need(const bk_cmd *cmd);
 void bk_cpu_attention(bk_cpu_device *d, const bk_cmd *cmd, int thread);
 bk_cpu_need bk_cpu_attention_need(const bk_cpu_device *d, const bk_cmd *cmd);

@@ -33,10 +33,17 @@ typedef struct worker {
     pthread_t thread;
 } worker;
 
+/* The chunks [low half, high half) that are left of a thread's run; RUN_FRESH: all of them. */
+typedef struct run {
+    _Alignas(LINES) _Atomic uint64_t left;
+} run;
+#define RUN_FRESH UINT64_MAX
+
 struct bk_pool {
     int n_threads, n_started;
     bool crowded;
     worker *workers; /* [n_threads], 0 is the caller and unused */
+    run *runs;       /* [n_threads] */
     pthread_mutex_t run_lock;
     bk_pool_fn fn;
     void *arg;
@@ -72,8 +79,14 @@ static void wait_phase(bk_pool *p, uint32_t seen, uint64_t spin_ns) {
     atomic_fetch_sub(&p->sleepers, 1);
 }
 
-static void next_phase(bk_pool *p) {
+static void reset_chunks(bk_pool *p) {
     atomic_store_explicit(&p->cursor, 0, memory_order_relaxed);
+    for (int t = 0; t < p->n_threads; t++)
+        atomic_store_explicit(&p->runs[t].left, RUN_FRESH, memory_order_relaxed);
+}
+
+static void next_phase(bk_pool *p) {
+    reset_chunks(p);
     atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
     atomic_fetch_add(&p->phase, 1);
     if (atomic_load(&p->sleepers) > 0)
@@ -98,6 +111,35 @@ size_t bk_pool_next(bk_pool *p) {
     return atomic_fetch_add_explicit(&p->cursor, 1, memory_order_relaxed);
 }
 
+size_t bk_pool_share_begin(const bk_pool *p, int thread, size_t n) {
+    return n * (size_t)thread / (size_t)p->n_threads;
+}
+
+/* The first or the last chunk of a thread's run. */
+static bool take(bk_pool *p, int thread, size_t n, bool last, size_t *chunk) {
+    _Atomic uint64_t *left = &p->runs[thread].left;
+    uint64_t seen = atomic_load_explicit(left, memory_order_relaxed), rest;
+    do {
+        uint64_t from = seen & UINT32_MAX, to = seen >> 32;
+        if (seen == RUN_FRESH) {
+            from = bk_pool_share_begin(p, thread, n);
+            to = bk_pool_share_begin(p, thread + 1, n);
+        }
+        if (from >= to) return false;
+        *chunk = (size_t)(last ? to - 1 : from);
+        rest = last ? (to - 1) << 32 | from : to << 32 | (from + 1);
+    } while (!atomic_compare_exchange_weak_explicit(left, &seen, rest, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
+}
+
+bool bk_pool_share(bk_pool *p, int thread, size_t n, size_t *chunk) {
+    if (take(p, thread, n, false, chunk)) return true;
+    for (int i = 1; i < p->n_threads; i++)
+        if (take(p, (thread + i) % p->n_threads, n, true, chunk)) return true;
+    return false;
+}
+
 /* A region is: phase bump by the caller, fn on every thread, one closing barrier. */
 static void *work(void *arg) {
     worker *w = arg;
@@ -118,7 +160,7 @@ void bk_pool_run(bk_pool *p, bk_pool_fn fn, void *arg) {
     if (p->n_threads > 1)
         next_phase(p);
     else
-        atomic_store_explicit(&p->cursor, 0, memory_order_relaxed);
+        reset_chunks(p);
     fn(arg, 0);
     barrier(p);
     pthread_mutex_unlock(&p->run_lock);
@@ -129,7 +171,8 @@ bk_status bk_pool_create(int n_threads, bk_pool **out, bk_error *err) {
     if (n_threads < 1 || n_threads > MAX_THREADS)
         return bk_fail(err, BK_ERR_INVALID, "threads: %d given, 1 to %d wanted", n_threads,
                        MAX_THREADS);
-    char *memory = bk_alloc_aligned(sizeof(bk_pool) + LINES);
+    size_t bytes = sizeof(bk_pool) + (size_t)n_threads * sizeof(run) + LINES;
+    char *memory = bk_alloc_aligned(bytes);
     worker *workers = bk_alloc_zero((size_t)n_threads, sizeof *workers);
     if (!memory || !workers) {
         bk_free(memory);
@@ -138,6 +181,8 @@ bk_status bk_pool_create(int n_threads, bk_pool **out, bk_error *err) {
     }
     bk_pool *p = (bk_pool *)(void *)(memory + (-(uintptr_t)memory & (LINES - 1)));
     *p = (bk_pool){.n_threads = n_threads, .n_started = 1, .workers = workers, .memory = memory};
+    p->runs = (run *)(void *)(p + 1); /* both are multiples of LINES long */
+    reset_chunks(p);
     p->crowded = n_threads > bk_cpu_default_threads();
     pthread_mutex_init(&p->run_lock, NULL);
     for (int i = 1; i < n_threads; i++) {

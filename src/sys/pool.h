@@ -28,4 +28,11 @@ void bk_pool_barrier(bk_pool *p);
  * handed out once. Callers stop at their own count. */
 size_t bk_pool_next(bk_pool *p);
 
+/* The same for chunks that lie side by side in memory: of n chunks, the same n on every thread, each
+ * thread has a run of its own, which it takes in order, so that it reads one stream; then the last
+ * chunks of those who are behind. False when all are taken. n < 2^32. */
+bool bk_pool_share(bk_pool *p, int thread, size_t n, size_t *chunk);
+/* Where the run of a thread begins: what it will take first. */
+size_t bk_pool_share_begin(const bk_pool *p, int thread, size_t n);
+
 #endif

@@ -57,6 +57,40 @@ static void count_region(void *arg, int thread) {
     }
 }
 
+/* Thread 0 comes last to each operation: the others take what is its own. */
+static void share_region(void *arg, int thread) {
+    count_job *job = arg;
+    for (int op = 0; op < OPS; op++) {
+        if (thread == 0) sleep_ms(2);
+        size_t n = op == 1 ? 1 : op == 2 ? 0 : CHUNKS, i;
+        while (bk_pool_share(job->pool, thread, n, &i)) {
+            assert_true(i < n);
+            atomic_fetch_add(&job->taken[op][i], 1);
+        }
+        if (op + 1 < OPS) bk_pool_barrier(job->pool);
+    }
+}
+
+static void each_chunk_of_a_share_is_handed_out_once(void **state) {
+    (void)state;
+    for (int threads = 1; threads <= MAX_THREADS; threads++) {
+        static count_job job;
+        memset(&job, 0, sizeof job);
+        job.pool = create(threads);
+        for (int run = 0; run < 3; run++) bk_pool_run(job.pool, share_region, &job);
+        for (int op = 0; op < OPS; op++)
+            for (int i = 0; i < CHUNKS; i++)
+                assert_int_equal(job.taken[op][i], op == 2 || (op == 1 && i > 0) ? 0 : 3);
+        size_t next = 0;
+        for (int t = 0; t < threads; t++) {
+            assert_true(bk_pool_share_begin(job.pool, t, CHUNKS) >= next);
+            next = bk_pool_share_begin(job.pool, t, CHUNKS);
+        }
+        assert_int_equal(bk_pool_share_begin(job.pool, threads, CHUNKS), CHUNKS);
+        bk_pool_destroy(&job.pool);
+    }
+}
+
 static void each_chunk_is_handed_out_once(void **state) {
     (void)state;
     for (int threads = 1; threads <= MAX_THREADS; threads++) {
@@ -249,6 +283,7 @@ static void creating_and_destroying(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_chunk_is_handed_out_once),
+        cmocka_unit_test(each_chunk_of_a_share_is_handed_out_once),
         cmocka_unit_test(barriers_order_memory),
         cmocka_unit_test(many_regions),
         cmocka_unit_test(an_idle_pool_uses_no_cpu),
