@@ -71,10 +71,6 @@ INLINE float offset_a(size_t sub, const bk_act *x, size_t b, size_t part) {
 #define EACH_LAYOUT_PLAN(X) X(N4_16) X(N5_32) X(C4_32) X(C4_16) X(B8_16)
 #define EACH_FLOAT_PLAN(X) X(F32) X(F16) X(BF16)
 
-#define DIRECT_ARGS                                                                          \
-    const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch, size_t cols, \
-        float *out, size_t ldo, bool add
-
 /* The number of columns is a compile-time constant of each call. */
 #define DIRECT(PLAN)                                                                \
     static void direct_##PLAN(DIRECT_ARGS) {                                        \

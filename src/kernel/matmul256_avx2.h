@@ -117,55 +117,14 @@ INLINE void direct_cols(fmt f, const bk_packed *w, size_t first, size_t n, const
     }
 }
 
-/* ---- Float weights ------------------------------------------------------------------------------- */
-
-INLINE __m256 float_line(bk_layout layout, const uint8_t *g, size_t k, size_t half) {
-    if (layout == BK_LAYOUT_F32)
-        return _mm256_loadu_ps((const float *)(const void *)g + k * 16 + half * 8);
-    if (layout == BK_LAYOUT_F16) return load_f16(g, k, half);
-    __m128i h = _mm_loadu_si128((const __m128i *)(const void *)(g + k * 32 + half * 16));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
-}
-
-/* n groups at once: enough independent chains to hide the latency of one sum per row. */
-INLINE void float_groups(bk_layout layout, const bk_packed *w, size_t first, size_t n,
-                         const float *x, size_t pitch, size_t cols, float *out, size_t ldo,
-                         bool add) {
-    __m256 acc[4 * HALVES][BK_DIRECT_COLS];
-    UNROLL for (size_t v = 0; v < n * HALVES; v++) {
-        UNROLL for (size_t c = 0; c < cols; c++) { acc[v][c] = _mm256_setzero_ps(); }
-    }
-    for (size_t k = 0; k < w->k; k++) {
-        UNROLL for (size_t v = 0; v < n * HALVES; v++) {
-            __m256 line = float_line(layout, w->data + (first + v / 2) * w->group_bytes, k, v % 2);
-            UNROLL for (size_t c = 0; c < cols; c++) {
-                acc[v][c] = _mm256_fmadd_ps(_mm256_set1_ps(x[c * pitch + k]), line, acc[v][c]);
-            }
-        }
-    }
-    for (size_t v = 0; v < n * HALVES; v++)
-        for (size_t c = 0; c < cols; c++)
-            store(w, first + v / 2, v % 2, out + c * ldo, acc[v][c], add);
-}
-
-INLINE void float_cols(bk_layout layout, const bk_packed *w, size_t first, size_t n, const float *x,
-                       size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
-    const size_t most = cols == 1 ? 4 : cols == 2 ? 2 : 1; /* 8 sums in registers */
-    size_t i = 0;
-    for (; i + most <= n; i += most)
-        float_groups(layout, w, first + i, most, x, pitch, cols, out, ldo, add);
-    for (; i < n; i++) float_groups(layout, w, first + i, 1, x, pitch, cols, out, ldo, add);
-}
-
 EACH_TYPE_PLAN(DIRECT)
 EACH_LAYOUT_PLAN(DIRECT_PAIRS)
-EACH_FLOAT_PLAN(DIRECT_FLOAT)
 
 static void direct(DIRECT_ARGS) {
     switch (w->plan) {
         EACH_TYPE_PLAN(CALL_DIRECT)
         EACH_LAYOUT_PLAN(CALL_DIRECT)
-        EACH_FLOAT_PLAN(CALL_DIRECT)
+    default: bk_float_direct_avx2(w, first, n, acts, pitch, cols, out, ldo, add);
     }
 }
 
@@ -193,24 +152,20 @@ INLINE void expand_group(fmt f, const bk_packed *w, size_t group, uint8_t *out, 
     }
 }
 
-INLINE void expand_float(bk_layout layout, const bk_packed *w, size_t group, float *out) {
-    const uint8_t *g = w->data + group * w->group_bytes;
-    for (size_t k = 0; k < w->k; k++)
-        for (size_t h = 0; h < HALVES; h++)
-            _mm256_store_ps(out + k * 16 + h * 8, float_line(layout, g, k, h));
-}
-
 static void expand(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
-    size_t nd = w->type->sub ? w->k / (size_t)w->type->sub : 0;
+    if (!w->type->bits) {
+        bk_float_expand_avx2(w, first, n, panel);
+        return;
+    }
+    size_t nd = w->k / (size_t)w->type->sub;
     for (size_t i = 0; i < n; i++) {
         uint8_t *q = panel->q + i * w->k * 16;
-        float *x = (float *)(void *)panel->q + i * w->k * 16;
         float *d = panel->d + i * nd * 16, *m = panel->m + i * nd * 16;
         size_t g = first + i;
         switch (w->plan) {
             EACH_TYPE_PLAN(EXPAND)
             EACH_LAYOUT_PLAN(EXPAND)
-            EACH_FLOAT_PLAN(EXPAND_FLOAT)
+        default: break; /* no other plans */
         }
     }
 }
@@ -266,18 +221,6 @@ INLINE void tile_int(fmt f, const tile *t, const bk_act *x, size_t cols,
     }
 }
 
-INLINE void tile_float(const float *q, size_t k, const float *x, size_t pitch, size_t cols,
-                       __m256 acc[][BK_TILE_COLS]) {
-    for (size_t i = 0; i < k; i++) {
-        __m256 low = _mm256_load_ps(q + i * 16), high = _mm256_load_ps(q + i * 16 + 8);
-        UNROLL for (size_t c = 0; c < cols; c++) {
-            __m256 v = _mm256_set1_ps(x[c * pitch + i]);
-            acc[0][c] = _mm256_fmadd_ps(v, low, acc[0][c]);
-            acc[1][c] = _mm256_fmadd_ps(v, high, acc[1][c]);
-        }
-    }
-}
-
 typedef struct job {
     const bk_packed *w;
     size_t first, n;
@@ -297,7 +240,7 @@ static __attribute__((noinline)) void tile_end(const job *j, size_t group, const
     for (size_t c = 0; c < cols; c++) {
         for (size_t h = 0; h < HALVES; h++) {
             __m256 y = acc[h][c];
-            for (int e = 0; type->bits && e < BK_ACT_EXACT; e++) {
+            for (int e = 0; e < BK_ACT_EXACT; e++) {
                 size_t k = (size_t)x[c].at[e];
                 __m256i q = packed_channel(BK_LAYOUT_B8, NULL, t->q + k / 32 * 512, h, k % 32);
                 __m256 d = _mm256_load_ps(t->d + k / (size_t)type->sub * 16 + h * 8);
@@ -310,13 +253,11 @@ static __attribute__((noinline)) void tile_end(const job *j, size_t group, const
     }
 }
 
-/* Columns [c0, c0 + cols) of all groups of the panel. Formats without sub are floats. */
+/* Columns [c0, c0 + cols) of all groups of the panel. */
 INLINE void tile_run(fmt f, const job *j, size_t c0, size_t cols) {
     size_t k = j->w->k, nb = k / 32, nd = f.sub == 16 ? 2 * nb : nb;
-    bk_act x[BK_TILE_COLS] = {{0}};
-    if (f.sub) {
-        UNROLL for (size_t c = 0; c < cols; c++) { x[c] = act_at(j->acts, j->pitch, c0 + c, k); }
-    }
+    bk_act x[BK_TILE_COLS];
+    UNROLL for (size_t c = 0; c < cols; c++) { x[c] = act_at(j->acts, j->pitch, c0 + c, k); }
     for (size_t g = 0; g < j->n; g++) {
         /* A copy, because what is passed by address is not kept in registers. */
         __m256 acc[HALVES][BK_TILE_COLS], y[HALVES][BK_TILE_COLS];
@@ -325,12 +266,7 @@ INLINE void tile_run(fmt f, const job *j, size_t c0, size_t cols) {
         UNROLL for (size_t h = 0; h < HALVES; h++) {
             UNROLL for (size_t c = 0; c < cols; c++) { acc[h][c] = _mm256_setzero_ps(); }
         }
-        if (f.sub) {
-            tile_int(f, &t, x, cols, acc);
-        } else {
-            tile_float((const float *)(const void *)j->panel->q + g * k * 16, k,
-                       (const float *)j->acts + c0 * j->pitch, j->pitch, cols, acc);
-        }
+        tile_int(f, &t, x, cols, acc);
         UNROLL for (size_t h = 0; h < HALVES; h++) {
             UNROLL for (size_t c = 0; c < cols; c++) { y[h][c] = acc[h][c]; }
         }
@@ -370,17 +306,19 @@ TILE(tile_b8_32, fmt_shared(BK_LAYOUT_B8, 8, 32, j->w->type))
 TILE(tile_q6_k, fmt_of(BK_PLAN_Q6_K, NULL))
 TILE_NARROW(tile_n4_16, fmt_shared(BK_LAYOUT_N5, 5, 16, j->w->type)) /* in 4 lines, as N5 */
 TILE_NARROW(tile_b8_16, fmt_shared(BK_LAYOUT_B8, 8, 16, j->w->type))
-TILE(tile_floats, (fmt){0})
 
 static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *panel,
                   const void *acts, size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
     static void (*const by_plan[])(const job *, size_t, size_t) = {
-        [BK_PLAN_F32] = tile_floats,  [BK_PLAN_F16] = tile_floats,  [BK_PLAN_BF16] = tile_floats,
         [BK_PLAN_Q4_0] = tile_q4_0,   [BK_PLAN_Q4_1] = tile_q4_1,   [BK_PLAN_Q5_0] = tile_q5_0,
         [BK_PLAN_Q8_0] = tile_b8_32,  [BK_PLAN_Q4_K] = tile_q4_1,   [BK_PLAN_Q6_K] = tile_q6_k,
         [BK_PLAN_N4_16] = tile_n4_16, [BK_PLAN_N5_32] = tile_n5_32, [BK_PLAN_C4_32] = tile_b8_32,
         [BK_PLAN_C4_16] = tile_b8_16, [BK_PLAN_B8_16] = tile_b8_16,
     };
+    if (!w->type->bits) {
+        bk_float_tiles_avx2(w, first, n, panel, acts, pitch, cols, out, ldo, add);
+        return;
+    }
     job j = {w, first, n, panel, acts, pitch, out, ldo, add};
     void (*body)(const job *, size_t, size_t) = by_plan[w->plan];
     bool narrow = body == tile_n4_16 || body == tile_b8_16;

@@ -1,16 +1,12 @@
 /* Matrix product with AVX512-VNNI: one vpdpbusd multiplies a line (16 rows x 4 k) by one broadcast
  * dword of activations. The format is a compile-time constant of every body (always-inline
  * templates), so each ends up as straight code. Order of operations: kernel.h. */
-#include <immintrin.h>
 #include <string.h>
 
 #include "kernel/formats_avx2.h"
+#include "kernel/groups_avx512.h"
 
 INLINE __m512i load(const uint8_t *p) { return _mm512_loadu_si512(p); }
-
-INLINE __m512 load_f16(const uint8_t *array, size_t i) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(array + i * 32)));
-}
 
 INLINE __m512 load_u8(const uint8_t *array, size_t i) {
     return _mm512_cvtepi32_ps(
@@ -117,16 +113,6 @@ INLINE __m512i channel(fmt f, const uint8_t *p, size_t at) {
     return q;
 }
 
-INLINE void store(float *o, __m512 y, __mmask16 rows, bool add) {
-    if (add) y = _mm512_add_ps(_mm512_maskz_loadu_ps(rows, o), y);
-    _mm512_mask_storeu_ps(o, rows, y);
-}
-
-INLINE __mmask16 row_mask(const bk_packed *w, size_t group) {
-    size_t left = w->n_rows - group * BK_GROUP_ROWS;
-    return left >= 16 ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1);
-}
-
 /* ---- Direct: few columns, each line unpacked once ------------------------------------------------ */
 
 INLINE __m512 zero_start(fmt f, int32_t nsum) {
@@ -215,54 +201,14 @@ INLINE void direct_cols(fmt f, const bk_packed *w, size_t first, size_t n, const
     }
 }
 
-/* ---- Float weights ------------------------------------------------------------------------------- */
-
-INLINE __m512 float_line(bk_layout layout, const uint8_t *g, size_t k) {
-    if (layout == BK_LAYOUT_F32) return _mm512_loadu_ps((const float *)(const void *)g + k * 16);
-    if (layout == BK_LAYOUT_F16) return load_f16(g, k);
-    __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)(g + k * 32));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
-}
-
-/* n groups at once: enough independent chains to hide the latency of one sum per row. */
-INLINE void float_groups(bk_layout layout, const bk_packed *w, size_t first, size_t n,
-                         const float *x, size_t pitch, size_t cols, float *out, size_t ldo,
-                         bool add) {
-    __m512 acc[4][BK_DIRECT_COLS];
-    UNROLL for (size_t g = 0; g < n; g++) UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
-        _mm512_setzero_ps();
-    for (size_t k = 0; k < w->k; k++) {
-        UNROLL for (size_t g = 0; g < n; g++) {
-            __m512 line = float_line(layout, w->data + (first + g) * w->group_bytes, k);
-            UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
-                _mm512_fmadd_ps(_mm512_set1_ps(x[c * pitch + k]), line, acc[g][c]);
-        }
-    }
-    UNROLL for (size_t g = 0; g < n; g++) UNROLL for (size_t c = 0; c < cols; c++)
-        store(out + c * ldo + (first + g) * BK_GROUP_ROWS, acc[g][c], row_mask(w, first + g), add);
-}
-
-INLINE void float_cols(bk_layout layout, const bk_packed *w, size_t first, size_t n, const float *x,
-                       size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
-    for (size_t i = 0; i < n;) {
-        size_t step = n - i >= 4 ? 4 : 1;
-        if (step == 4)
-            float_groups(layout, w, first + i, 4, x, pitch, cols, out, ldo, add);
-        else
-            float_groups(layout, w, first + i, 1, x, pitch, cols, out, ldo, add);
-        i += step;
-    }
-}
-
 EACH_TYPE_PLAN(DIRECT)
 EACH_LAYOUT_PLAN(DIRECT_PAIRS)
-EACH_FLOAT_PLAN(DIRECT_FLOAT)
 
 static void direct(DIRECT_ARGS) {
     switch (w->plan) {
         EACH_TYPE_PLAN(CALL_DIRECT)
         EACH_LAYOUT_PLAN(CALL_DIRECT)
-        EACH_FLOAT_PLAN(CALL_DIRECT)
+    default: bk_float_direct_avx512(w, first, n, acts, pitch, cols, out, ldo, add);
     }
 }
 
@@ -284,22 +230,20 @@ INLINE void expand_group(fmt f, const bk_packed *w, size_t group, uint8_t *out, 
     }
 }
 
-INLINE void expand_float(bk_layout layout, const bk_packed *w, size_t group, float *out) {
-    const uint8_t *g = w->data + group * w->group_bytes;
-    for (size_t k = 0; k < w->k; k++) _mm512_store_ps(out + k * 16, float_line(layout, g, k));
-}
-
 static void expand(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
-    size_t nd = w->type->sub ? w->k / (size_t)w->type->sub : 0;
+    if (!w->type->bits) {
+        bk_float_expand_avx512(w, first, n, panel);
+        return;
+    }
+    size_t nd = w->k / (size_t)w->type->sub;
     for (size_t i = 0; i < n; i++) {
         uint8_t *q = panel->q + i * w->k * 16;
-        float *x = (float *)(void *)panel->q + i * w->k * 16;
         float *d = panel->d + i * nd * 16, *m = panel->m + i * nd * 16;
         size_t g = first + i;
         switch (w->plan) {
             EACH_TYPE_PLAN(EXPAND)
             EACH_LAYOUT_PLAN(EXPAND)
-            EACH_FLOAT_PLAN(EXPAND_FLOAT)
+        default: break; /* no other plans */
         }
     }
 }
@@ -386,19 +330,6 @@ INLINE void tile_body(const tile *t, size_t sub, const bk_act *x, size_t groups,
     tile_exact(t, sub, x, groups, cols, acc);
 }
 
-INLINE void tile_float(const float *q, size_t k, const float *x, size_t pitch, size_t groups,
-                       size_t cols, __m512 acc[][BK_TILE_COLS]) {
-    UNROLL for (size_t g = 0; g < groups; g++) UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
-        _mm512_setzero_ps();
-    for (size_t i = 0; i < k; i++) {
-        UNROLL for (size_t g = 0; g < groups; g++) {
-            __m512 line = _mm512_load_ps(q + (g * k + i) * 16);
-            UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
-                _mm512_fmadd_ps(_mm512_set1_ps(x[c * pitch + i]), line, acc[g][c]);
-        }
-    }
-}
-
 typedef struct job {
     const bk_packed *w;
     size_t first;
@@ -410,18 +341,13 @@ typedef struct job {
     tile t;
 } job;
 
-/* Columns [c0, c0 + cols) of a panel of `groups` groups. sub 0: float weights. */
+/* Columns [c0, c0 + cols) of a panel of `groups` groups. */
 INLINE void tile_run(const job *j, size_t sub, size_t groups, size_t c0, size_t cols) {
     __m512 acc[BK_PANEL_GROUPS][BK_TILE_COLS];
     size_t k = j->w->k;
-    if (sub) {
-        bk_act x[BK_TILE_COLS];
-        UNROLL for (size_t c = 0; c < cols; c++) x[c] = act_at(j->acts, j->pitch, c0 + c, k);
-        tile_body(&j->t, sub, x, groups, cols, acc);
-    } else {
-        tile_float((const float *)(const void *)j->t.q, k, (const float *)j->acts + c0 * j->pitch,
-                   j->pitch, groups, cols, acc);
-    }
+    bk_act x[BK_TILE_COLS];
+    UNROLL for (size_t c = 0; c < cols; c++) x[c] = act_at(j->acts, j->pitch, c0 + c, k);
+    tile_body(&j->t, sub, x, groups, cols, acc);
     UNROLL for (size_t g = 0; g < groups; g++) UNROLL for (size_t c = 0; c < cols; c++)
         store(j->out + (c0 + c) * j->ldo + (j->first + g) * BK_GROUP_ROWS, acc[g][c],
               row_mask(j->w, j->first + g), j->add);
@@ -442,14 +368,15 @@ TILE_COLS(tile_32_1, 32, 1)
 TILE_COLS(tile_32_2, 32, 2)
 TILE_COLS(tile_16_1, 16, 1)
 TILE_COLS(tile_16_2, 16, 2)
-TILE_COLS(tile_float_1, 0, 1)
-TILE_COLS(tile_float_2, 0, 2)
 
 static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *panel,
                   const void *acts, size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
-    static void (*const run[3][2])(const job *, size_t, size_t) = {{tile_32_1, tile_32_2},
-                                                                   {tile_16_1, tile_16_2},
-                                                                   {tile_float_1, tile_float_2}};
+    static void (*const run[2][2])(const job *, size_t, size_t) = {{tile_32_1, tile_32_2},
+                                                                   {tile_16_1, tile_16_2}};
+    if (!w->type->bits) {
+        bk_float_tiles_avx512(w, first, n, panel, acts, pitch, cols, out, ldo, add);
+        return;
+    }
     const bk_quant *q = w->type;
     size_t nb = w->k / 32, nd = q->sub == 16 ? 2 * nb : nb;
     job j = {w, first, acts, pitch, out, ldo, add, {0}};
@@ -461,9 +388,7 @@ static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *pa
                  nd * 16,
                  q->zero,
                  q->zero ? __builtin_ctz((unsigned)q->zero) : 0};
-    void (*body)(const job *, size_t, size_t) = run[q->bits == 0   ? 2
-                                                    : q->sub == 16 ? 1
-                                                                   : 0][n == 2 ? 1 : 0];
+    void (*body)(const job *, size_t, size_t) = run[q->sub == 16][n == 2];
     /* Strips of nearly equal width: 13 columns go as 5 + 4 + 4, not as 6 + 6 + 1. */
     size_t strips = bk_div_up(cols, BK_TILE_COLS), done = 0;
     for (size_t i = 0; i < strips; i++) {

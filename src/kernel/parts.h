@@ -8,6 +8,13 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
+#define DIRECT_ARGS                                                                          \
+    const bk_packed *w, size_t first, size_t n, const void *acts, size_t pitch, size_t cols, \
+        float *out, size_t ldo, bool add
+#define TILES_ARGS                                                                       \
+    const bk_packed *w, size_t first, size_t n, const bk_panel *panel, const void *acts, \
+        size_t pitch, size_t cols, float *out, size_t ldo, bool add
+
 void bk_matmul_init_avx2(bk_kernels *k);
 void bk_rows_init_avx2(bk_kernels *k);
 void bk_attention_init_avx2(bk_kernels *k);
@@ -15,5 +22,14 @@ void bk_attention_init_avx2(bk_kernels *k);
 void bk_matmul_init_avx512(bk_kernels *k);
 void bk_rows_init_avx512(bk_kernels *k);
 void bk_attention_init_avx512(bk_kernels *k);
+
+/* Entries of the table for float weights, to which the matrix products hand these on. Those of AVX2
+ * serve all levels of 256 bits. */
+void bk_float_direct_avx2(DIRECT_ARGS);
+void bk_float_expand_avx2(const bk_packed *w, size_t first, size_t n, const bk_panel *panel);
+void bk_float_tiles_avx2(TILES_ARGS);
+void bk_float_direct_avx512(DIRECT_ARGS);
+void bk_float_expand_avx512(const bk_packed *w, size_t first, size_t n, const bk_panel *panel);
+void bk_float_tiles_avx512(TILES_ARGS);
 
 #endif

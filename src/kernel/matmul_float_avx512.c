@@ -1,0 +1,124 @@
+/* Float weights with AVX512. Order of operations: kernel.h. */
+#include "kernel/formats_avx2.h"
+#include "kernel/groups_avx512.h"
+
+INLINE __m512 float_line(bk_layout layout, const uint8_t *g, size_t k) {
+    if (layout == BK_LAYOUT_F32) return _mm512_loadu_ps((const float *)(const void *)g + k * 16);
+    if (layout == BK_LAYOUT_F16) return load_f16(g, k);
+    __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)(g + k * 32));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+/* n groups at once: enough independent chains to hide the latency of one sum per row. */
+INLINE void float_groups(bk_layout layout, const bk_packed *w, size_t first, size_t n,
+                         const float *x, size_t pitch, size_t cols, float *out, size_t ldo,
+                         bool add) {
+    __m512 acc[4][BK_DIRECT_COLS];
+    UNROLL for (size_t g = 0; g < n; g++) UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
+        _mm512_setzero_ps();
+    for (size_t k = 0; k < w->k; k++) {
+        UNROLL for (size_t g = 0; g < n; g++) {
+            __m512 line = float_line(layout, w->data + (first + g) * w->group_bytes, k);
+            UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
+                _mm512_fmadd_ps(_mm512_set1_ps(x[c * pitch + k]), line, acc[g][c]);
+        }
+    }
+    UNROLL for (size_t g = 0; g < n; g++) UNROLL for (size_t c = 0; c < cols; c++)
+        store(out + c * ldo + (first + g) * BK_GROUP_ROWS, acc[g][c], row_mask(w, first + g), add);
+}
+
+INLINE void float_cols(bk_layout layout, const bk_packed *w, size_t first, size_t n, const float *x,
+                       size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
+    for (size_t i = 0; i < n;) {
+        size_t step = n - i >= 4 ? 4 : 1;
+        if (step == 4)
+            float_groups(layout, w, first + i, 4, x, pitch, cols, out, ldo, add);
+        else
+            float_groups(layout, w, first + i, 1, x, pitch, cols, out, ldo, add);
+        i += step;
+    }
+}
+
+EACH_FLOAT_PLAN(DIRECT_FLOAT)
+
+void bk_float_direct_avx512(DIRECT_ARGS) {
+    switch (w->plan) {
+        EACH_FLOAT_PLAN(CALL_DIRECT)
+    default: break; /* no other plans */
+    }
+}
+
+/* ---- Panels: many columns ------------------------------------------------------------------------ */
+
+INLINE void expand_float(bk_layout layout, const bk_packed *w, size_t group, float *out) {
+    const uint8_t *g = w->data + group * w->group_bytes;
+    for (size_t k = 0; k < w->k; k++) _mm512_store_ps(out + k * 16, float_line(layout, g, k));
+}
+
+void bk_float_expand_avx512(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
+    for (size_t i = 0; i < n; i++) {
+        float *x = (float *)(void *)panel->q + i * w->k * 16;
+        size_t g = first + i;
+        switch (w->plan) {
+            EACH_FLOAT_PLAN(EXPAND_FLOAT)
+        default: break; /* no other plans */
+        }
+    }
+}
+
+INLINE void tile_float(const float *q, size_t k, const float *x, size_t pitch, size_t groups,
+                       size_t cols, __m512 acc[][BK_TILE_COLS]) {
+    UNROLL for (size_t g = 0; g < groups; g++) UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
+        _mm512_setzero_ps();
+    for (size_t i = 0; i < k; i++) {
+        UNROLL for (size_t g = 0; g < groups; g++) {
+            __m512 line = _mm512_load_ps(q + (g * k + i) * 16);
+            UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
+                _mm512_fmadd_ps(_mm512_set1_ps(x[c * pitch + i]), line, acc[g][c]);
+        }
+    }
+}
+
+typedef struct job {
+    const bk_packed *w;
+    size_t first;
+    const float *panel, *x;
+    size_t pitch;
+    float *out;
+    size_t ldo;
+    bool add;
+} job;
+
+/* Columns [c0, c0 + cols) of a panel of `groups` groups. */
+INLINE void tile_run(const job *j, size_t groups, size_t c0, size_t cols) {
+    __m512 acc[BK_PANEL_GROUPS][BK_TILE_COLS];
+    tile_float(j->panel, j->w->k, j->x + c0 * j->pitch, j->pitch, groups, cols, acc);
+    UNROLL for (size_t g = 0; g < groups; g++) UNROLL for (size_t c = 0; c < cols; c++)
+        store(j->out + (c0 + c) * j->ldo + (j->first + g) * BK_GROUP_ROWS, acc[g][c],
+              row_mask(j->w, j->first + g), j->add);
+}
+
+#define TILE_COLS(name, GROUPS)                              \
+    static void name(const job *j, size_t c0, size_t cols) { \
+        switch (cols) {                                      \
+        case 1: tile_run(j, GROUPS, c0, 1); break;           \
+        case 2: tile_run(j, GROUPS, c0, 2); break;           \
+        case 3: tile_run(j, GROUPS, c0, 3); break;           \
+        case 4: tile_run(j, GROUPS, c0, 4); break;           \
+        case 5: tile_run(j, GROUPS, c0, 5); break;           \
+        default: tile_run(j, GROUPS, c0, 6); break;          \
+        }                                                    \
+    }
+TILE_COLS(tile_1, 1)
+TILE_COLS(tile_2, 2)
+
+void bk_float_tiles_avx512(TILES_ARGS) {
+    job j = {w, first, (const float *)(void *)panel->q, acts, pitch, out, ldo, add};
+    void (*body)(const job *, size_t, size_t) = n == 2 ? tile_2 : tile_1;
+    size_t strips = bk_div_up(cols, BK_TILE_COLS), done = 0;
+    for (size_t i = 0; i < strips; i++) {
+        size_t width = (cols - done + (strips - i) - 1) / (strips - i);
+        body(&j, done, width);
+        done += width;
+    }
+}
