@@ -6,10 +6,13 @@
 
 const bk_quant *bk_weight_type(const bk_weight *w) { return w->packed.type; }
 size_t bk_weight_bytes(const bk_weight *w) { return bk_packed_bytes(&w->packed); }
+size_t bk_weight_rows(const bk_weight *w) { return w->packed.n_rows; }
 
 size_t bk_page_head_bytes(int head_size) {
     return 2 * (size_t)BK_ATTN_CHUNK * (size_t)head_size * sizeof(uint16_t);
 }
+
+size_t bk_page_positions(void) { return BK_ATTN_CHUNK; }
 
 size_t bk_page_layer_bytes(int n_kv_heads, int head_size) {
     return (size_t)n_kv_heads * bk_page_head_bytes(head_size);
@@ -126,12 +129,14 @@ static void look_ahead(const run_job *job, size_t i, int thread) {
 
 static void run_region(void *arg, int thread) {
     run_job *job = arg;
+    bk_trace *trace = job->d->base.trace;
     for (size_t i = 0; i < job->n; i++) {
         const bk_cmd *c = &job->cmds[i];
         if (i) {
             look_ahead(job, i - 1, thread);
             bk_pool_barrier(job->d->pool);
         }
+        bk_trace_command(trace, thread, i);
         switch (c->op) {
         case BK_OP_EMBED: embed(job->d, c); break;
         case BK_OP_PRODUCT: bk_cpu_product(job->d, c, thread); break;
@@ -140,6 +145,7 @@ static void run_region(void *arg, int thread) {
         case BK_OP_COMBINE: bk_cpu_combine(job->d, c); break;
         case BK_OP_SOFT_CAP: bk_cpu_soft_cap(job->d, c); break;
         }
+        bk_trace_done(trace, thread, c);
     }
 }
 
@@ -181,10 +187,13 @@ static bk_status reserve_scratch(bk_cpu_device *d, const bk_cmd *cmds, size_t n,
 static bk_status run(bk_device *device, const bk_cmd *cmds, size_t n, bk_error *err) {
     bk_cpu_device *d = (bk_cpu_device *)device;
     pthread_mutex_lock(&d->lock);
+    bk_trace *trace = d->base.trace;
     bk_status status = reserve_scratch(d, cmds, n, err);
+    if (status == BK_OK && trace) status = bk_trace_begin(trace, n, err);
     if (status == BK_OK) {
         run_job job = {d, cmds, n};
         bk_pool_run(d->pool, run_region, &job);
+        if (trace) bk_trace_end(trace, cmds, n);
     }
     pthread_mutex_unlock(&d->lock);
     return status;
@@ -221,7 +230,7 @@ bk_status bk_device_cpu_create(bk_cpu_level level, int threads, bk_device **out,
     if (!d) return bk_fail(err, BK_ERR_NOMEM, "no memory for a device");
     pthread_mutex_init(&d->lock, NULL);
     d->kernels = bk_kernels_select(level);
-    d->base = (bk_device){&cpu_ops, d->kernels->level, threads};
+    d->base = (bk_device){&cpu_ops, d->kernels->level, threads, NULL};
     bk_status status = bk_pool_create(threads, &d->pool, err);
     if (status == BK_OK) {
         d->private = bk_alloc_zero((size_t)threads, sizeof *d->private);

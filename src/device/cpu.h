@@ -5,7 +5,7 @@
 
 #include <pthread.h>
 
-#include "device/device.h"
+#include "device/trace.h"
 #include "kernel/kernel.h"
 #include "sys/pages.h"
 #include "sys/pool.h"
@@ -32,8 +32,8 @@ typedef struct bk_cpu_need {
     size_t shared, private;
 } bk_cpu_need;
 
-/* Commands: called on every thread, which take chunks from the pool's cursor and meet at its
- * barrier where one step needs another finished. */
+/* Commands: called on every thread, which take chunks from the pool's cursor and meet
+ * (bk_cpu_meet) where one step needs another finished. */
 void bk_cpu_product(bk_cpu_device *d, const bk_cmd *cmd, int thread);
 /* Asks memory for what this thread will read first of a product to come, so that it arrives while the
  * thread waits for the others. */
@@ -44,5 +44,12 @@ bk_cpu_need bk_cpu_attention_need(const bk_cpu_device *d, const bk_cmd *cmd);
 void bk_cpu_route(bk_cpu_device *d, const bk_cmd *cmd);
 void bk_cpu_combine(bk_cpu_device *d, const bk_cmd *cmd);
 void bk_cpu_soft_cap(bk_cpu_device *d, const bk_cmd *cmd);
+
+/* The pool's barrier within a command: the trace sees that the thread waits. */
+static inline void bk_cpu_meet(bk_cpu_device *d, int thread) {
+    bk_trace_stamp(d->base.trace, thread);
+    bk_pool_barrier(d->pool);
+    bk_trace_stamp(d->base.trace, thread);
+}
 
 #endif

@@ -224,8 +224,9 @@ static void use_partial(const bk_cpu_device *d, const bk_attn_shape *s, size_t i
     b->part_sum = b->part_max + g;
 }
 
-static void attend_split(bk_cpu_device *d, const bk_cmd *c, size_t most, void *scratch) {
+static void attend_split(bk_cpu_device *d, const bk_cmd *c, size_t most, int thread) {
     const bk_attn_shape *s = c->attention.shape;
+    void *scratch = d->private[thread];
     size_t heads = (size_t)s->n_kv_heads, first;
     for (size_t i; (i = bk_pool_next(d->pool)) < c->rows * heads * most;) {
         size_t r = i / most / heads, head = i / most % heads;
@@ -235,7 +236,7 @@ static void attend_split(bk_cpu_device *d, const bk_cmd *c, size_t most, void *s
         use_partial(d, s, i, &b);
         one_chunk(d, c, r, head, first + i % most, &b);
     }
-    bk_pool_barrier(d->pool);
+    bk_cpu_meet(d, thread);
     for (size_t i; (i = bk_pool_next(d->pool)) < c->rows * heads;) {
         size_t r = i / heads, head = i % heads;
         block b = block_view(scratch, s);
@@ -265,10 +266,10 @@ void bk_cpu_attention(bk_cpu_device *d, const bk_cmd *c, int thread) {
     bool single = all_single(c);
     if (!single || split) {
         rope_store_all(d, c);
-        bk_pool_barrier(d->pool);
+        bk_cpu_meet(d, thread);
     }
     if (split) {
-        attend_split(d, c, split, d->private[thread]);
+        attend_split(d, c, split, thread);
         return;
     }
     size_t unit = bk_pool_next(d->pool), base = 0;

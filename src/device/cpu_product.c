@@ -258,13 +258,14 @@ void bk_cpu_product(bk_cpu_device *d, const bk_cmd *c, int thread) {
     if (private_rows(c)) {
         operand o = operand_view(c, d->private[thread]);
         for (size_t r = 0; r < c->rows; r++) make_row(d, c, &o, r, ints, thread == 0);
+        bk_trace_prepared(d->base.trace, thread);
         multiply_few(d, c, &o, thread);
         return;
     }
     operand o = operand_view(c, d->shared);
     if (ints || c->product.input.kind != BK_INPUT_ROWS || c->product.input.index) {
         for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;) make_row(d, c, &o, r, ints, true);
-        bk_pool_barrier(d->pool);
+        bk_cpu_meet(d, thread);
     }
     multiply(d, c, &o, d->private[thread]);
 }

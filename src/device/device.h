@@ -87,6 +87,7 @@ enum { BK_MAX_PRODUCTS = 3 };
 
 typedef struct bk_cmd {
     bk_op op;
+    const char *what; /* the model's name for it, in traces (device/trace.h); static */
     size_t rows;
     union {
         /* x[row] = table[tokens[row]] * scale */
@@ -174,11 +175,13 @@ struct bk_device {
     const struct bk_device_ops *ops;
     bk_cpu_level level;
     int threads;
+    struct bk_trace *trace; /* NULL: none. Changed only while nothing runs. */
 };
 
 /* Properties of a weight that the model needs. */
 const bk_quant *bk_weight_type(const bk_weight *w);
 size_t bk_weight_bytes(const bk_weight *w);
+size_t bk_weight_rows(const bk_weight *w);
 
 /* The CPU device: kernels of `level` or the best below, a pool of `threads`. */
 bk_status bk_device_cpu_create(bk_cpu_level level, int threads, bk_device **out, bk_error *err);
@@ -188,8 +191,10 @@ static inline void bk_device_destroy(bk_device **d) {
     *d = NULL;
 }
 
-/* Bytes of keys and values of one KV head in a page, and of all heads of one layer. */
+/* Bytes of keys and values of one KV head in a page, and of all heads of one layer; how many positions
+ * these are. */
 size_t bk_page_head_bytes(int head_size);
 size_t bk_page_layer_bytes(int n_kv_heads, int head_size);
+size_t bk_page_positions(void);
 
 #endif
