@@ -12,6 +12,8 @@
 
 enum {
     CHUNKS_PER_THREAD = 8,
+    PRIVATE_ROWS = 2,  /* made by every thread for itself */
+    FEW_ROWS = 32,     /* without panels */
     AHEAD_BYTES = 8192 /* as much as arrives while threads meet */
 };
 
@@ -36,15 +38,16 @@ static size_t operand_bytes(size_t rows, size_t k) {
     return rows * (row_floats(k) * sizeof(float) + bk_act_row_bytes(k));
 }
 
+/* Whether the rows go straight to the packed weights. */
+static bool few_rows(const bk_cmd *c) { return c->rows <= FEW_ROWS && !c->product.routes; }
+
 /* Whether every thread makes all rows for itself. */
-static bool private_rows(const bk_cmd *c) {
-    return c->rows <= BK_DIRECT_COLS && !c->product.routes;
-}
+static bool private_rows(const bk_cmd *c) { return c->rows <= PRIVATE_ROWS && few_rows(c); }
 
 bk_cpu_need bk_cpu_product_need(const bk_cmd *c) {
     size_t k = c->product.input.k, rows = operand_bytes(c->rows, k);
     if (private_rows(c)) return (bk_cpu_need){0, rows};
-    return (bk_cpu_need){rows, bk_panel_bytes(k)};
+    return (bk_cpu_need){rows, few_rows(c) ? 0 : bk_panel_bytes(k)};
 }
 
 /* ---- Input ----------------------------------------------------------------------------------------- */
@@ -141,7 +144,7 @@ static cut cut_of(const bk_cpu_device *d, const bk_cmd *c) {
     for (size_t i = 0; i < n_parts(c); i++) {
         part p = part_at(c, i);
         if (p.n_rows == 0) continue;
-        if (p.n_rows <= BK_DIRECT_COLS)
+        if (p.n_rows <= FEW_ROWS)
             few += p.w.n_groups;
         else
             panels += bk_div_up(p.w.n_groups, BK_PANEL_GROUPS);
@@ -156,27 +159,32 @@ static size_t unit_cols(const bk_cpu_device *d, const cut *k, size_t rows) {
     return bk_round_up(bk_div_up(rows, n), BK_TILE_COLS);
 }
 
-/* Groups [first, first + n) times a few rows. */
+/* Groups [first, first + n) times a few rows, of which a kernel takes some at a time: the groups
+ * come from memory once. */
 static void direct(bk_cpu_device *d, const bk_cmd *c, const operand *o, const part *p, size_t first,
                    size_t n) {
-    size_t pitch, ldo = c->product.ldo[p->product];
-    const void *x = rows_of(o, p->w.type, p->row, &pitch);
-    d->kernels->direct(&p->w, first, bk_min_size(n, p->w.n_groups - first), x, pitch, p->n_rows,
-                       c->product.out[p->product] + p->row * ldo, ldo, c->product.add);
+    size_t pitch, ldo = c->product.ldo[p->product], strips = bk_div_up(p->n_rows, BK_DIRECT_COLS);
+    n = bk_min_size(n, p->w.n_groups - first);
+    for (size_t i = 0, done = 0, cols; i < strips; i++, done += cols) {
+        const void *x = rows_of(o, p->w.type, p->row + done, &pitch);
+        cols = bk_div_up(p->n_rows - done, strips - i); /* 9 rows go as 5 + 4 */
+        d->kernels->direct(&p->w, first, n, x, pitch, cols,
+                           c->product.out[p->product] + (p->row + done) * ldo, ldo, c->product.add);
+    }
 }
 
 /* Units are counted through all parts; `next` is the caller's next one, `base` the part's first.
  * Both return the part's number of units. */
-static size_t few_rows(bk_cpu_device *d, const bk_cmd *c, const operand *o, const part *p,
-                       const cut *k, size_t base, size_t *next) {
+static size_t few_units(bk_cpu_device *d, const bk_cmd *c, const operand *o, const part *p,
+                        const cut *k, size_t base, size_t *next) {
     size_t size = k->few_groups, units = bk_div_up(p->w.n_groups, size);
     for (; *next < base + units; *next = bk_pool_next(d->pool))
         direct(d, c, o, p, (*next - base) * size, size);
     return units;
 }
 
-static size_t many_rows(bk_cpu_device *d, const bk_cmd *c, const operand *o, const part *p,
-                        const cut *k, size_t base, size_t *next, const bk_panel *panel) {
+static size_t many_units(bk_cpu_device *d, const bk_cmd *c, const operand *o, const part *p,
+                         const cut *k, size_t base, size_t *next, const bk_panel *panel) {
     size_t cols = unit_cols(d, k, p->n_rows), per_panel = bk_div_up(p->n_rows, cols), pitch;
     size_t units = bk_div_up(p->w.n_groups, BK_PANEL_GROUPS) * per_panel;
     size_t ldo = c->product.ldo[p->product];
@@ -198,11 +206,11 @@ static void multiply(bk_cpu_device *d, const bk_cmd *c, const operand *o, void *
     for (size_t i = 0; i < n_parts(c); i++) {
         part p = part_at(c, i);
         if (p.n_rows == 0) continue;
-        if (p.n_rows <= BK_DIRECT_COLS) {
-            base += few_rows(d, c, o, &p, &k, base, &next);
+        if (p.n_rows <= FEW_ROWS) {
+            base += few_units(d, c, o, &p, &k, base, &next);
         } else {
             bk_panel panel = bk_panel_view(scratch, c->product.input.k);
-            base += many_rows(d, c, o, &p, &k, base, &next, &panel);
+            base += many_units(d, c, o, &p, &k, base, &next, &panel);
         }
     }
 }
@@ -235,7 +243,7 @@ static const part *find_unit(const stretch *s, size_t unit, size_t *group) {
 }
 
 void bk_cpu_product_ahead(const bk_cpu_device *d, const bk_cmd *c, int thread) {
-    if (!private_rows(c)) return;
+    if (!few_rows(c)) return;
     stretch s = stretch_of(d, c);
     size_t group, unit = bk_pool_share_begin(d->pool, thread, s.first[c->product.n]);
     const part *p = find_unit(&s, unit, &group);
@@ -253,19 +261,28 @@ static void multiply_few(bk_cpu_device *d, const bk_cmd *c, const operand *o, in
     }
 }
 
-void bk_cpu_product(bk_cpu_device *d, const bk_cmd *c, int thread) {
+static void make_private(bk_cpu_device *d, const bk_cmd *c, const operand *o, int thread) {
+    for (size_t r = 0; r < c->rows; r++) make_row(d, c, o, r, any_int(c), thread == 0);
+    bk_trace_prepared(d->base.trace, thread);
+}
+
+static void make_together(bk_cpu_device *d, const bk_cmd *c, const operand *o, int thread) {
+    const bk_input *in = &c->product.input;
     bool ints = any_int(c);
-    if (private_rows(c)) {
-        operand o = operand_view(c, d->private[thread]);
-        for (size_t r = 0; r < c->rows; r++) make_row(d, c, &o, r, ints, thread == 0);
-        bk_trace_prepared(d->base.trace, thread);
+    if (!ints && in->kind == BK_INPUT_ROWS && !in->index) return;
+    for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;) make_row(d, c, o, r, ints, true);
+    bk_cpu_meet(d, thread);
+}
+
+void bk_cpu_product(bk_cpu_device *d, const bk_cmd *c, int thread) {
+    bool own = private_rows(c);
+    operand o = operand_view(c, own ? d->private[thread] : d->shared);
+    if (own)
+        make_private(d, c, &o, thread);
+    else
+        make_together(d, c, &o, thread);
+    if (few_rows(c))
         multiply_few(d, c, &o, thread);
-        return;
-    }
-    operand o = operand_view(c, d->shared);
-    if (ints || c->product.input.kind != BK_INPUT_ROWS || c->product.input.index) {
-        for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;) make_row(d, c, &o, r, ints, true);
-        bk_cpu_meet(d, thread);
-    }
-    multiply(d, c, &o, d->private[thread]);
+    else
+        multiply(d, c, &o, d->private[thread]);
 }

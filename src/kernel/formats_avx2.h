@@ -71,16 +71,28 @@ INLINE float offset_a(size_t sub, const bk_act *x, size_t b, size_t part) {
 #define EACH_LAYOUT_PLAN(X) X(N4_16) X(N5_32) X(C4_32) X(C4_16) X(B8_16)
 #define EACH_FLOAT_PLAN(X) X(F32) X(F16) X(BF16)
 
-/* The number of columns is a compile-time constant of each call. */
-#define DIRECT(PLAN)                                                                \
-    static void direct_##PLAN(DIRECT_ARGS) {                                        \
-        const fmt f = fmt_of(BK_PLAN_##PLAN, w->type);                              \
-        switch (cols) {                                                             \
-        case 1: direct_cols(f, w, first, n, acts, pitch, 1, out, ldo, add); break;  \
-        case 2: direct_cols(f, w, first, n, acts, pitch, 2, out, ldo, add); break;  \
-        case 3: direct_cols(f, w, first, n, acts, pitch, 3, out, ldo, add); break;  \
-        default: direct_cols(f, w, first, n, acts, pitch, 4, out, ldo, add); break; \
-        }                                                                           \
+/* The number of columns is a compile-time constant of each call: up to DIRECT_MOST, which the
+ * including file defines by its registers, as DIRECT_WIDE, the cases above 4. */
+#define DIRECT_CALL(COLS) direct_cols(f, w, first, n, acts, pitch, COLS, out, ldo, add)
+#define DIRECT(PLAN)                                                      \
+    static void direct_##PLAN(DIRECT_ARGS) {                              \
+        const fmt f = fmt_of(BK_PLAN_##PLAN, w->type);                    \
+        if (cols > DIRECT_MOST) {                                         \
+            size_t half = cols / 2;                                       \
+            direct_##PLAN(w, first, n, acts, pitch, half, out, ldo, add); \
+            acts = (const char *)acts + half * pitch;                     \
+            out += half * ldo;                                            \
+            cols -= half;                                                 \
+        }                                                                 \
+        switch (cols) {                                                   \
+        case 1: DIRECT_CALL(1); break;                                    \
+        case 2: DIRECT_CALL(2); break;                                    \
+        case 3: DIRECT_CALL(3); break;                                    \
+        case 4:                                                           \
+            DIRECT_CALL(4);                                               \
+            break;                                                        \
+            DIRECT_WIDE                                                   \
+        }                                                                 \
     }
 
 /* Rarer formats in less code: columns go two at a time. */
@@ -98,6 +110,11 @@ INLINE float offset_a(size_t sub, const bk_act *x, size_t b, size_t part) {
 #define DIRECT_FLOAT(PLAN)                                                         \
     static void direct_##PLAN(DIRECT_ARGS) {                                       \
         const bk_layout l = BK_LAYOUT_##PLAN;                                      \
+        for (; cols > 4; cols -= 4) {                                              \
+            float_cols(l, w, first, n, acts, pitch, 4, out, ldo, add);             \
+            acts = (const float *)acts + 4 * pitch;                                \
+            out += 4 * ldo;                                                        \
+        }                                                                          \
         switch (cols) {                                                            \
         case 1: float_cols(l, w, first, n, acts, pitch, 1, out, ldo, add); break;  \
         case 2: float_cols(l, w, first, n, acts, pitch, 2, out, ldo, add); break;  \

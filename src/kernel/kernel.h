@@ -29,7 +29,7 @@
 enum { BK_ATTN_CHUNK = 64, BK_ATTN_MAX_QUERIES = 8, BK_MAX_HEAD = 256 };
 
 /* Columns that the direct kernels take; more go through panels. */
-enum { BK_DIRECT_COLS = 4, BK_TILE_COLS = 6, BK_PANEL_GROUPS = 2 };
+enum { BK_DIRECT_COLS = 8, BK_TILE_COLS = 6, BK_PANEL_GROUPS = 2 };
 
 /* A pair of row groups expanded to bytes, for many columns. */
 typedef struct bk_panel {

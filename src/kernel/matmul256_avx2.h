@@ -117,6 +117,8 @@ INLINE void direct_cols(fmt f, const bk_packed *w, size_t first, size_t n, const
     }
 }
 
+#define DIRECT_MOST 4
+#define DIRECT_WIDE
 EACH_TYPE_PLAN(DIRECT)
 EACH_LAYOUT_PLAN(DIRECT_PAIRS)
 

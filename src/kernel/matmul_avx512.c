@@ -120,9 +120,10 @@ INLINE __m512 zero_start(fmt f, int32_t nsum) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_set1_epi32(nsum), (unsigned)f.zero_shift));
 }
 
-/* acc += dots of one block with one column. */
+/* acc += dots of one block with one column. `chains`: of dots; one is enough where other columns hide
+ * its latency. */
 INLINE __m512 block_dot(fmt f, const __m512i q[8], const bk_act *x, size_t b, __m512 d0, __m512 d1,
-                        __m512 acc) {
+                        int chains, __m512 acc) {
     const int8_t *a = x->q + 32 * b;
     __m512i lo, hi;
     if (f.sub == 16) {
@@ -132,11 +133,16 @@ INLINE __m512 block_dot(fmt f, const __m512i q[8], const bk_act *x, size_t b, __
         lo = _mm512_castps_si512(zero_start(f, x->nsum[b]));
         hi = _mm512_setzero_si512();
     }
+    __m512 s = _mm512_set1_ps(x->s[b]);
+    if (f.sub == 32 && chains == 1) {
+        UNROLL for (int j = 0; j < 8; j++) lo =
+            _mm512_dpbusd_epi32(lo, q[j], _mm512_set1_epi32(dword(a + 4 * j)));
+        return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(lo), s), d0, acc);
+    }
     UNROLL for (int j = 0; j < 4; j++) {
         lo = _mm512_dpbusd_epi32(lo, q[j], _mm512_set1_epi32(dword(a + 4 * j)));
         hi = _mm512_dpbusd_epi32(hi, q[j + 4], _mm512_set1_epi32(dword(a + 16 + 4 * j)));
     }
-    __m512 s = _mm512_set1_ps(x->s[b]);
     if (f.sub == 32)
         return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(lo, hi)), s), d0,
                                acc);
@@ -184,7 +190,8 @@ INLINE void direct_group(fmt f, const bk_packed *w, size_t group, const bk_act *
         prefetch_share(f, g, b);
         byte_lines(f, p, q);
         __m512 d0 = block_d(f, g, nb, b, 0), d1 = f.sub == 16 ? block_d(f, g, nb, b, 1) : d0;
-        UNROLL for (size_t c = 0; c < cols; c++) acc[c] = block_dot(f, q, &x[c], b, d0, d1, acc[c]);
+        UNROLL for (size_t c = 0; c < cols; c++) acc[c] =
+            block_dot(f, q, &x[c], b, d0, d1, cols < 4 ? 2 : 1, acc[c]);
     }
     UNROLL for (size_t c = 0; c < cols; c++) acc[c] = direct_exact(f, g, lines, nb, &x[c], acc[c]);
 }
@@ -201,6 +208,12 @@ INLINE void direct_cols(fmt f, const bk_packed *w, size_t first, size_t n, const
     }
 }
 
+#define DIRECT_MOST 8
+#define DIRECT_WIDE                \
+    case 5: DIRECT_CALL(5); break; \
+    case 6: DIRECT_CALL(6); break; \
+    case 7: DIRECT_CALL(7); break; \
+    default: DIRECT_CALL(8); break;
 EACH_TYPE_PLAN(DIRECT)
 EACH_LAYOUT_PLAN(DIRECT_PAIRS)
 

@@ -260,8 +260,8 @@ static void bench_one(check *c, const bk_quant *type, size_t n_rows, size_t k, s
 static void bench(check *c, const char *filter) {
     static const struct {
         size_t n_rows, k, max_cols;
-    } shapes[] = {{576, 576, 512}, {1536, 576, 512}, {576, 1536, 512}, {49152, 576, 4}};
-    static const size_t cols[] = {1, 2, 4, 8, 12, 64, 512};
+    } shapes[] = {{576, 576, 512}, {1536, 576, 512}, {576, 1536, 512}, {49152, 576, 8}};
+    static const size_t cols[] = {1, 2, 4, 6, 8, 12, 64, 512};
     const bk_quant *type;
     for (size_t t = 0; (type = check_type(t)); t++) {
         if (strcmp(filter ? filter : "Q4_1", type->name) != 0) continue;
