@@ -13,7 +13,7 @@
 enum {
     CHUNKS_PER_THREAD = 8,
     PRIVATE_ROWS = 2,  /* made by every thread for itself */
-    FEW_ROWS = 32,     /* without panels */
+    FEW_ROWS = 48,     /* without panels */
     AHEAD_BYTES = 8192 /* as much as arrives while threads meet */
 };
 
