@@ -1,6 +1,7 @@
 /* Quantisation of activations, norms and gates with AVX512. Order of operations: kernel.h. */
 #include <immintrin.h>
 #include <math.h>
+#include <stdint.h>
 
 #include "kernel/expf.h"
 #include "kernel/parts.h"
@@ -14,79 +15,128 @@ static __m512 absolute(const float *x, size_t n) {
     return _mm512_abs_ps(_mm512_maskz_loadu_ps(tail(n), x));
 }
 
-/* Largest |x| of a block; NaN counts as nothing (the second operand of vmaxps wins). */
-static float block_max(const float *x, size_t n) {
+/* Largest |x| of a block by lanes; NaN counts as nothing (the second operand of vmaxps wins). */
+static __m512 lane_max(const float *x, size_t n) {
     __m512 m = _mm512_max_ps(absolute(x, n), _mm512_setzero_ps());
-    if (n > 16) m = _mm512_max_ps(absolute(x + 16, n - 16), m);
-    return _mm512_reduce_max_ps(m);
+    return n > 16 ? _mm512_max_ps(absolute(x + 16, n - 16), m) : m;
 }
 
-static bool taken(const bk_act *a, int n_taken, size_t i) {
-    for (int e = 0; e < n_taken; e++)
-        if (a->at[e] == (int32_t)i) return true;
-    return false;
+static __m512 max_halves(__m512 a, __m512 b) {
+    return _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
 }
 
-/* Index of the largest |x| not yet taken; a->s holds each block's maximum without those. */
-static size_t take_largest(const float *x, size_t k, const bk_act *a, int n_taken) {
-    size_t nb = bk_div_up(k, 32), best = 0;
-    for (size_t b = 1; b < nb; b++)
-        if (a->s[b] > a->s[best]) best = b;
-    size_t end = bk_min_size(32 * best + 32, k);
-    for (size_t i = 32 * best; i < end; i++)
-        if (fabsf(x[i]) == a->s[best] && !taken(a, n_taken, i)) return i;
-    return 32 * best;
+/* The largest of each of four vectors. */
+static __m128 max_of_4(__m512 a, __m512 b, __m512 c, __m512 d) {
+    __m512d ac = _mm512_castps_pd(max_halves(a, c)), bd = _mm512_castps_pd(max_halves(b, d));
+    __m512 lo = _mm512_castpd_ps(_mm512_unpacklo_pd(ac, bd));
+    __m512 hi = _mm512_castpd_ps(_mm512_unpackhi_pd(ac, bd));
+    /* Every 128 bits hold, in the order a, c, b, d, the largest of theirs. */
+    __m512 m = _mm512_max_ps(lo, hi);
+    __m256 half = _mm256_max_ps(_mm512_castps512_ps256(m), _mm512_extractf32x8_ps(m, 1));
+    __m128 all = _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    return _mm_shuffle_ps(all, all, _MM_SHUFFLE(3, 1, 2, 0));
 }
 
-static float max_without_taken(const float *x, size_t k, size_t b, const bk_act *a, int n_taken) {
-    float max = 0;
-    for (size_t i = 32 * b; i < 32 * b + 32 && i < k; i++) {
-        float v = fabsf(x[i]);
-        if (v > max && !taken(a, n_taken, i)) max = v;
+static void block_maxima(const float *x, size_t k, float *max) {
+    size_t b = 0, nb = bk_div_up(k, 32);
+    for (; 32 * (b + 4) <= k; b += 4) {
+        const float *at = x + 32 * b;
+        _mm_storeu_ps(max + b, max_of_4(lane_max(at, 32), lane_max(at + 32, 32),
+                                        lane_max(at + 64, 32), lane_max(at + 96, 32)));
     }
-    return max;
+    for (; b < nb; b++)
+        max[b] = _mm512_reduce_max_ps(lane_max(x + 32 * b, bk_min_size(32, k - 32 * b)));
 }
 
-static void quantize_block(const float *x, size_t n, size_t b, const bk_act *a, uint32_t drop) {
-    float max = a->s[b];
-    __m512 inverse = _mm512_set1_ps(max > 0 ? 127.0f / max : 0.0f);
-    __m512 low = _mm512_set1_ps(-127), high = _mm512_set1_ps(127);
-    int32_t sum[2];
-    for (int h = 0; h < 2; h++) {
-        __mmask16 keep = n > 16 * (size_t)h ? tail(n - 16 * (size_t)h) : 0;
-        keep &= (__mmask16) ~(drop >> 16 * h);
-        __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(keep, x + 16 * h), inverse);
-        /* Clamped before the conversion, which has no value for infinity; NaN becomes 0. */
-        __mmask16 number = _mm512_cmp_ps_mask(v, v, _CMP_ORD_Q);
-        v = _mm512_max_ps(_mm512_min_ps(v, high), low);
-        __m512i q = _mm512_maskz_cvtps_epi32(number, v);
-        sum[h] = _mm512_reduce_add_epi32(q);
-        _mm_storeu_si128((__m128i *)(void *)(a->q + 32 * b + 16 * (size_t)h),
-                         _mm512_cvtepi32_epi8(q));
+/* Index of the first of the largest of v[n], none of which is NaN. */
+static size_t first_largest(const float *v, size_t n) {
+    __m512 m = _mm512_setzero_ps();
+    for (size_t i = 0; i < n; i += 16)
+        m = _mm512_max_ps(m, _mm512_maskz_loadu_ps(tail(n - i), v + i));
+    m = _mm512_set1_ps(_mm512_reduce_max_ps(m));
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 in = tail(n - i);
+        unsigned hit = _mm512_mask_cmp_ps_mask(in, m, _mm512_maskz_loadu_ps(in, v + i), _CMP_EQ_OQ);
+        if (hit) return i + (size_t)__builtin_ctz(hit);
     }
-    a->s[b] = max / 127.0f;
-    a->nsum[b] = -(sum[0] + sum[1]);
-    a->nsum0[b] = -sum[0];
-    a->a[b] = a->s[b] * (float)(sum[0] + sum[1]);
+    return 0;
+}
+
+/* Takes the largest |x| that is left as exact channel e; a->s holds each block's maximum without
+ * those taken before. */
+static void take_largest(const float *x, size_t k, bk_act *a, int e) {
+    size_t b = first_largest(a->s, bk_div_up(k, 32)), n = bk_min_size(32, k - 32 * b);
+    uint32_t left = n < 32 ? (1u << n) - 1 : UINT32_MAX;
+    for (int t = 0; t < e; t++)
+        if ((size_t)a->at[t] / 32 == b) left &= ~(1u << a->at[t] % 32);
+    __m512 max = _mm512_set1_ps(a->s[b]), low = absolute(x + 32 * b, n);
+    __m512 high = n > 16 ? absolute(x + 32 * b + 16, n - 16) : _mm512_setzero_ps();
+    uint32_t hit = _mm512_cmp_ps_mask(low, max, _CMP_EQ_OQ) |
+                   (uint32_t)_mm512_cmp_ps_mask(high, max, _CMP_EQ_OQ) << 16;
+    hit &= left;
+    uint32_t at = hit ? (uint32_t)__builtin_ctz(hit) : 0;
+    a->at[e] = (int32_t)(32 * b + at);
+    a->value[e] = x[32 * b + at];
+    if ((size_t)e >= k) a->at[e] = 0, a->value[e] = 0;
+    left &= ~(1u << at);
+    const __m512 zero = _mm512_setzero_ps();
+    low = _mm512_max_ps(_mm512_maskz_mov_ps((__mmask16)left, low), zero);
+    high = _mm512_max_ps(_mm512_maskz_mov_ps((__mmask16)(left >> 16), high), low);
+    a->s[b] = _mm512_reduce_max_ps(high);
+}
+
+/* Up to 16 values as bytes. Clamped before the conversion, which has no value for infinity; NaN
+ * becomes 0. */
+static void round_bytes(const float *x, size_t n, __m512 inverse, int8_t *q) {
+    const __m512 low = _mm512_set1_ps(-127), high = _mm512_set1_ps(127);
+    __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(tail(n), x), inverse);
+    __mmask16 number = _mm512_cmp_ps_mask(v, v, _CMP_ORD_Q);
+    __m512i i = _mm512_maskz_cvtps_epi32(number, _mm512_max_ps(_mm512_min_ps(v, high), low));
+    _mm_storeu_si128((__m128i *)(void *)q, _mm512_cvtepi32_epi8(i));
+}
+
+/* From the blocks' maxima to their scales; the values as bytes. */
+static void round_blocks(const float *x, size_t k, bk_act *a) {
+    size_t nb = bk_div_up(k, 32);
+    const __m512 most = _mm512_set1_ps(127);
+    for (size_t first = 0; first < nb; first += 16) {
+        float inverse[16];
+        __mmask16 in = tail(nb - first);
+        __m512 max = _mm512_maskz_loadu_ps(in, a->s + first);
+        __mmask16 some = _mm512_cmp_ps_mask(max, _mm512_setzero_ps(), _CMP_GT_OQ);
+        _mm512_storeu_ps(inverse, _mm512_maskz_div_ps(some, most, max));
+        _mm512_mask_storeu_ps(a->s + first, in, _mm512_div_ps(max, most));
+        for (size_t b = first; b < bk_min_size(nb, first + 16); b++) {
+            size_t n = bk_min_size(32, k - 32 * b);
+            __m512 f = _mm512_set1_ps(inverse[b - first]);
+            round_bytes(x + 32 * b, n, f, a->q + 32 * b);
+            round_bytes(x + 32 * b + 16, n > 16 ? n - 16 : 0, f, a->q + 32 * b + 16);
+        }
+    }
+}
+
+/* vpsadbw adds 8 unsigned bytes: of q + 128. */
+static void sum_blocks(size_t nb, bk_act *a) {
+    const __m256i flip = _mm256_set1_epi8(-128);
+    for (size_t b = 0; b < nb; b++) {
+        __m256i q = _mm256_loadu_si256((const __m256i *)(const void *)(a->q + 32 * b));
+        __m256i s = _mm256_sad_epu8(_mm256_xor_si256(q, flip), _mm256_setzero_si256());
+        s = _mm256_add_epi64(s, _mm256_shuffle_epi32(s, _MM_SHUFFLE(1, 0, 3, 2)));
+        int32_t low = _mm256_cvtsi256_si32(s) - 16 * 128;
+        int32_t all = low + _mm_cvtsi128_si32(_mm256_extracti128_si256(s, 1)) - 16 * 128;
+        a->nsum[b] = -all;
+        a->nsum0[b] = -low;
+        a->a[b] = a->s[b] * (float)all;
+    }
 }
 
 static void quantize(const float *x, size_t k, void *act) {
     bk_act a = bk_act_view(act, k);
-    size_t nb = bk_div_up(k, 32);
-    for (size_t b = 0; b < nb; b++) a.s[b] = block_max(x + 32 * b, bk_min_size(32, k - 32 * b));
-    for (int e = 0; e < BK_ACT_EXACT; e++) {
-        size_t i = take_largest(x, k, &a, e);
-        a.at[e] = (int32_t)i;
-        a.value[e] = x[i];
-        if ((size_t)e >= k) a.at[e] = 0, a.value[e] = 0;
-        a.s[i / 32] = max_without_taken(x, k, i / 32, &a, e + 1);
-    }
-    for (size_t b = 0; b < nb; b++) {
-        uint32_t drop = 0;
-        for (int e = 0; e < BK_ACT_EXACT; e++)
-            if ((size_t)a.at[e] / 32 == b) drop |= 1u << a.at[e] % 32;
-        quantize_block(x + 32 * b, bk_min_size(32, k - 32 * b), b, &a, drop);
-    }
+    block_maxima(x, k, a.s);
+    for (int e = 0; e < BK_ACT_EXACT; e++) take_largest(x, k, &a, e);
+    round_blocks(x, k, &a);
+    for (int e = 0; e < BK_ACT_EXACT; e++) a.q[a.at[e]] = 0;
+    sum_blocks(bk_div_up(k, 32), &a);
 }
 
 /* ---- Norm and gate ------------------------------------------------------------------------------ */
