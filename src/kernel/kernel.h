@@ -36,11 +36,17 @@ typedef struct bk_panel {
     uint8_t *q; /* [2 groups][nb][8 lines][64] unsigned; for float types float[2][k][16] */
     float *d;   /* [2 groups][nb * 32/sub][16] */
     float *m;   /* the same, formats with offset */
+    /* [k][2 groups][16] weights of the exact channels that columns have named so far, and [k / 64]
+     * which these are, bit k % 64: columns name few different ones. Of the 256-bit kernels; at 512
+     * bits decoding a channel every time is as quick. */
+    float *exact;
+    uint64_t *known;
 } bk_panel;
 
 static inline size_t bk_panel_bytes(size_t k) {
     size_t nb = bk_div_up(k, 32);
-    return BK_PANEL_GROUPS * (bk_round_up(k, 32) * 64 + nb * 4 * 64);
+    return BK_PANEL_GROUPS * (bk_round_up(k, 32) * (64 + 64) + nb * 4 * 64) +
+           bk_round_up(bk_div_up(k, 64) * 8, 64);
 }
 
 /* Lays the views over 64-byte aligned memory of bk_panel_bytes(k). */
@@ -50,7 +56,17 @@ static inline bk_panel bk_panel_view(void *mem, size_t k) {
     p.q = mem;
     p.d = (float *)(void *)(p.q + BK_PANEL_GROUPS * bk_round_up(k, 32) * 64);
     p.m = p.d + BK_PANEL_GROUPS * nb * 2 * 16;
+    p.exact = p.m + BK_PANEL_GROUPS * nb * 2 * 16;
+    p.known = (uint64_t *)(void *)(p.exact + BK_PANEL_GROUPS * bk_round_up(k, 32) * 16);
     return p;
+}
+
+/* Whether the weights of channel k are in panel->exact; they are after this. */
+static inline bool bk_panel_knows(const bk_panel *p, size_t k) {
+    uint64_t bit = (uint64_t)1 << k % 64;
+    if (p->known[k / 64] & bit) return true;
+    p->known[k / 64] |= bit;
+    return false;
 }
 
 typedef struct bk_kernels {

@@ -160,6 +160,7 @@ static void expand(const bk_packed *w, size_t first, size_t n, const bk_panel *p
         return;
     }
     size_t nd = w->k / (size_t)w->type->sub;
+    memset(panel->known, 0, bk_div_up(w->k, 64) * sizeof *panel->known);
     for (size_t i = 0; i < n; i++) {
         uint8_t *q = panel->q + i * w->k * 16;
         float *d = panel->d + i * nd * 16, *m = panel->m + i * nd * 16;
@@ -234,24 +235,36 @@ typedef struct job {
     bool add;
 } job;
 
-/* The exact channels of a strip, and out to column c0 and on. */
-static __attribute__((noinline)) void tile_end(const job *j, size_t group, const tile *t,
-                                               const bk_act *x, size_t c0, size_t cols,
-                                               __m256 acc[HALVES][BK_TILE_COLS]) {
+/* Channel k of the whole panel as floats. */
+static __attribute__((noinline)) void decode_channel(const job *j, size_t k) {
     const bk_quant *type = j->w->type;
-    for (size_t c = 0; c < cols; c++) {
+    size_t nd = j->w->k / (size_t)type->sub;
+    for (size_t g = 0; g < j->n; g++) {
+        const uint8_t *lines = j->panel->q + g * j->w->k * 16 + k / 32 * 512;
         for (size_t h = 0; h < HALVES; h++) {
-            __m256 y = acc[h][c];
-            for (int e = 0; e < BK_ACT_EXACT; e++) {
-                size_t k = (size_t)x[c].at[e];
-                __m256i q = packed_channel(BK_LAYOUT_B8, NULL, t->q + k / 32 * 512, h, k % 32);
-                __m256 d = _mm256_load_ps(t->d + k / (size_t)type->sub * 16 + h * 8);
-                __m256 m = type->has_min ? _mm256_load_ps(t->m + k / (size_t)type->sub * 16 + h * 8)
-                                         : _mm256_setzero_ps();
-                y = _mm256_fmadd_ps(_mm256_set1_ps(x[c].value[e]), weight(q, type->zero, d, m), y);
-            }
-            store(j->w, group, h, j->out + (c0 + c) * j->ldo, y, j->add);
+            size_t at = (g * nd + k / (size_t)type->sub) * 16 + h * 8;
+            __m256 m = type->has_min ? _mm256_load_ps(j->panel->m + at) : _mm256_setzero_ps();
+            __m256i q = packed_channel(BK_LAYOUT_B8, NULL, lines, h, k % 32);
+            _mm256_store_ps(j->panel->exact + (k * BK_PANEL_GROUPS + g) * 16 + h * 8,
+                            weight(q, type->zero, _mm256_load_ps(j->panel->d + at), m));
         }
+    }
+}
+
+/* The exact channels of a strip, and out to column c0 and on; g: the group within the panel. */
+static __attribute__((noinline)) void tile_end(const job *j, size_t g, const bk_act *x, size_t c0,
+                                               size_t cols, __m256 acc[HALVES][BK_TILE_COLS]) {
+    for (size_t c = 0; c < cols; c++) {
+        for (int e = 0; e < BK_ACT_EXACT; e++) {
+            size_t k = (size_t)x[c].at[e];
+            if (!bk_panel_knows(j->panel, k)) decode_channel(j, k);
+            const float *w = j->panel->exact + (k * BK_PANEL_GROUPS + g) * 16;
+            __m256 v = _mm256_set1_ps(x[c].value[e]);
+            for (size_t h = 0; h < HALVES; h++)
+                acc[h][c] = _mm256_fmadd_ps(v, _mm256_load_ps(w + h * 8), acc[h][c]);
+        }
+        for (size_t h = 0; h < HALVES; h++)
+            store(j->w, j->first + g, h, j->out + (c0 + c) * j->ldo, acc[h][c], j->add);
     }
 }
 
@@ -272,7 +285,7 @@ INLINE void tile_run(fmt f, const job *j, size_t c0, size_t cols) {
         UNROLL for (size_t h = 0; h < HALVES; h++) {
             UNROLL for (size_t c = 0; c < cols; c++) { y[h][c] = acc[h][c]; }
         }
-        tile_end(j, j->first + g, &t, x, c0, cols, y);
+        tile_end(j, g, x, c0, cols, y);
     }
 }
 
