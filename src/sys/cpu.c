@@ -31,6 +31,7 @@ enum {
     EBX7_AVX512BW = 1u << 30,
     ECX7_AVX512VNNI = 1u << 11,
     EAX71_AVXVNNI = 1u << 4,
+    EAX71_AVX512BF16 = 1u << 5,
 };
 static const uint32_t EBX7_AVX512VL = 1u << 31; /* does not fit an enum's int */
 
@@ -52,6 +53,10 @@ static bool has_avx512_vnni(const bk_cpuid *id) {
 
 bool bk_cpuid_avxvnni_vex(const bk_cpuid *id) {
     return has_avx2(id) && all_set(id->leaf7_1_eax, EAX71_AVXVNNI);
+}
+
+bool bk_cpuid_avx512_bf16(const bk_cpuid *id) {
+    return has_avx512_vnni(id) && all_set(id->leaf7_1_eax, EAX71_AVX512BF16);
 }
 
 bk_cpu_level bk_cpuid_level(const bk_cpuid *id) {
@@ -110,6 +115,11 @@ bool bk_cpu_has_avxvnni_vex(void) {
     return bk_cpuid_avxvnni_vex(&id);
 }
 
+bool bk_cpu_has_avx512_bf16(void) {
+    bk_cpuid id = read_cpuid();
+    return bk_cpuid_avx512_bf16(&id);
+}
+
 const char *bk_cpu_features(char *out, size_t cap) {
     bk_cpuid id = read_cpuid();
     bool wide = all_set(id.xcr0, XCR0_AVX512);
@@ -124,6 +134,7 @@ const char *bk_cpu_features(char *out, size_t cap) {
         {"AVX512-F", wide && all_set(id.leaf7_ebx, EBX7_AVX512F)},
         {"AVX512-BW", wide && all_set(id.leaf7_ebx, EBX7_AVX512BW)},
         {"AVX512-VNNI", wide && all_set(id.leaf7_ecx, ECX7_AVX512VNNI)},
+        {"AVX512-BF16", bk_cpuid_avx512_bf16(&id)},
     };
     size_t n = 0;
     if (cap > 0) out[0] = '\0';

@@ -18,6 +18,9 @@ bk_cpu_level bk_cpu_best(void);
 /* The 256-bit VNNI instructions exist in two encodings: AVX-VNNI (VEX) and AVX512-VNNI + VL (EVEX). */
 bool bk_cpu_has_avxvnni_vex(void);
 
+/* Dots of bf16 pairs in 512 bits, beside the level avx512. */
+bool bk_cpu_has_avx512_bf16(void);
+
 const char *bk_cpu_level_name(bk_cpu_level level); /* "ref", "avx2", "avxvnni", "avx512" */
 /* False when the name is unknown. */
 bool bk_cpu_level_parse(const char *name, bk_cpu_level *out);
