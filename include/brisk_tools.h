@@ -33,6 +33,49 @@ typedef struct brisk_machine {
 
 void brisk_machine_get(brisk_machine *machine);
 
+enum { BRISK_LIMITS_COUNTS = 10, BRISK_LIMITS_SIZES = 8 };
+
+/* What the machine can do at most, measured. [c] is for threads[c], [s] for bytes[s]. */
+typedef struct brisk_limits {
+    char cpu[64];
+    const char *level; /* of the instructions measured */
+    int64_t date;      /* seconds since 1970 */
+    int n_counts, n_sizes;
+    int threads[BRISK_LIMITS_COUNTS];   /* 1, 2, 4, ... and as many as asked for */
+    uint64_t bytes[BRISK_LIMITS_SIZES]; /* of a buffer that all threads read, each its part */
+    /* Bytes per second, read over and over: the best pass and the median. */
+    double read[BRISK_LIMITS_COUNTS][BRISK_LIMITS_SIZES];
+    double read_median[BRISK_LIMITS_COUNTS][BRISK_LIMITS_SIZES];
+    /* Operations per second; a multiplication and an addition are two. */
+    double int8[BRISK_LIMITS_COUNTS];        /* dot of bytes, operands in registers */
+    double int8_memory[BRISK_LIMITS_COUNTS]; /* one operand broadcast from memory */
+    double bf16[BRISK_LIMITS_COUNTS];        /* 0: there is no such instruction */
+    double f32[BRISK_LIMITS_COUNTS];
+    double barrier[BRISK_LIMITS_COUNTS]; /* seconds until all threads have met */
+} brisk_limits;
+
+typedef struct brisk_limits_options {
+    const char *cpu_level;                     /* NULL: $BRISK_CPU, else the best */
+    int threads;                               /* the most; 0: as a model takes */
+    bool again;                                /* measure also when figures are kept */
+    void (*progress)(double done, void *user); /* while measuring; may be NULL */
+    void *user;
+    const volatile bool *cancel; /* polled while measuring; may be NULL */
+} brisk_limits_options;
+
+void brisk_limits_options_default(brisk_limits_options *options);
+
+/* The figures kept in the cache folder, or measured now, in a few seconds, and kept there. options may
+ * be NULL. INVALID, NOMEM, CANCELLED. */
+brisk_status brisk_limits_get(const brisk_limits_options *options, brisk_limits *limits,
+                              brisk_error *err);
+
+/* Measures for a second how fast `threads` threads read `bytes` bytes over and over: what no decoder
+ * passes whose tokens need as many. best and median (may be NULL) in bytes per second. INVALID,
+ * LIMIT (more than the machine has), NOMEM, CANCELLED. */
+brisk_status brisk_read_rate(uint64_t bytes, int threads, const volatile bool *cancel, double *best,
+                             double *median, brisk_error *err);
+
 /* ---- What is in a file ---------------------------------------------------------------------- */
 
 /* A GGUF file's header; texts are printable, "" where the file does not say. */

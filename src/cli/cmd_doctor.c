@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/find.h"
 #include "cli/http.h"
+#include "cli/limits.h"
 #include "cli/spawn.h"
 
 enum { FINDINGS_MOST = 16 };
@@ -204,7 +205,8 @@ static void print_text(const report *r, int color) {
     }
 }
 
-static void print_json(const report *r) {
+/* limits may be NULL. */
+static void print_json(const report *r, const brisk_limits *limits) {
     const brisk_machine *m = &r->machine;
     bk_buf out = {0};
     bk_json w = {.out = &out};
@@ -233,6 +235,10 @@ static void print_json(const report *r) {
         bk_json_end(&w, '}');
     }
     bk_json_end(&w, ']');
+    if (limits) {
+        bk_json_key(&w, "limits");
+        limits_json(&w, limits);
+    }
     bk_json_end(&w, '}');
     bk_buf_putc(&out, '\n');
     if (!out.failed) fwrite(out.data, 1, out.len, stdout);
@@ -240,14 +246,20 @@ static void print_json(const report *r) {
 }
 
 int cmd_doctor(int argc, char **argv) {
-    bool json = false;
-    int color = COLOR_AUTO, status;
+    bool json = false, show_limits = false, again = false;
+    int color = COLOR_AUTO, threads = 0, status;
     const opt_spec specs[] = {
+        {"--limits", NULL, "how fast memory is read and arithmetic is done here", OPT_FLAG,
+         &show_limits, 0, 0},
+        {"--measure", NULL, "the same, measured anew in place of what was kept", OPT_FLAG, &again,
+         0, 0},
+        {"-t --threads", "N", "limits for 1 to N threads; 0: as many as there are cores", OPT_INT,
+         &threads, 0, 256},
         {"--json", NULL, "one JSON object", OPT_FLAG, &json, 0, 0},
         {"--color", "auto|always|never", "colour of the findings (auto)", OPT_CHOICE, &color, 0, 0},
     };
     const opt_table table = {.verb = "doctor",
-                             .usage = "usage: brisk doctor [--json]",
+                             .usage = "usage: brisk doctor [--limits] [--json]",
                              .about = "Looks at the machine, the build and what has been fetched, "
                                       "and says what to do about it.",
                              .specs = specs,
@@ -262,10 +274,14 @@ int cmd_doctor(int argc, char **argv) {
     look_at_programs(&r);
     look_at_cache(&r);
     look_at_models(&r);
+    brisk_limits limits;
+    show_limits = show_limits || again;
+    if (show_limits && (status = limits_get(threads, again, &limits))) return status;
     if (json) {
-        print_json(&r);
+        print_json(&r, show_limits ? &limits : NULL);
     } else {
         print_text(&r, color);
+        if (show_limits) limits_print(&limits);
     }
     bool bad = !cli_finish_output(stdout);
     for (size_t i = 0; i < r.n; i++) bad = bad || r.v[i].level == PROBLEM;

@@ -204,11 +204,9 @@ bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options 
     if (options->vocab_only) return BK_OK;
     status = bk_memory_check(bk_memory_root(), memory_needed(&l), err);
     if (status != BK_OK) return status;
-    bk_cpu_level level = bk_cpu_best();
-    const char *wanted = options->cpu_level ? options->cpu_level : getenv("BRISK_CPU");
-    if (wanted && *wanted && !bk_cpu_level_parse(wanted, &level))
-        return bk_fail(err, BK_ERR_INVALID,
-                       "CPU level '%s' found; ref, avx2, avxvnni or avx512 wanted", wanted);
+    bk_cpu_level level;
+    status = bk_cpu_level_choose(options->cpu_level, &level, err);
+    if (status != BK_OK) return status;
     int threads = options->threads > 0 ? options->threads : bk_cpu_default_threads();
     status = bk_device_cpu_create(level, threads, &m->device, err);
     if (status != BK_OK) return status;

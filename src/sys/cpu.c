@@ -166,6 +166,17 @@ bool bk_cpu_level_parse(const char *name, bk_cpu_level *out) {
     return false;
 }
 
+bk_status bk_cpu_level_choose(const char *name, bk_cpu_level *out, bk_error *err) {
+    bk_cpu_level best = bk_cpu_best();
+    *out = best;
+    if (!name) name = getenv("BRISK_CPU");
+    if (name && *name && !bk_cpu_level_parse(name, out))
+        return bk_fail(err, BK_ERR_INVALID,
+                       "CPU level '%s' found; ref, avx2, avxvnni or avx512 wanted", name);
+    if (*out > best) *out = best;
+    return BK_OK;
+}
+
 const char *bk_cpu_model_name(char *out, size_t cap) {
     if (!cap) return "";
     char brand[49];

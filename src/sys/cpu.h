@@ -2,7 +2,7 @@
 #ifndef BRISK_SYS_CPU_H
 #define BRISK_SYS_CPU_H
 
-#include "base/base.h"
+#include "base/error.h"
 
 typedef enum bk_cpu_level {
     BK_CPU_REF,     /* portable C */
@@ -24,6 +24,10 @@ bool bk_cpu_has_avx512_bf16(void);
 const char *bk_cpu_level_name(bk_cpu_level level); /* "ref", "avx2", "avxvnni", "avx512" */
 /* False when the name is unknown. */
 bool bk_cpu_level_parse(const char *name, bk_cpu_level *out);
+
+/* The level of that name; when name is NULL the one that $BRISK_CPU names, else the best. What the CPU
+ * lacks becomes the best that it has. INVALID when there is no level of that name. */
+bk_status bk_cpu_level_choose(const char *name, bk_cpu_level *out, bk_error *err);
 
 /* The CPU's marketing name, "" when unknown. */
 const char *bk_cpu_model_name(char *out, size_t cap);
