@@ -26,7 +26,7 @@ TOOL_SRC := $(sort $(filter-out tests/unit/% tests/check/% tests/fuzz/%,$(wildca
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 # Tables written by a script keep its format.
 FORMATTED := $(filter-out %_tables.c,$(sort $(wildcard include/*.h src/*/*.[ch] src/*/*/*.[ch] \
-               tests/*/*.[ch] examples/*.[ch] tools/*.[ch] bench/*.[ch])))
+               tests/*/*.[ch] examples/*.[ch] tools/*.[ch])))
 
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 prog = $(patsubst %.c,$(B)/%,$(1))

@@ -33,7 +33,6 @@ def arguments():
     p.add_argument("--brisk", required=True)
     p.add_argument("--peer-bin", required=True)
     p.add_argument("--work", required=True)
-    p.add_argument("--read-rate", required=True)
     p.add_argument("-m", "--model", required=True)
     p.add_argument("-t", "--threads", type=int, default=2)
     p.add_argument("-p", "--n-prompt", type=int, default=512)
@@ -139,8 +138,7 @@ def measure(o, path, level, random):
             found["first_token_ms"].append(brisk.first_token(path, prompt))
     found["memory"] = memory_of(brisk, path, o.n_gen)
     found["bytes_per_token"] = brisk.bytes_per_token(path)
-    rate, _, _ = engines.run([o.read_rate, str(found["bytes_per_token"]), str(o.threads)])
-    found["read_rate"] = float(rate)
+    found["read_rate"] = brisk.read_rate(found["bytes_per_token"])
     return found
 
 

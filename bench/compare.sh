@@ -154,9 +154,6 @@ fi
 [ -f "$model" ] || die "no model file $model"
 [ $numpy -eq 0 ] || quietly 'python packages' compare-venv.log make_venv
 
-mkdir -p build/bench "$peer" || exit 1
-quietly 'building bench/read_rate.c' compare-read-rate.log "${CC:-gcc}" -std=c11 -D_GNU_SOURCE -O3 \
-    -march=native -Wall -Wextra -pthread -o build/bench/read_rate bench/read_rate.c
-
+mkdir -p "$peer" || exit 1
 exec python3 bench/compare.py --brisk "$brisk" --peer-bin "$peer_bin" --work "$peer" \
-    --read-rate build/bench/read_rate -m "$model" ${pass[@]+"${pass[@]}"}
+    -m "$model" ${pass[@]+"${pass[@]}"}

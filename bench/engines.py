@@ -111,6 +111,13 @@ class Brisk(Engine):
         out, _, _ = run(command, self.env)
         return int(parse(command, out)["token_bytes"])
 
+    def read_rate(self, n_bytes):
+        """Bytes per second when a buffer of that size is read over and over."""
+        command = [self.program, "bench", "read", "--bytes", str(n_bytes), "-t", str(self.threads),
+                   "--json"]
+        out, _, _ = run(command, self.env)
+        return float(parse(command, out)["bytes_per_second"])
+
     def prompt_of(self, model, n_tokens):
         """A text of that many tokens, counting what the model puts before it: the shortest beginning
         of some words that the model's tokenizer takes for so many."""

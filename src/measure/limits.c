@@ -162,10 +162,12 @@ typedef struct job {
     probe p;
 } job;
 
-static bool step(job *j, bool went_on) {
+/* After each number; false when there is to be no next one. */
+static bool step(job *j, bool measured) {
+    const bk_limits_watch *w = j->watch;
     j->done++;
-    if (went_on && j->watch->progress) j->watch->progress((double)j->done / j->all, j->watch->user);
-    return went_on;
+    if (measured && w->progress) w->progress((double)j->done / j->all, w->user);
+    return measured && !(w->cancel && *w->cancel);
 }
 
 enum { LOOPS = 5 }; /* beside the reads: four instructions and the barrier */

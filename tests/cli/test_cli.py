@@ -355,6 +355,17 @@ class Bench(Case):
         self.assertRegex(md[3], r"\| +pp4 @ d3 \| +[\d.]+ ± [\d.]+ \|$")
         self.assertEqual({len(line) for line in md[:4]}, {len(md[0])})
 
+    def test_read(self):
+        r = json.loads(self.ok("bench", "read", "--bytes", "1000000", "-t", "2", "--json").stdout)
+        self.assertEqual((r["bytes"], r["threads"]), (1000000, 2))
+        self.assertGreaterEqual(r["bytes_per_second"], r["median_bytes_per_second"])
+        self.assertGreater(r["median_bytes_per_second"], 1e7)
+        text = self.ok("bench", "read", "--bytes", "1000000", "-t", "1").stdout.decode()
+        self.assertRegex(text, r"^[\d.]+ GB/s, median [\d.]+: 1\.0 MB read by 1 thread\n$")
+        self.refused("bench", "read", "--bytes", "1e9", says=["--bytes", "'1e9'", "whole number"])
+        self.refused("bench", "read", "--bytes", "4096", "-t", "2", says=["4096 bytes", "each thread"])
+        self.refused("bench", "read", "--bytes", str(1 << 49), says=["memory"])
+
     def test_refused(self):
         self.refused("bench", "-m", MODEL, "-p", "9000", "-n", "0", says=["9000", "8192"])
 

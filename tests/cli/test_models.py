@@ -303,6 +303,39 @@ class Doctor(Case):
         for what in found:
             self.assertIn(what, text)
 
+    def test_limits(self):
+        """Measured once, then read from the cache folder; nothing of it without the option."""
+        self.assertNotIn("limits", self.findings()[1])
+        def limits():
+            r = self.brisk("doctor", "--json", "-t", "2", "--limits", BRISK_CPU="ref")
+            self.assertEqual((r.returncode, r.err), (0, ""))
+            return json.loads(r.out)["limits"]
+        first = limits()
+        self.assertEqual((first["level"], first["threads"]), ("ref", [1, 2]))
+        self.assertEqual(first["bytes"], sorted(first["bytes"]))
+        for key in ("read_bytes_per_second", "read_median_bytes_per_second"):
+            self.assertEqual([len(row) for row in first[key]], [len(first["bytes"])] * 2)
+        for key in ("int8", "int8_memory", "f32"):
+            self.assertTrue(all(x > 1e6 for x in first[f"{key}_ops_per_second"]), first)
+        self.assertEqual(first["bf16_ops_per_second"], [0, 0])
+        self.assertEqual(limits(), first)
+        kept = [name for name in os.listdir(self.path("brisk")) if name.startswith("limits-")]
+        self.assertEqual(len(kept), 1)
+        with open(self.path("brisk", kept[0]), "r+", encoding="ascii") as f:
+            f.truncate(100)
+        self.assertGreaterEqual(limits()["date"], first["date"])
+        self.assertNotEqual(limits(), first) # the damaged file is replaced
+        text = self.brisk("doctor", "--limits", "-t", "2", BRISK_CPU="ref").out
+        self.assertIn("level ref, measured 20", text)
+        self.assertRegex(text, r"\n  read 256 KiB +GB/s +\d+\.\d +\d+\.\d\n")
+        self.assertRegex(text, r"\n  bf16 dot +GFLOP/s +- +-\n")
+        again = self.brisk("doctor", "--measure", "--json", "-t", "2", BRISK_CPU="ref")
+        self.assertEqual(json.loads(again.out)["limits"], limits())
+        self.assertEqual(len(os.listdir(self.path("brisk"))), 1)
+        r = self.brisk("doctor", "--limits", BRISK_CPU="fast")
+        self.assertEqual((r.returncode, r.out), (1, ""))
+        self.assertIn("'fast'", r.err)
+
     def test_levels(self):
         with open("/proc/cpuinfo", encoding="ascii") as f:
             flags = next(line for line in f if line.startswith("flags")).split()

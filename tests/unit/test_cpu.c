@@ -48,6 +48,12 @@ static void test_levels_of_known_cpus(void **state) {
     assert_false(bk_cpuid_avxvnni_vex(&ICE_LAKE));
     assert_true(bk_cpuid_avxvnni_vex(&ALDER_LAKE));
     assert_true(bk_cpuid_avxvnni_vex(&SAPPHIRE_RAPIDS));
+    bk_cpuid with_bf16 = SAPPHIRE_RAPIDS;
+    assert_false(bk_cpuid_avx512_bf16(&with_bf16));
+    with_bf16.leaf7_1_eax |= 0x20;
+    assert_true(bk_cpuid_avx512_bf16(&with_bf16));
+    with_bf16.xcr0 = 0x7;
+    assert_false(bk_cpuid_avx512_bf16(&with_bf16));
 }
 
 /* A CPU that can, under a system that does not save the registers. */
@@ -80,6 +86,25 @@ static void test_level_names(void **state) {
     assert_false(bk_cpu_level_parse(NULL, &level));
     assert_int_equal(level, BK_CPU_AVX2);
     assert_string_equal(bk_cpu_level_name(BK_CPU_LEVELS), "unknown");
+}
+
+static void test_level_choice(void **state) {
+    (void)state;
+    bk_cpu_level level;
+    bk_error err;
+    setenv("BRISK_CPU", "ref", 1);
+    assert_int_equal(bk_cpu_level_choose(NULL, &level, &err), BK_OK);
+    assert_int_equal(level, BK_CPU_REF);
+    assert_int_equal(bk_cpu_level_choose("avx512", &level, &err), BK_OK);
+    assert_int_equal(level, bk_cpu_best()); /* whatever that is */
+    setenv("BRISK_CPU", "", 1);
+    assert_int_equal(bk_cpu_level_choose(NULL, &level, &err), BK_OK);
+    assert_int_equal(level, bk_cpu_best());
+    setenv("BRISK_CPU", "fast", 1);
+    assert_int_equal(bk_cpu_level_choose(NULL, &level, &err), BK_ERR_INVALID);
+    assert_non_null(strstr(err.text, "'fast'"));
+    unsetenv("BRISK_CPU");
+    assert_int_equal(bk_cpu_level_choose("AVX2", &level, &err), BK_ERR_INVALID);
 }
 
 static void test_this_machine(void **state) {
@@ -258,6 +283,7 @@ int main(void) {
         cmocka_unit_test(test_levels_of_known_cpus),
         cmocka_unit_test(test_levels_need_the_system),
         cmocka_unit_test(test_level_names),
+        cmocka_unit_test(test_level_choice),
         cmocka_unit_test(test_this_machine),
         WITH_ROOT(test_cores_smt),
         WITH_ROOT(test_cores_old_name_and_ranges),
