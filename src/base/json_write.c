@@ -71,15 +71,19 @@ void bk_json_str(bk_json *w, bk_str s) {
     quoted(w->out, s);
 }
 
-void bk_json_int(bk_json *w, int64_t v) {
+/* By hand: arrays of token ids are most of some outputs. */
+static void number(bk_json *w, bool negative, uint64_t v) {
+    char text[24], *end = text + sizeof text, *at = end;
     lead(w);
-    bk_buf_printf(w->out, "%lld", (long long)v);
+    do *--at = (char)('0' + v % 10);
+    while ((v /= 10) > 0);
+    if (negative) *--at = '-';
+    bk_buf_append(w->out, at, (size_t)(end - at));
 }
 
-void bk_json_uint(bk_json *w, uint64_t v) {
-    lead(w);
-    bk_buf_printf(w->out, "%llu", (unsigned long long)v);
-}
+void bk_json_int(bk_json *w, int64_t v) { number(w, v < 0, v < 0 ? 0 - (uint64_t)v : (uint64_t)v); }
+
+void bk_json_uint(bk_json *w, uint64_t v) { number(w, false, v); }
 
 void bk_json_double(bk_json *w, double v, int digits) {
     if (!isfinite(v)) {

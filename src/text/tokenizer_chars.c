@@ -1,7 +1,5 @@
 /* The models whose units are characters: SentencePiece's BPE and Unigram, and BPE with merges over
  * characters. Names have their spaces back (add_token), so a text needs no escaping. */
-#include <float.h>
-
 #include "base/mem.h"
 #include "text/tokenizer_internal.h"
 
@@ -17,37 +15,10 @@ static uint32_t rank_of(float score) {
     return ~ascending - 1 + (ascending == UINT32_MAX); /* never BK_BPE_NONE */
 }
 
-static bool is_keyed(const bk_tokenizer *t, size_t id) { return t->info[id] & BK_INFO_KEYED; }
-
-/* t->lengths has sets of lengths, a bit each and one for all from 31 on: of names of less than 3 bytes,
- * and by the hash of the first 3 bytes, or of the first 6 where a name has as many. So most of what a
- * text might begin with is not looked for. */
-enum { HASH_BITS = 16, N_LENGTHS = 1 + (2 << HASH_BITS), LONG = 31, LONGEST_UNIGRAM = 255 };
-
-static uint32_t *lengths_of(const bk_tokenizer *t, bk_str s, size_t n) {
-    s.len = n;
-    size_t hash = bk_tok_hash(s) >> (32 - HASH_BITS);
-    return &t->lengths[1 + (n == 6) * ((size_t)1 << HASH_BITS) + hash];
-}
-
-static void note_length(bk_tokenizer *t, bk_str name) {
-    uint32_t bit = 1u << bk_min_size(name.len, LONG);
-    *(name.len < 3 ? t->lengths : lengths_of(t, name, name.len < 6 ? 3 : 6)) |= bit;
-}
-
-/* The lengths that a name which s begins with may have. */
-static uint32_t possible_lengths(const bk_tokenizer *t, bk_str s) {
-    uint32_t set = t->lengths[0];
-    if (s.len >= 3) set |= *lengths_of(t, s, 3);
-    if (s.len >= 6) set |= *lengths_of(t, s, 6);
-    return set;
-}
-
 /* Where no name has a space inside, merges never cross the gap before a word: texts are cut there, so
  * that the work on each piece is in the cache. */
 static void note_name(bk_tokenizer *t, bk_str name) {
     t->longest = bk_max_size(t->longest, name.len);
-    if (t->lengths) note_length(t, name);
     for (size_t i = 1; i < name.len; i++)
         if (name.data[i] == ' ' && name.data[i - 1] != ' ')
             t->joins_space[(unsigned char)name.data[i - 1]] = true;
@@ -60,37 +31,18 @@ static bk_status build_ranks(bk_tokenizer *t, const float *scores, bk_error *err
     return BK_OK;
 }
 
-static bk_status build_unigram(bk_tokenizer *t, const float *scores, bk_error *err) {
-    float least = FLT_MAX;
-    if (t->longest > LONGEST_UNIGRAM)
-        return bk_fail(err, BK_ERR_UNSUPPORTED,
-                       "tokenizer.ggml.tokens: a token of %zu bytes, wanted at most %d", t->longest,
-                       LONGEST_UNIGRAM);
-    t->scores = bk_alloc(t->n_tokens, sizeof *t->scores);
-    if (!t->scores) return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu scores", t->n_tokens);
-    memcpy(t->scores, scores, t->n_tokens * sizeof *scores);
-    for (size_t i = 0; i < t->n_tokens; i++)
-        if ((t->info[i] & BK_INFO_TYPE) == BK_TOKEN_NORMAL && scores[i] < least) least = scores[i];
-    t->unknown_score = least - 10.0f; /* SentencePiece's penalty */
-    return BK_OK;
-}
-
 bk_status bk_tok_build_chars(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_error *err) {
     if (t->model != BK_TOK_MERGES && !desc->scores)
         return bk_fail(err, BK_ERR_FORMAT,
                        "key 'tokenizer.ggml.scores' is missing, wanted one "
                        "score per token");
-    if (t->model == BK_TOK_UNIGRAM) {
-        t->lengths = bk_alloc_zero(N_LENGTHS, sizeof *t->lengths);
-        if (!t->lengths) return bk_fail(err, BK_ERR_NOMEM, "no memory for a vocabulary");
-    }
     for (size_t i = 0; i < t->n_tokens; i++)
-        if (is_keyed(t, i)) note_name(t, bk_tok_name(t, (int32_t)i));
+        if (t->info[i] & BK_INFO_KEYED) note_name(t, bk_tok_name(t, (int32_t)i));
     t->add_space = desc->add_space;
     t->squeeze = desc->squeeze;
     bk_status st = bk_charsmap_create(desc->charsmap, &t->charsmap, err);
     if (!st && t->model == BK_TOK_SCORES) st = build_ranks(t, desc->scores, err);
-    if (!st && t->model == BK_TOK_UNIGRAM) st = build_unigram(t, desc->scores, err);
+    if (!st && t->model == BK_TOK_UNIGRAM) st = bk_tok_build_unigram(t, desc->scores, err);
     return st;
 }
 
@@ -113,7 +65,7 @@ bool bk_tok_put_bytes(bk_tok_encoder *e, bk_str text) {
     return !unknown || joins || t->unk < 0 || bk_ids_push(e->out, t->unk);
 }
 
-static bool put_token(bk_tok_encoder *e, int32_t id, bk_str text) {
+bool bk_tok_put_token(bk_tok_encoder *e, int32_t id, bk_str text) {
     if (id < 0) return bk_tok_put_bytes(e, text);
     e->after_unknown = false;
     return bk_ids_push(e->out, id);
@@ -161,7 +113,7 @@ static bool encode_scored(bk_tok_encoder *e, bk_str word) {
     for (uint32_t pos = 0; pos != BK_BPE_NONE; pos = s[pos].next) {
         bk_str text = symbol_text(&c, pos, s[pos].next);
         int32_t id = s[pos].id == NOT_LOOKED_UP ? bk_tok_lookup(e->t, text) : s[pos].id;
-        if (!put_token(e, id, text)) return false;
+        if (!bk_tok_put_token(e, id, text)) return false;
     }
     return true;
 }
@@ -190,65 +142,6 @@ static bool encode_merged(bk_tok_encoder *e, bk_str word) {
     return true;
 }
 
-/* ---- UNIGRAM ------------------------------------------------------------------------------------ */
-
-static bool reserve_nodes(bk_tok_encoder *e, size_t n) {
-    if (n <= e->n_nodes) return true;
-    size_t cap = bk_max_size(n, bk_max_size(256, 2 * e->n_nodes));
-    bk_free(e->nodes);
-    bk_free(e->way);
-    e->nodes = bk_alloc(cap, sizeof *e->nodes);
-    e->way = bk_alloc(cap, sizeof *e->way);
-    e->n_nodes = e->nodes && e->way ? cap : 0;
-    return e->n_nodes > 0;
-}
-
-static void offer(bk_tok_node *node, float score, size_t begin, int32_t id) {
-    if (score > node->score) *node = (bk_tok_node){score, (uint32_t)begin, id};
-}
-
-/* Offers every token that begins at pos to the place where it ends. */
-static void offer_all(bk_tok_encoder *e, bk_str word, size_t pos, size_t first_len) {
-    const bk_tokenizer *t = e->t;
-    float so_far = e->nodes[pos].score;
-    size_t most = bk_min_size(t->longest, word.len - pos), len = first_len;
-    uint32_t set = possible_lengths(t, (bk_str){word.data + pos, word.len - pos});
-    bool covered = false;
-    uint32_t cp;
-    while (len <= most && set >> bk_min_size(len, LONG)) {
-        bk_str text = {word.data + pos, len};
-        int32_t id = set >> bk_min_size(len, LONG) & 1 ? bk_tok_lookup(t, text) : -1;
-        if (id >= 0) {
-            covered |= len == first_len;
-            offer(&e->nodes[pos + len], so_far + t->scores[id], pos, id);
-        }
-        if (pos + len == word.len) break;
-        len += bk_utf8_decode(word.data + pos + len, word.len - pos - len, &cp);
-    }
-    if (!covered) offer(&e->nodes[pos + first_len], so_far + t->unknown_score, pos, -1);
-}
-
-/* The best way through the word (Viterbi 1967), in floats as SentencePiece computes it. */
-static bool encode_unigram(bk_tok_encoder *e, bk_str word) {
-    if (!reserve_nodes(e, word.len + 1)) return false;
-    for (size_t i = 0; i <= word.len; i++) e->nodes[i] = (bk_tok_node){-FLT_MAX, 0, -1};
-    e->nodes[0].score = e->score;
-    size_t len, n = 0;
-    uint32_t cp;
-    for (size_t pos = 0; pos < word.len; pos += len) {
-        len = bk_utf8_decode(word.data + pos, word.len - pos, &cp);
-        offer_all(e, word, pos, len);
-    }
-    e->score = e->nodes[word.len].score;
-    for (size_t end = word.len; end > 0; end = e->nodes[end].begin) e->way[n++] = (int32_t)end;
-    while (n-- > 0) {
-        const bk_tok_node *node = &e->nodes[e->way[n]];
-        bk_str text = {word.data + node->begin, (size_t)e->way[n] - node->begin};
-        if (!put_token(e, node->id, text)) return false;
-    }
-    return true;
-}
-
 /* ---- Texts -------------------------------------------------------------------------------------- */
 
 static size_t word_length(const bk_tokenizer *t, bk_str s) {
@@ -266,7 +159,7 @@ static bool encode_words(bk_tok_encoder *e, bk_str text) {
         rest.len = n;
         bool ok = e->t->model == BK_TOK_SCORES   ? encode_scored(e, rest)
                   : e->t->model == BK_TOK_MERGES ? encode_merged(e, rest)
-                                                 : encode_unigram(e, rest);
+                                                 : bk_tok_encode_unigram(e, rest);
         if (!ok) return false;
     }
     return true;

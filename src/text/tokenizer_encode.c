@@ -110,6 +110,7 @@ bk_status bk_tokenizer_encode_marked(const bk_tokenizer *t, bk_str text, const b
     bk_cut_free(&e.cut);
     bk_free(e.nodes);
     bk_free(e.way);
+    bk_free(e.steps);
     if (ok) return BK_OK;
     out->len = before;
     return bk_fail(err, BK_ERR_NOMEM, "no memory to tokenise %zu bytes", text.len);

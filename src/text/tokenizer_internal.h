@@ -67,6 +67,14 @@ typedef struct bk_tok_node {
     int32_t id; /* -1: unknown */
 } bk_tok_node;
 
+/* UNIGRAM: one byte more of what names begin with. */
+typedef struct bk_tok_step {
+    uint32_t key; /* bits 8 on: the step before; 0 to 7: the byte; 0: an empty place */
+    int32_t id;   /* the token of this name, -1: none */
+    float score;
+    bool last; /* no name goes on */
+} bk_tok_step;
+
 typedef struct bk_tok_encoder {
     const bk_tokenizer *t;
     bk_ids *out;
@@ -75,6 +83,9 @@ typedef struct bk_tok_encoder {
     bk_tok_node *nodes; /* UNIGRAM: [n_nodes] the best way to each byte of a word */
     size_t n_nodes;
     int32_t *way;       /* [n_nodes] */
+    bk_tok_step *steps; /* UNIGRAM: [1 << step_bits], n_steps of them used */
+    int step_bits;
+    size_t n_steps;
     float score;        /* UNIGRAM: of the words before, as one sum over the text rounds */
     bool after_unknown; /* the last token is an unknown one: the next joins it */
 } bk_tok_encoder;
@@ -120,7 +131,13 @@ bk_status bk_tok_build_chars(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_
 bool bk_tok_encode_chars(bk_tok_encoder *e, bk_str text, bool first, bool last);
 /* The space in front of a text that begins with a USER_DEFINED token, where the model has one. */
 bool bk_tok_put_space(bk_tok_encoder *e);
+/* A token, or its text's bytes where id is -1. */
+bool bk_tok_put_token(bk_tok_encoder *e, int32_t id, bk_str text);
 /* Tokens of a text's bytes, or the unknown token where the vocabulary has no bytes. */
 bool bk_tok_put_bytes(bk_tok_encoder *e, bk_str text);
+
+/* tokenizer_unigram.c */
+bk_status bk_tok_build_unigram(bk_tokenizer *t, const float *scores, bk_error *err);
+bool bk_tok_encode_unigram(bk_tok_encoder *e, bk_str word);
 
 #endif

@@ -30,9 +30,12 @@ static void test_layout(void **state) {
     bk_json_key_bool(&w, "b", false);
     bk_json_key_str(&w, "s", "x");
     bk_json_key_int(&w, "i", 7);
+    bk_json_key_int(&w, "least", INT64_MIN);
+    bk_json_key_int(&w, "zero", 0);
     bk_json_end(&w, '}');
     assert_string_equal(out.data, "{\"empty\":[],\"list\":[-1,null,{},true],"
-                                  "\"u\":18446744073709551615,\"b\":false,\"s\":\"x\",\"i\":7}");
+                                  "\"u\":18446744073709551615,\"b\":false,\"s\":\"x\",\"i\":7,"
+                                  "\"least\":-9223372036854775808,\"zero\":0}");
     bk_buf_free(&out);
 }
 

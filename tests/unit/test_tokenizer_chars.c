@@ -305,6 +305,38 @@ static void test_long(void **state) {
     free(text);
 }
 
+/* A text with more different beginnings than the table of steps holds: its words by themselves give the
+ * same ids. All sums are whole numbers, which floats have exactly. */
+static void test_many_steps(void **state) {
+    (void)state;
+    enum { WORDS = 30000, LEN = 14 };
+    vocabulary v;
+    make(&v, "t5", true);
+    bk_tokenizer *t = create(&v);
+    char *text = malloc(WORDS * (LEN + 1));
+    assert_non_null(text);
+    bk_ids all = {0}, parts = {0};
+    uint32_t seed = 7;
+    size_t n = 0;
+    for (int w = 0; w < WORDS; w++) {
+        size_t begin = n;
+        for (int i = 0; i < LEN; i++) {
+            seed = seed * 1664525 + 1013904223;
+            text[n++] = seed >> 31 ? "hello"[i % 5] : (char)('!' + (seed >> 16) % 94);
+        }
+        assert_int_equal(bk_tokenizer_encode(t, (bk_str){text + begin, LEN}, false, &parts, NULL),
+                         BK_OK);
+        text[n++] = ' ';
+    }
+    assert_int_equal(bk_tokenizer_encode(t, (bk_str){text, n - 1}, false, &all, NULL), BK_OK);
+    assert_int_equal(all.len, parts.len);
+    assert_memory_equal(all.data, parts.data, all.len * sizeof *all.data);
+    bk_ids_free(&all);
+    bk_ids_free(&parts);
+    bk_tokenizer_destroy(&t);
+    free(text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scores),       cmocka_unit_test(test_unknown),
@@ -312,7 +344,7 @@ int main(void) {
         cmocka_unit_test(test_unigram),      cmocka_unit_test(test_merges),
         cmocka_unit_test(test_squeeze),      cmocka_unit_test(test_decode),
         cmocka_unit_test(test_refused),      cmocka_unit_test(test_hostile_charsmap),
-        cmocka_unit_test(test_long),
+        cmocka_unit_test(test_long),         cmocka_unit_test(test_many_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
