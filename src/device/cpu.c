@@ -113,6 +113,9 @@ static void embed(bk_cpu_device *d, const bk_cmd *c) {
     }
 }
 
+/* Up to so many rows operations take some tens of microseconds. A trace wants all threads. */
+enum { SHORT_ROWS = 8 };
+
 typedef struct run_job {
     bk_cpu_device *d;
     const bk_cmd *cmds;
@@ -192,7 +195,8 @@ static bk_status run(bk_device *device, const bk_cmd *cmds, size_t n, bk_error *
     if (status == BK_OK && trace) status = bk_trace_begin(trace, n, err);
     if (status == BK_OK) {
         run_job job = {d, cmds, n};
-        bk_pool_run(d->pool, run_region, &job);
+        bool is_short = !trace && n > 0 && cmds[0].rows <= SHORT_ROWS;
+        (is_short ? bk_pool_run_short : bk_pool_run)(d->pool, run_region, &job);
         if (trace) bk_trace_end(trace, cmds, n);
     }
     pthread_mutex_unlock(&d->lock);

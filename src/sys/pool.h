@@ -20,6 +20,10 @@ int bk_pool_threads(const bk_pool *p);
 typedef void (*bk_pool_fn)(void *arg, int thread);
 void bk_pool_run(bk_pool *p, bk_pool_fn fn, void *arg);
 
+/* The same where operations are shorter than a scheduler's slice: when threads have lost time to others
+ * on the same CPUs the last ones are left out for a while, so fn is not called for each of them. */
+void bk_pool_run_short(bk_pool *p, bk_pool_fn fn, void *arg);
+
 /* Inside a region, on every thread alike: waits for all, and opens a fresh cursor for the next
  * operation. What threads wrote before is visible to all after. */
 void bk_pool_barrier(bk_pool *p);

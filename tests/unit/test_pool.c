@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -222,6 +223,60 @@ static void waiting_for_a_late_thread_uses_no_cpu(void **state) {
     bk_pool_destroy(&p);
 }
 
+/* ---- Too few CPUs -------------------------------------------------------------------------------- */
+
+enum { CROWD = 4 };
+
+typedef struct crowd_job {
+    bk_pool *pool;
+    _Atomic int taken[CHUNKS], shared[CHUNKS];
+    _Atomic int threads;
+} crowd_job;
+
+static void crowd_region(void *arg, int thread) {
+    crowd_job *job = arg;
+    size_t chunk;
+    atomic_fetch_add(&job->threads, 1);
+    while (bk_pool_share(job->pool, thread, CHUNKS, &chunk)) {
+        atomic_fetch_add(&job->shared[chunk], 1);
+        for (uint64_t until = bk_now_ns() + 50000; bk_now_ns() < until;) continue;
+    }
+    bk_pool_barrier(job->pool);
+    while ((chunk = bk_pool_next(job->pool)) < CHUNKS) atomic_fetch_add(&job->taken[chunk], 1);
+}
+
+/* On one CPU a region of short operations ends up with its caller alone, and later the others are tried
+ * again; each chunk is handed out once all the same. */
+static void threads_without_time_are_left_out(void **state) {
+    (void)state;
+    cpu_set_t before, one;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    CPU_ZERO(&one);
+    CPU_SET((size_t)sched_getcpu(), &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    crowd_job job = {.pool = create(CROWD)};
+    bool alone = false, again = false;
+    uint64_t until = bk_now_ns() + 20000000000u;
+    for (int regions = 1; !again && bk_now_ns() < until; regions++) {
+        job.threads = 0;
+        bk_pool_run_short(job.pool, crowd_region, &job);
+        for (int i = 0; i < CHUNKS; i++) {
+            assert_int_equal(job.taken[i], regions);
+            assert_int_equal(job.shared[i], regions);
+        }
+        if (regions == 1) assert_int_equal(job.threads, CROWD);
+        again = alone && job.threads == CROWD;
+        alone |= job.threads == 1;
+    }
+    assert_true(alone);
+    assert_true(again);
+    job.threads = 0;
+    bk_pool_run(job.pool, crowd_region, &job);
+    assert_int_equal(job.threads, CROWD);
+    bk_pool_destroy(&job.pool);
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+}
+
 /* ---- Callers ------------------------------------------------------------------------------------- */
 
 typedef struct shared_job {
@@ -288,6 +343,7 @@ int main(void) {
         cmocka_unit_test(many_regions),
         cmocka_unit_test(an_idle_pool_uses_no_cpu),
         cmocka_unit_test(waiting_for_a_late_thread_uses_no_cpu),
+        cmocka_unit_test(threads_without_time_are_left_out),
         cmocka_unit_test(callers_take_turns),
         cmocka_unit_test(creating_and_destroying),
     };
