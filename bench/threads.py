@@ -139,7 +139,7 @@ def measure(o, cpus, quota):
         for name, case in cases.items():
             found[name].append(speed(o, *case))
     names = list(cases)
-    against = {names[1]: (free, 0.7), names[2]: (free, 0.6), names[4]: (names[3], 0.7)}
+    against = {names[1]: (free, 0.7), names[2]: (free, 0.6), names[4]: (names[3], 0.6)}
     return found, against
 
 
