@@ -35,6 +35,10 @@ SHAPES = {
                       ff=4096, experts=32, experts_used=4, ff_expert=512, vocab=49152, context=8192,
                       rope_base=1e6, tied=True, pre="qwen2"),
 }
+# What llama-quantize's presets make of a matrix, and of those that it gives more bits; rows that do
+# not divide into 256 fall back.
+MIXES = {"Q4_K_M": ("Q4_K", "Q6_K"), "Q5_K_M": ("Q5_K", "Q6_K")}
+FALL_BACK = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 RANDOM_ROWS = 64        # of a matrix; the rest repeats them
 CHUNK = 1 << 26
 
@@ -50,6 +54,28 @@ def write_tensor(out, name, dims, kind, sigma, mean, rng):
         left -= min(left, len(many))
 
 
+def more_bits(name, layers):
+    """Whether a mix gives the tensor more bits: the head, and of attn_v and ffn_down every layer of
+    the first and last eighth and every third between."""
+    if name in ("output.weight", "token_embd.weight"):
+        return True
+    parts = name.split(".")
+    if parts[0] != "blk" or parts[2] not in ("attn_v", "ffn_down"):
+        return False
+    i, eighth = int(parts[1]), layers // 8
+    return i < eighth or i >= 7 * layers // 8 or (i - eighth) % 3 == 2
+
+
+def kind_of(name, dims, types, layers):
+    if name.endswith("gate_inp.weight"):
+        return "F32"
+    kind = type_of(name, dims, types)
+    if kind not in MIXES:
+        return kind
+    kind = MIXES[kind][more_bits(name, layers)]
+    return kind if dims[0] % 256 == 0 else FALL_BACK[kind]
+
+
 def make(path, shape, types, seed=1):
     o = {**DEFAULTS, "template": False, **SHAPES[shape]}
     o["explicit_head_size"], o["rope_dims"] = True, o["head_size"]
@@ -58,7 +84,7 @@ def make(path, shape, types, seed=1):
     metadata(g, o, *vocabulary(o["vocab"]))
     tensors, offset, infos = [], 0, []
     for name, dims, sigma, mean in shapes(o):
-        kind = "F32" if name.endswith("gate_inp.weight") else type_of(name, dims, types)
+        kind = kind_of(name, dims, types, o["layers"])
         if dims[0] % TYPES[kind][1]:
             raise ValueError(f"{name}: rows of {dims[0]} do not divide into blocks of "
                              f"{TYPES[kind][1]} ({kind}); name another --tensor-type for it")
@@ -85,7 +111,7 @@ def main():
     parser.add_argument("shape", nargs="?", choices=SHAPES)
     parser.add_argument("out", nargs="?")
     parser.add_argument("--list", action="store_true", help="the shapes there are")
-    parser.add_argument("--type", default="Q4_0", help="of all matrices: " + ", ".join(TYPES))
+    parser.add_argument("--type", default="Q4_0", help="of all matrices: " + ", ".join([*MIXES, *TYPES]))
     parser.add_argument("--tensor-type", action="append", default=[], metavar="PATTERN=TYPE")
     o = parser.parse_args()
     if o.list:
