@@ -17,25 +17,34 @@ enum {
     AHEAD_BYTES = 8192 /* as much as arrives while threads meet */
 };
 
-/* Input rows ready for the kernels: floats, and their quantised form when integer weights read it. */
+/* Input rows ready for the kernels: floats where float weights read them, quantised for integer
+ * weights. */
 typedef struct operand {
-    const float *x;
+    const float *x; /* NULL: nobody reads floats */
     size_t ld;
-    void *acts;
+    void *acts; /* NULL: nobody reads quantised rows */
     size_t pitch;
 } operand;
 
-/* Whether a weight of the product reads quantised rows. */
-static bool any_int(const bk_cmd *c) {
+/* Whether a weight of the product reads quantised rows; or else floats. */
+static bool any_reads(const bk_cmd *c, bool quantised) {
     for (int i = 0; i < c->product.n; i++)
-        if (bk_weight_type(c->product.w[i])->bits) return true;
+        if ((bk_weight_type(c->product.w[i])->bits > 0) == quantised) return true;
     return false;
 }
 
-static size_t row_floats(size_t k) { return bk_round_up(k, 16); }
+/* Whether the input is there as it is to be read. */
+static bool as_it_is(const bk_input *in) { return in->kind == BK_INPUT_ROWS && !in->index; }
 
-static size_t operand_bytes(size_t rows, size_t k) {
-    return rows * (row_floats(k) * sizeof(float) + bk_act_row_bytes(k));
+static size_t row_bytes(size_t k) { return bk_round_up(k, 16) * sizeof(float); }
+
+/* Bytes of the operand. */
+static size_t operand_bytes(const bk_cmd *c) {
+    const bk_input *in = &c->product.input;
+    size_t bytes = 0;
+    if (any_reads(c, false) && !as_it_is(in)) bytes += c->rows * row_bytes(in->k);
+    if (any_reads(c, true)) bytes += c->rows * bk_act_row_bytes(in->k);
+    return bytes;
 }
 
 /* Whether the rows go straight to the packed weights. */
@@ -44,10 +53,11 @@ static bool few_rows(const bk_cmd *c) { return c->rows <= FEW_ROWS && !c->produc
 /* Whether every thread makes all rows for itself. */
 static bool private_rows(const bk_cmd *c) { return c->rows <= PRIVATE_ROWS && few_rows(c); }
 
+/* A thread has room for a row on its way to being quantised, then for a panel or its own operand. */
 bk_cpu_need bk_cpu_product_need(const bk_cmd *c) {
-    size_t k = c->product.input.k, rows = operand_bytes(c->rows, k);
-    if (private_rows(c)) return (bk_cpu_need){0, rows};
-    return (bk_cpu_need){rows, few_rows(c) ? 0 : bk_panel_bytes(k)};
+    size_t k = c->product.input.k, rows = operand_bytes(c), row = row_bytes(k);
+    if (private_rows(c)) return (bk_cpu_need){0, row + rows};
+    return (bk_cpu_need){rows, few_rows(c) ? row : bk_max_size(row, bk_panel_bytes(k))};
 }
 
 /* ---- Input ----------------------------------------------------------------------------------------- */
@@ -55,10 +65,16 @@ bk_cpu_need bk_cpu_product_need(const bk_cmd *c) {
 /* Where the operand of a command lies in its scratch. */
 static operand operand_view(const bk_cmd *c, void *memory) {
     const bk_input *in = &c->product.input;
-    size_t ld = row_floats(in->k);
-    operand o = {memory, ld, (char *)memory + c->rows * ld * sizeof(float),
-                 bk_act_row_bytes(in->k)};
-    if (in->kind == BK_INPUT_ROWS && !in->index) o.x = in->x, o.ld = in->ld;
+    operand o = {.ld = row_bytes(in->k) / sizeof(float), .pitch = bk_act_row_bytes(in->k)};
+    char *at = memory;
+    if (any_reads(c, false)) {
+        o.x = as_it_is(in) ? in->x : (const float *)memory;
+        if (as_it_is(in))
+            o.ld = in->ld;
+        else
+            at += c->rows * row_bytes(in->k);
+    }
+    if (any_reads(c, true)) o.acts = at;
     return o;
 }
 
@@ -71,30 +87,37 @@ static void add_residual(const bk_cpu_device *d, const bk_input *in, size_t row,
     if (sum) memcpy(sum + row * in->ld, y, in->k * sizeof *y);
 }
 
-/* `first`: this call also does what must be done once for a row. */
-static void make_row(const bk_cpu_device *d, const bk_cmd *c, const operand *o, size_t r,
-                     bool quantize, bool first) {
-    const bk_input *in = &c->product.input;
+/* Row r of the input as floats: y, or where it is already. `first`: this call also does what must
+ * be done once for a row. */
+static const float *float_row(const bk_cpu_device *d, const bk_input *in, size_t r, float *y,
+                              bool first) {
     size_t row = in->index ? (size_t)in->index[r] : r;
     const float *x = in->x + row * in->ld;
-    /* The view is of scratch but for ROWS without index, which nothing writes. */
-    float *y = (float *)(uintptr_t)o->x + r * o->ld;
     switch (in->kind) {
     case BK_INPUT_NORM:
         if (in->add) add_residual(d, in, row, first ? in->sum : NULL, y);
         d->kernels->rms_norm(in->add ? y : x, in->weight, in->k, in->eps, y);
-        break;
+        return y;
     case BK_INPUT_GATE:
         if (in->gate == BK_GATE_GELU)
             d->kernels->gelu_mul(x, in->up + r * in->ld, in->k, y);
         else
             d->kernels->silu_mul(x, in->up + r * in->ld, in->k, y);
-        break;
-    case BK_INPUT_ROWS:
-        if (in->index) memcpy(y, x, in->k * sizeof *y);
-        break;
+        return y;
+    default: return x;
     }
-    if (quantize) d->kernels->quantize(y, in->k, (char *)o->acts + r * o->pitch);
+}
+
+/* `own`: room for a row, of the caller. */
+static void make_row(const bk_cpu_device *d, const bk_cmd *c, const operand *o, size_t r,
+                     float *own, bool first) {
+    const bk_input *in = &c->product.input;
+    bool keep = o->x && !as_it_is(in);
+    /* The view is of scratch where the input is not read as it is. */
+    float *y = keep ? (float *)(uintptr_t)o->x + r * o->ld : own;
+    const float *row = float_row(d, in, r, y, first);
+    if (keep && row != y) memcpy(y, row, in->k * sizeof *y);
+    if (o->acts) d->kernels->quantize(row, in->k, (char *)o->acts + r * o->pitch);
 }
 
 /* What the kernels read for weights of a type, from row r on. */
@@ -261,28 +284,30 @@ static void multiply_few(bk_cpu_device *d, const bk_cmd *c, const operand *o, in
     }
 }
 
-static void make_private(bk_cpu_device *d, const bk_cmd *c, const operand *o, int thread) {
-    for (size_t r = 0; r < c->rows; r++) make_row(d, c, o, r, any_int(c), thread == 0);
+static void make_private(bk_cpu_device *d, const bk_cmd *c, const operand *o, float *own,
+                         int thread) {
+    for (size_t r = 0; r < c->rows; r++) make_row(d, c, o, r, own, thread == 0);
     bk_trace_prepared(d->base.trace, thread);
 }
 
-static void make_together(bk_cpu_device *d, const bk_cmd *c, const operand *o, int thread) {
-    const bk_input *in = &c->product.input;
-    bool ints = any_int(c);
-    if (!ints && in->kind == BK_INPUT_ROWS && !in->index) return;
-    for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;) make_row(d, c, o, r, ints, true);
+static void make_together(bk_cpu_device *d, const bk_cmd *c, const operand *o, float *own,
+                          int thread) {
+    if (!o->acts && as_it_is(&c->product.input)) return;
+    for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;) make_row(d, c, o, r, own, true);
     bk_cpu_meet(d, thread);
 }
 
 void bk_cpu_product(bk_cpu_device *d, const bk_cmd *c, int thread) {
-    bool own = private_rows(c);
-    operand o = operand_view(c, own ? d->private[thread] : d->shared);
-    if (own)
-        make_private(d, c, &o, thread);
+    char *scratch = d->private[thread];
+    float *own = (float *)(void *)scratch;
+    bool private = private_rows(c);
+    operand o = operand_view(c, private ? scratch + row_bytes(c->product.input.k) : d->shared);
+    if (private)
+        make_private(d, c, &o, own, thread);
     else
-        make_together(d, c, &o, thread);
+        make_together(d, c, &o, own, thread);
     if (few_rows(c))
         multiply_few(d, c, &o, thread);
     else
-        multiply(d, c, &o, d->private[thread]);
+        multiply(d, c, &o, scratch);
 }
