@@ -128,6 +128,45 @@ void brisk_bench_default(brisk_bench_test *test);
 brisk_status brisk_bench(brisk_model *model, const brisk_bench_test *test, uint64_t *samples_ns,
                          brisk_error *err);
 
+/* Where the time of a prompt and of each generated token goes, operation by operation. */
+enum { BRISK_PROFILE_PARTS = 48 };
+
+/* All calls of an operation with weights of the same types. Bytes and operations are what there is to
+ * read and compute: packed weights, keys and values once per pass; two operations for a multiplication
+ * and its addition, as what the kernels multiply with. Times are on the clock, all calls together. */
+typedef struct brisk_profile_part {
+    char name[32], types[32]; /* "gate and up", "Q4_K Q6_K" */
+    uint64_t calls, bytes;
+    uint64_t int8_ops, bf16_ops, float_ops;
+    double time_ns;    /* = work_ns + wait_ns */
+    double work_ns;    /* at work, mean over the threads */
+    double prepare_ns; /* of work_ns: norms, activations, rotation, quantising of the input */
+    double wait_ns;    /* for other threads, mean over the threads */
+    double limit_ns;   /* that this machine needs at its limits; 0: not known */
+} brisk_profile_part;
+
+/* total_ns = work_ns + wait_ns + serial_ns; the first two are sums over the parts. */
+typedef struct brisk_profile_phase {
+    size_t tokens, passes;
+    double total_ns, work_ns, wait_ns;
+    double serial_ns; /* between the parallel regions: one thread at work */
+    double limit_ns;  /* sum over the parts; 0: not known */
+    double read_rate; /* limit: bytes per second at the size of what a pass reads; 0 */
+    size_t n_parts;
+    brisk_profile_part parts[BRISK_PROFILE_PARTS]; /* in the order of a pass */
+} brisk_profile_phase;
+
+typedef struct brisk_profile {
+    brisk_profile_phase prefill, decode;     /* tokens 0: the test had none */
+    double int8_peak, bf16_peak, float_peak; /* limits: operations per second; 0: not known */
+} brisk_profile;
+
+/* Runs the test with its commands timed, which costs about a hundredth of the speed. tokens[n_tokens]
+ * are used one after another and over again; n_tokens 0: random ones. Errors as brisk_bench. */
+brisk_status brisk_profile_run(brisk_model *model, const brisk_bench_test *test,
+                               const brisk_token *tokens, size_t n_tokens, brisk_profile *profile,
+                               brisk_error *err);
+
 /* ---- Quality -------------------------------------------------------------------------------- */
 
 typedef struct brisk_eval_options {

@@ -1,9 +1,12 @@
 #include "brisk_tools.h"
 
+#include <stdio.h>
+
 #include "api/api.h"
 #include "format/gguf_build.h"
 #include "measure/bench.h"
 #include "measure/eval.h"
+#include "measure/profile.h"
 #include "model/hf.h"
 #include "sys/cpu.h"
 #include "sys/file.h"
@@ -41,19 +44,74 @@ BK_API void brisk_bench_default(brisk_bench_test *test) {
     *test = (brisk_bench_test){.n_prompt = 512, .repetitions = 5, .warm_up = true};
 }
 
+static bk_bench_test bench_test(const brisk_bench_test *test) {
+    return (bk_bench_test){.n_prompt = test->n_prompt,
+                           .n_gen = test->n_gen,
+                           .n_depth = test->n_depth,
+                           .batch = test->batch_size ? test->batch_size : 512,
+                           .repetitions = test->repetitions,
+                           .warm_up = test->warm_up,
+                           .cancel = test->cancel};
+}
+
 BK_API brisk_status brisk_bench(brisk_model *model, const brisk_bench_test *test,
                                 uint64_t *samples_ns, brisk_error *err) {
     if (!model) return bk_api_null("model", err);
     if (!test || !samples_ns) return bk_api_null(test ? "samples_ns" : "test", err);
-    bk_bench_test t = {.n_prompt = test->n_prompt,
-                       .n_gen = test->n_gen,
-                       .n_depth = test->n_depth,
-                       .batch = test->batch_size ? test->batch_size : 512,
-                       .repetitions = test->repetitions,
-                       .warm_up = test->warm_up,
-                       .cancel = test->cancel};
+    bk_bench_test t = bench_test(test);
     bk_error e;
     return bk_api_result(bk_bench(bk_api_model(model), &t, samples_ns, &e), &e, err);
+}
+
+static brisk_profile_part part_of(const bk_trace_row *r) {
+    brisk_profile_part p = {.calls = r->calls,
+                            .bytes = r->cost.bytes,
+                            .int8_ops = r->cost.ops[BK_ARITH_INT8],
+                            .bf16_ops = r->cost.ops[BK_ARITH_BF16],
+                            .float_ops = r->cost.ops[BK_ARITH_F32],
+                            .time_ns = r->elapsed_ns,
+                            .work_ns = r->work_ns,
+                            .prepare_ns = r->prepare_ns,
+                            .wait_ns = r->elapsed_ns - r->work_ns};
+    snprintf(p.name, sizeof p.name, "%s", r->what);
+    size_t len = 0;
+    for (int i = 0; i < BK_MAX_PRODUCTS && r->types[i] && len < sizeof p.types; i++)
+        len += (size_t)snprintf(p.types + len, sizeof p.types - len, i ? " %s" : "%s",
+                                r->types[i]->name);
+    return p;
+}
+
+static void phase_of(const bk_profile_phase *from, brisk_profile_phase *to) {
+    const bk_trace *t = from->trace;
+    *to = (brisk_profile_phase){.tokens = from->tokens, .passes = t->lists};
+    if (from->tokens == 0) return;
+    to->total_ns = from->total_ns;
+    to->n_parts = t->n_rows;
+    for (size_t i = 0; i < t->n_rows; i++) {
+        to->parts[i] = part_of(&t->rows[i]);
+        to->work_ns += to->parts[i].work_ns;
+        to->wait_ns += to->parts[i].wait_ns;
+    }
+    to->serial_ns = to->total_ns - to->work_ns - to->wait_ns;
+}
+
+BK_API brisk_status brisk_profile_run(brisk_model *model, const brisk_bench_test *test,
+                                      const brisk_token *tokens, size_t n_tokens,
+                                      brisk_profile *out, brisk_error *err) {
+    if (!model) return bk_api_null("model", err);
+    if (!test || !out) return bk_api_null(test ? "profile" : "test", err);
+    if (n_tokens && !tokens) return bk_api_null("tokens", err);
+    *out = (brisk_profile){0};
+    bk_bench_test t = bench_test(test);
+    bk_profile p;
+    bk_error e;
+    bk_status st = bk_profile_run(bk_api_model(model), &t, tokens, n_tokens, &p, &e);
+    if (!st) {
+        phase_of(&p.prefill, &out->prefill);
+        phase_of(&p.decode, &out->decode);
+    }
+    bk_profile_free(&p);
+    return bk_api_result(st, &e, err);
 }
 
 BK_API void brisk_eval_options_default(brisk_eval_options *options) {

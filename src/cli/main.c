@@ -16,6 +16,7 @@ static const struct verb {
     {"pull", cmd_pull, "fetch a model", false},
     {"ls", cmd_ls, "list the models on this machine", false},
     {"bench", cmd_bench, "measure prompt and decode speed", false},
+    {"profile", cmd_profile, "where the time of a token goes, beside the machine's limits", false},
     {"doctor", cmd_doctor, "look at the machine and say what to do", false},
     {"info", cmd_info, "what is in a model file", false},
     {"eval", cmd_eval, "perplexity; distance from a reference model", false},

@@ -3,9 +3,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
-#include "measure/feed.h"
 
-static bk_status check(const bk_model *model, const bk_bench_test *t, bk_error *err) {
+bk_status bk_bench_check(const bk_model *model, const bk_bench_test *t, bk_error *err) {
     const struct {
         const char *name;
         int value, min, max;
@@ -31,14 +30,26 @@ static bk_status check(const bk_model *model, const bk_bench_test *t, bk_error *
     return BK_OK;
 }
 
+void bk_bench_random(const bk_model *model, int32_t *tokens, size_t n) {
+    bk_rng rng;
+    bk_rng_seed(&rng, 1, 1);
+    uint32_t n_vocab = (uint32_t)bk_model_config(model)->n_vocab;
+    for (size_t i = 0; i < n; i++) tokens[i] = (int32_t)(bk_rng_u32(&rng) % n_vocab);
+}
+
+bk_status bk_bench_to_depth(bk_feed *f, const bk_bench_test *t, const int32_t *tokens,
+                            bk_error *err) {
+    size_t depth = (size_t)t->n_depth, keep = bk_min_size(bk_kv_len(f->kv), depth);
+    bk_status st = bk_feed_rewind(f, keep, err);
+    if (st == BK_ERR_LIMIT) st = bk_feed_rewind(f, keep = 0, err);
+    return st ? st : bk_feed_tokens(f, tokens + keep, depth - keep, 0, t->cancel, err);
+}
+
 /* One run, timed from where the depth ends. */
 static bk_status run(bk_feed *f, const bk_bench_test *t, const int32_t *tokens, uint64_t *ns,
                      bk_error *err) {
     size_t depth = (size_t)t->n_depth, n_prompt = (size_t)t->n_prompt, n_gen = (size_t)t->n_gen;
-    size_t keep = bk_min_size(bk_kv_len(f->kv), depth);
-    bk_status st = bk_feed_rewind(f, keep, err);
-    if (st == BK_ERR_LIMIT) st = bk_feed_rewind(f, keep = 0, err);
-    if (!st) st = bk_feed_tokens(f, tokens + keep, depth - keep, 0, t->cancel, err);
+    bk_status st = bk_bench_to_depth(f, t, tokens, err);
     uint64_t start = bk_now_ns();
     if (!st) st = bk_feed_tokens(f, tokens + depth, n_prompt, n_prompt > 0, t->cancel, err);
     for (size_t i = 0; i < n_gen && !st; i++) {
@@ -62,15 +73,12 @@ static bk_status run_all(bk_feed *f, const bk_bench_test *t, const int32_t *toke
 }
 
 bk_status bk_bench(bk_model *model, const bk_bench_test *t, uint64_t *samples_ns, bk_error *err) {
-    bk_status st = check(model, t, err);
+    bk_status st = bk_bench_check(model, t, err);
     if (st) return st;
     size_t n = (size_t)t->n_prompt + (size_t)t->n_gen + (size_t)t->n_depth;
     int32_t *tokens = bk_alloc(n, sizeof *tokens);
     if (!tokens) return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu tokens", n);
-    bk_rng rng;
-    bk_rng_seed(&rng, 1, 1);
-    uint32_t n_vocab = (uint32_t)bk_model_config(model)->n_vocab;
-    for (size_t i = 0; i < n; i++) tokens[i] = (int32_t)(bk_rng_u32(&rng) % n_vocab);
+    bk_bench_random(model, tokens, n);
     bk_feed f;
     st = bk_feed_init(&f, model, bk_min_size((size_t)t->batch, n), 1, err);
     f.context = n;

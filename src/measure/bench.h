@@ -3,7 +3,7 @@
 #ifndef BRISK_MEASURE_BENCH_H
 #define BRISK_MEASURE_BENCH_H
 
-#include "model/model.h"
+#include "measure/feed.h"
 
 typedef struct bk_bench_test {
     int n_prompt;    /* tokens processed together */
@@ -17,5 +17,12 @@ typedef struct bk_bench_test {
 
 /* samples_ns[repetitions]. INVALID, LIMIT (deeper than the model's context), CANCELLED, NOMEM. */
 bk_status bk_bench(bk_model *model, const bk_bench_test *test, uint64_t *samples_ns, bk_error *err);
+
+/* What other measurements of the same tests share: whether a test makes sense; n tokens, always the same
+ * ones; memory that holds the first n_depth tokens and nothing else. */
+bk_status bk_bench_check(const bk_model *model, const bk_bench_test *test, bk_error *err);
+void bk_bench_random(const bk_model *model, int32_t *tokens, size_t n);
+bk_status bk_bench_to_depth(bk_feed *f, const bk_bench_test *test, const int32_t *tokens,
+                            bk_error *err);
 
 #endif

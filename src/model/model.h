@@ -82,6 +82,10 @@ const bk_tokenizer *bk_model_tokenizer(const bk_model *m);
 /* NULL when the file has none; then *why (may be NULL) says whether it is missing or broken. */
 const bk_template *bk_model_template(const bk_model *m, const char **why);
 
+/* What its device does from now on is noted there, NULL: no more. Not while a pass runs. */
+struct bk_trace;
+void bk_model_set_trace(bk_model *m, struct bk_trace *trace);
+
 /* An empty sequence of this model. */
 bk_status bk_model_new_kv(bk_model *m, bk_kv **out, bk_error *err);
 
