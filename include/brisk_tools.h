@@ -167,6 +167,13 @@ brisk_status brisk_profile_run(brisk_model *model, const brisk_bench_test *test,
                                const brisk_token *tokens, size_t n_tokens, brisk_profile *profile,
                                brisk_error *err);
 
+/* Adds what this machine could do at most to a profile of the model: its rates are measured in some
+ * seconds, unless they were before and kept in the cache folder. Progress, 0..1, and cancel may be NULL.
+ * NOMEM, CANCELLED; the profile is then as it was. */
+brisk_status brisk_profile_limits(const brisk_model *model, brisk_profile *profile,
+                                  void (*progress)(double done, void *user), void *user,
+                                  const volatile bool *cancel, brisk_error *err);
+
 /* ---- Quality -------------------------------------------------------------------------------- */
 
 typedef struct brisk_eval_options {

@@ -114,6 +114,42 @@ BK_API brisk_status brisk_profile_run(brisk_model *model, const brisk_bench_test
     return bk_api_result(st, &e, err);
 }
 
+static void add_limits(const bk_limits *l, int threads, brisk_profile_phase *p) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < p->n_parts; i++) bytes += p->parts[i].bytes;
+    if (p->passes == 0) return;
+    bk_roof roof = bk_roof_of(l, threads, (size_t)(bytes / p->passes));
+    p->read_rate = roof.read;
+    p->limit_ns = 0;
+    for (size_t i = 0; i < p->n_parts; i++) {
+        brisk_profile_part *part = &p->parts[i];
+        bk_cost cost = {.bytes = part->bytes};
+        cost.ops[BK_ARITH_INT8] = part->int8_ops;
+        cost.ops[BK_ARITH_BF16] = part->bf16_ops;
+        cost.ops[BK_ARITH_F32] = part->float_ops;
+        part->limit_ns = bk_roof_ns(&roof, &cost);
+        p->limit_ns += part->limit_ns;
+    }
+}
+
+BK_API brisk_status brisk_profile_limits(const brisk_model *model, brisk_profile *profile,
+                                         void (*progress)(double done, void *user), void *user,
+                                         const volatile bool *cancel, brisk_error *err) {
+    if (!model || !profile) return bk_api_null(model ? "profile" : "model", err);
+    const bk_model_meta *meta = bk_model_get_meta(bk_api_cmodel(model));
+    bk_limits_watch watch = {.progress = progress, .user = user, .cancel = cancel};
+    bk_limits l;
+    bk_error e;
+    bk_status st = bk_limits_get(meta->cpu_level, meta->threads, false, &watch, &l, &e);
+    if (st) return bk_api_result(st, &e, err);
+    profile->int8_peak = bk_limits_int8(&l, meta->threads);
+    profile->bf16_peak = bk_limits_bf16(&l, meta->threads);
+    profile->float_peak = bk_limits_f32(&l, meta->threads);
+    add_limits(&l, meta->threads, &profile->prefill);
+    add_limits(&l, meta->threads, &profile->decode);
+    return BRISK_OK;
+}
+
 BK_API void brisk_eval_options_default(brisk_eval_options *options) {
     *options = (brisk_eval_options){0};
 }

@@ -8,7 +8,7 @@
 typedef struct profile {
     const char *model, *hub, *file, *html, *svg;
     int threads;
-    bool json;
+    bool json, no_limits;
     brisk_token *tokens;
     size_t n_tokens;
     profile_report report;
@@ -30,6 +30,8 @@ static bool parse(profile *p, int argc, char **argv, int *status) {
         {"-r --repetitions", "N", "runs that are added up (3)", OPT_INT, &r->repetitions, 1, 1000},
         {"-f --file", "PATH", "take the tokens of this text (-: stdin) instead of random ones",
          OPT_STR, &p->file, 0, 0},
+        {"--no-limits", NULL, "do without the machine's limits (measured once, in some seconds)",
+         OPT_FLAG, &p->no_limits, 0, 0},
         {"--json", NULL, "print JSON", OPT_FLAG, &p->json, 0, 0},
         {"--html", "FILE", "also write a page with roofline, time bars and tables", OPT_STR,
          &p->html, 0, 0},
@@ -62,6 +64,8 @@ static bool read_tokens(profile *p, brisk_model *model) {
     return !st && p->n_tokens > 0;
 }
 
+static void on_progress(double done, void *user) { cli_progress_show(user, done, NULL); }
+
 static int run(profile *p, brisk_model *model) {
     profile_report *r = &p->report;
     brisk_bench_test t;
@@ -75,6 +79,12 @@ static int run(profile *p, brisk_model *model) {
     if (p->file && !read_tokens(p, model)) return EXIT_ERROR;
     brisk_error err;
     brisk_status st = brisk_profile_run(model, &t, p->tokens, p->n_tokens, &r->result, &err);
+    if (!st && !p->no_limits) {
+        cli_progress bar;
+        cli_progress_start(&bar, "measuring this machine's limits");
+        st = brisk_profile_limits(model, &r->result, on_progress, &bar, &cli_interrupted, &err);
+        cli_progress_end(&bar);
+    }
     if (st == BRISK_ERR_CANCELLED) return EXIT_INTERRUPTED;
     return st ? cli_fail("%s", err.text) : 0;
 }

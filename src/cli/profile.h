@@ -48,7 +48,7 @@ double profile_ops(const brisk_profile_part *p);
 /* A share of the machine's limit, 0..1; 0: not known. */
 double profile_share(double limit_ns, double time_ns);
 
-/* "SmolLM2 135M (llama 135M Q4_1)", and the machine: "2 threads, avx512, AMD EPYC ..." */
+/* "SmolLM2-135M-Instruct.Q4_1 (llama, Q4_1)", and the machine: "2 threads, avx512, AMD EPYC ..." */
 const char *profile_model(const profile_report *r, char *out, size_t cap);
 const char *profile_machine(const profile_report *r, char *out, size_t cap);
 

@@ -13,7 +13,8 @@ static const char head[] =
     ".cards{display:flex;flex-wrap:wrap;gap:12px;margin:0 0 24px}"
     ".card{flex:1 1 150px;background:var(--card);border-radius:8px;padding:12px 16px}"
     ".card b{display:block;font-size:24px;font-weight:600}.card span{color:var(--dim);"
-    "font-size:13px}h2{font-size:18px;margin:32px 0 8px}svg{width:100%;height:auto;display:block}"
+    "font-size:13px}h1{font-size:22px;margin:0 0 16px}h2{font-size:18px;margin:32px 0 "
+    "8px}svg{width:100%;height:auto;display:block}"
     ".wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13px;"
     "font-variant-numeric:tabular-nums}th,td{text-align:right;padding:5px 8px;"
     "border-bottom:1px solid var(--line);white-space:nowrap}th{color:var(--dim);font-weight:500}"
@@ -47,7 +48,7 @@ static void cards(const profile_view *v, bk_buf *out) {
         card(out, " %", "of this machine's limit", 100 * p->limit_ns / p->total_ns);
         card(out, "", "tokens/s at the limit", (double)p->tokens * 1e9 / p->limit_ns);
     }
-    card(out, " %", "waiting for other threads", 100 * p->wait_ns / p->total_ns);
+    card(out, " %", "waiting for threads", 100 * p->wait_ns / p->total_ns);
     card(out, " %", "serial", 100 * p->serial_ns / p->total_ns);
     bk_buf_append_str(out, "</div>\n");
 }
@@ -72,7 +73,11 @@ static void table(const profile_view *v, bk_buf *out) {
 void profile_html(const profile_report *r, bk_buf *out) {
     profile_view views[2];
     size_t n = profile_views(r, views);
+    char text[512];
     bk_buf_append_str(out, head);
+    bk_buf_append_str(out, "<h1>");
+    profile_put_text(out, profile_model(r, text, sizeof text));
+    bk_buf_append_str(out, "</h1>\n");
     for (size_t i = 0; i < n; i++) cards(&views[i], out);
     profile_svg(r, false, out);
     for (size_t i = 0; i < n; i++) {

@@ -22,10 +22,12 @@ double profile_share(double limit_ns, double time_ns) {
 }
 
 const char *profile_model(const profile_report *r, char *out, size_t cap) {
-    const brisk_model_info *i = &r->info;
-    bool named = *i->name != '\0';
-    snprintf(out, cap, named ? "%s%s%s, %s" : "%s%s%s %s", i->name, named ? ", " : "",
-             i->architecture, i->quantization);
+    const char *slash = strrchr(r->path, '/'), *file = slash ? slash + 1 : r->path;
+    size_t len = strlen(file), end = strlen(".gguf");
+    if (len > end && strcmp(file + len - end, ".gguf") == 0) len -= end;
+    char name[256];
+    bk_str_printable(name, sizeof name, file, len);
+    snprintf(out, cap, "%s (%s, %s)", name, r->info.architecture, r->info.quantization);
     return out;
 }
 
@@ -75,7 +77,7 @@ size_t profile_cells(const profile_view *v, const profile_line *l,
                {"read", "GB/s", l->bytes / l->time_ns, false},
                {"compute", "Gop", l->ops / v->per * 1e-9, false},
                {"compute", "Gop/s", l->ops / l->time_ns, false},
-               {"limit", "%", 100 * profile_share(l->limit_ns, l->time_ns), true}};
+               {"of limit", "%", 100 * profile_share(l->limit_ns, l->time_ns), true}};
     size_t n = BK_ARRAY_LEN(all) - (p->limit_ns > 0 ? 0 : 1);
     for (size_t i = 0; i < n; i++) {
         double x = all[i].value;

@@ -2,6 +2,7 @@
  * operations per byte, both logarithmic, below what memory and arithmetic allow) and the time of each
  * phase as a bar. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/profile.h"
@@ -70,6 +71,7 @@ typedef struct point {
     const profile_view *view;
     const brisk_profile_part *part;
     double x, y, share;
+    double at_x, at_y, r; /* in the picture */
 } point;
 
 typedef struct plot {
@@ -88,7 +90,11 @@ static void add_points(plot *p, const profile_view *v) {
         const brisk_profile_part *part = &v->phase->parts[i];
         double ops = profile_ops(part), share = part->time_ns / v->phase->total_ns;
         if (ops <= 0 || part->bytes == 0 || share < least_share) continue;
-        p->points[p->n++] = (point){v, part, ops / (double)part->bytes, ops / part->time_ns, share};
+        p->points[p->n++] = (point){.view = v,
+                                    .part = part,
+                                    .x = ops / (double)part->bytes,
+                                    .y = ops / part->time_ns,
+                                    .share = share};
     }
 }
 
@@ -166,11 +172,11 @@ static void draw_roofs(const plot *p, bk_buf *out) {
         if (from < pow(10, p->x0)) from = pow(10, p->x0);
         if (p->roof[i] > highest) highest = p->roof[i];
         if (from >= right) continue;
+        double x = px(p, from), y = py(p, p->roof[i]);
         bk_buf_printf(out,
-                      "<path class=\"r\" d=\"M%.1f %.1fH%d\"/><text class=\"n\" x=\"%d\" "
-                      "y=\"%.1f\" text-anchor=\"end\">%s %.0f Gop/s</text>\n",
-                      px(p, from), py(p, p->roof[i]), RIGHT, RIGHT - 4, py(p, p->roof[i]) - 5,
-                      names[i], p->roof[i]);
+                      "<path class=\"r\" d=\"M%.1f %.1fH%d\"/><text class=\"n\" x=\"%.1f\" "
+                      "y=\"%.1f\">%s %.0f Gop/s</text>\n",
+                      x, y, RIGHT, x + 40, y - 5, names[i], p->roof[i]);
     }
     if (p->slope <= 0 || highest <= 0) return;
     double x0 = pow(10, p->x0), x1 = highest / p->slope;
@@ -186,36 +192,56 @@ static void draw_roofs(const plot *p, bk_buf *out) {
                   p->slope);
 }
 
-static void draw_point(const plot *p, const point *at, bk_buf *out) {
-    double x = px(p, at->x), y = py(p, at->y), r = 4 + 8 * sqrt(at->share);
-    int color = color_of(at->part->name);
-    if (strcmp(at->view->name, "decode") == 0)
-        bk_buf_printf(out, "<circle class=\"p c%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\">", color, x,
-                      y, r);
+static void draw_point(const point *at, bk_buf *out) {
+    const brisk_profile_part *part = at->part;
+    bool decode = strcmp(at->view->name, "decode") == 0;
+    const char *shape = decode ? "circle" : "rect";
+    bk_buf_printf(out, "<%s class=\"p c%d\" ", shape, color_of(part->name));
+    if (decode)
+        bk_buf_printf(out, "cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\">", at->at_x, at->at_y, at->r);
     else
-        bk_buf_printf(out,
-                      "<rect class=\"p c%d\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" "
-                      "height=\"%.1f\">",
-                      color, x - r, y - r, 2 * r, 2 * r);
+        bk_buf_printf(out, "x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\">",
+                      at->at_x - at->r, at->at_y - at->r, 2 * at->r, 2 * at->r);
     bk_buf_printf(out, "<title>%s, %s %s: %.1f %% of the time, %.1f GB/s, %.0f Gop/s",
-                  at->view->name, at->part->name, at->part->types, 100 * at->share,
-                  (double)at->part->bytes / at->part->time_ns, at->y);
-    double share = profile_share(at->part->limit_ns, at->part->time_ns);
+                  at->view->name, part->name, part->types, 100 * at->share,
+                  (double)part->bytes / part->time_ns, at->y);
+    double share = profile_share(part->limit_ns, part->time_ns);
     if (share > 0) bk_buf_printf(out, ", %.0f %% of the limit", 100 * share);
-    bk_buf_printf(out, "</title></%s>\n",
-                  strcmp(at->view->name, "decode") == 0 ? "circle" : "rect");
+    bk_buf_printf(out, "</title></%s>\n", shape);
 }
 
-/* Large ones first, so that they hide none. */
+static bool covered(const plot *p, size_t i, double x) {
+    const point *a = &p->points[i];
+    for (size_t k = 0; k < i; k++) {
+        const point *b = &p->points[k];
+        double apart = a->r + b->r + 1;
+        if (fabs(x - b->at_x) < apart && fabs(a->at_y - b->at_y) < apart) return true;
+    }
+    return false;
+}
+
+/* Points that would cover each other stand side by side: height is what counts. */
+static void place_point(plot *p, size_t i) {
+    point *a = &p->points[i];
+    a->r = 3.5 + 6 * sqrt(a->share);
+    a->at_y = py(p, a->y);
+    double x = px(p, a->x);
+    a->at_x = x;
+    for (int step = 1; covered(p, i, a->at_x) && step < 60; step++)
+        a->at_x = x + (step % 2 ? 1 : -1) * (step + 1) / 2 * 2.0;
+}
+
+/* Large ones first. */
+static int by_share(const void *a, const void *b) {
+    double x = ((const point *)a)->share, y = ((const point *)b)->share;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
 static void draw_points(plot *p, bk_buf *out) {
+    if (p->n) qsort(p->points, p->n, sizeof *p->points, by_share);
     for (size_t i = 0; i < p->n; i++) {
-        size_t most = i;
-        for (size_t k = i + 1; k < p->n; k++)
-            if (p->points[k].share > p->points[most].share) most = k;
-        point at = p->points[most];
-        p->points[most] = p->points[i];
-        p->points[i] = at;
-        draw_point(p, &at, out);
+        place_point(p, i);
+        draw_point(&p->points[i], out);
     }
 }
 
@@ -310,16 +336,21 @@ static void draw_bar(const profile_report *r, const profile_view *v, int y, bk_b
 void profile_svg(const profile_report *r, bool standalone, bk_buf *out) {
     profile_view views[2];
     size_t n = profile_views(r, views);
-    int bars = LEGEND + 62, height = bars + BAR_STEP * (int)n + 10;
+    int bars = LEGEND + 50, height = bars + BAR_STEP * (int)n + 10;
     char text[512];
+    /* A page has a heading of its own. */
+    int top = standalone ? 0 : TOP - 28;
     bk_buf_printf(out,
-                  "<svg class=\"pf\"%s viewBox=\"0 0 %d %d\" role=\"img\" "
+                  "<svg class=\"pf\"%s viewBox=\"0 %d %d %d\" role=\"img\" "
                   "aria-label=\"Roofline and time of each operation\">\n",
-                  standalone ? " xmlns=\"http://www.w3.org/2000/svg\"" : "", WIDTH, height);
+                  standalone ? " xmlns=\"http://www.w3.org/2000/svg\"" : "", top, WIDTH,
+                  height - top);
     bk_buf_append_str(out, style);
-    bk_buf_append_str(out, "<text class=\"t\" x=\"20\" y=\"28\">");
-    profile_put_text(out, profile_model(r, text, sizeof text));
-    bk_buf_append_str(out, "</text>\n");
+    if (standalone) {
+        bk_buf_append_str(out, "<text class=\"t\" x=\"20\" y=\"28\">");
+        profile_put_text(out, profile_model(r, text, sizeof text));
+        bk_buf_append_str(out, "</text>\n");
+    }
     draw_roofline(r, views, n, out);
     draw_legend(views, n, LEGEND, out);
     for (size_t i = 0; i < n; i++) draw_bar(r, &views[i], bars + BAR_STEP * (int)i, out);

@@ -80,3 +80,18 @@ void bk_profile_free(bk_profile *p) {
     bk_trace_destroy(&p->prefill.trace);
     bk_trace_destroy(&p->decode.trace);
 }
+
+bk_roof bk_roof_of(const bk_limits *l, int threads, size_t pass_bytes) {
+    bk_roof r = {.read = bk_limits_read_rate(l, threads, pass_bytes)};
+    r.ops[BK_ARITH_INT8] = bk_limits_int8(l, threads);
+    r.ops[BK_ARITH_F32] = bk_limits_f32(l, threads);
+    r.ops[BK_ARITH_BF16] = bk_limits_bf16(l, threads);
+    if (r.ops[BK_ARITH_BF16] <= 0) r.ops[BK_ARITH_BF16] = r.ops[BK_ARITH_F32];
+    return r;
+}
+
+double bk_roof_ns(const bk_roof *r, const bk_cost *c) {
+    double read = (double)c->bytes * 1e9 / r->read, compute = 0;
+    for (int a = 0; a < BK_N_ARITH; a++) compute += (double)c->ops[a] * 1e9 / r->ops[a];
+    return read > compute ? read : compute;
+}

@@ -4,6 +4,7 @@
 
 #include "device/trace.h"
 #include "measure/bench.h"
+#include "measure/limits.h"
 
 /* All repetitions together. total_ns is the time on the clock without what the tracing itself took
  * between passes; what is not in trace->region_ns of it no command took: recording them, angles of
@@ -24,5 +25,17 @@ typedef struct bk_profile {
 bk_status bk_profile_run(bk_model *model, const bk_bench_test *test, const int32_t *tokens,
                          size_t n_tokens, bk_profile *out, bk_error *err);
 void bk_profile_free(bk_profile *p);
+
+/* The rates that bound a phase: bytes and operations per second. */
+typedef struct bk_roof {
+    double read, ops[BK_N_ARITH];
+} bk_roof;
+
+/* For passes that read so many bytes: the next pass finds in the caches what they hold of these. Without
+ * an instruction for bfloat16 that is done in floats. */
+bk_roof bk_roof_of(const bk_limits *l, int threads, size_t pass_bytes);
+
+/* Nanoseconds that reading or computing takes at least, whichever is longer. */
+double bk_roof_ns(const bk_roof *r, const bk_cost *c);
 
 #endif
