@@ -27,6 +27,7 @@ python_tests=(
     'tests/gguf/test_broken.py'
     'tests/cli/test_cli.py'
     'tests/cli/test_models.py'
+    'tests/cli/test_profile.py'
     'tests/bench/test_compare.py'
     'tests/truth/test_truth.py'
     'tests/convert/test_convert.py'

@@ -103,7 +103,9 @@ static void print_lines(const profile_view *v) {
     for (size_t i = 0; i < n; i++) {
         profile_cells(v, &lines[i], cells);
         printf("%-22s%-11s", lines[i].name, lines[i].types);
-        for (size_t c = 0; c < columns; c++) printf(" %8s", cells[c].text);
+        size_t used = columns;
+        while (used > 0 && !*cells[used - 1].text) used--;
+        for (size_t c = 0; c < used; c++) printf(" %8s", cells[c].text);
         putchar('\n');
     }
 }

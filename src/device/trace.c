@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernel/packed.h"
 
 /* ---- What a command costs ------------------------------------------------------------------------- */
 
@@ -47,13 +48,16 @@ static bk_cost attention_cost(const bk_cmd *c) {
     return cost;
 }
 
+static bk_cost embed_cost(const bk_cmd *c) {
+    size_t rows = bk_round_up(bk_weight_rows(c->embed.table), BK_GROUP_ROWS);
+    return (bk_cost){.bytes = c->rows * (bk_weight_bytes(c->embed.table) / rows)};
+}
+
 bk_cost bk_cmd_cost(const bk_cmd *c, size_t experts) {
     switch (c->op) {
     case BK_OP_PRODUCT: return product_cost(c, experts);
     case BK_OP_ATTENTION: return attention_cost(c);
-    case BK_OP_EMBED:
-        return (bk_cost){
-            .bytes = c->rows * (bk_weight_bytes(c->embed.table) / bk_weight_rows(c->embed.table))};
+    case BK_OP_EMBED: return embed_cost(c);
     case BK_OP_ROUTE:
     case BK_OP_COMBINE:
     case BK_OP_SOFT_CAP: break;
@@ -115,12 +119,12 @@ static uint64_t slot_work(const bk_trace_slot *s, uint64_t *prepare) {
     return work;
 }
 
-static void add_command(bk_trace *t, const bk_cmd *c, size_t i, uint64_t elapsed, double tick_ns) {
+static void add_command(bk_trace *t, const bk_cmd *c, size_t i, uint64_t elapsed) {
     uint64_t work = 0, prepare = 0;
     for (int k = 0; k < t->n_threads; k++) work += slot_work(&t->threads[k].slots[i], &prepare);
     bk_trace_row *r = row_of(t, c);
     bk_cost cost = bk_cmd_cost(c, t->threads[0].slots[i].experts);
-    double scale = tick_ns / t->n_threads, elapsed_ns = (double)elapsed * tick_ns;
+    double scale = t->tick_ns / t->n_threads, elapsed_ns = (double)elapsed * t->tick_ns;
     double work_ns = (double)work * scale;
     r->calls++;
     r->elapsed_ns += elapsed_ns;
@@ -129,6 +133,21 @@ static void add_command(bk_trace *t, const bk_cmd *c, size_t i, uint64_t elapsed
     r->prepare_ns += (double)prepare * scale;
     r->cost.bytes += cost.bytes;
     for (int a = 0; a < BK_N_ARITH; a++) r->cost.ops[a] += cost.ops[a];
+}
+
+/* Both clocks at one moment: where the thread is not interrupted between reading them. Nanoseconds that
+ * the reading took. */
+static uint64_t read_clocks(uint64_t *ns, uint64_t *ticks) {
+    *ns = bk_now_ns();
+    *ticks = bk_ticks();
+    return bk_now_ns() - *ns;
+}
+
+/* The length of a tick, the better the longer the trace has run. */
+static void calibrate(bk_trace *t) {
+    uint64_t ns, ticks, took = read_clocks(&ns, &ticks);
+    if (took > 2000 && t->tick_ns > 0) return;
+    if (ticks > t->ticks0) t->tick_ns = (double)(ns - t->ns0) / (double)(ticks - t->ticks0);
 }
 
 bk_status bk_trace_begin(bk_trace *t, size_t n_cmds, bk_error *err) {
@@ -148,14 +167,14 @@ bk_status bk_trace_begin(bk_trace *t, size_t n_cmds, bk_error *err) {
 
 void bk_trace_end(bk_trace *t, const bk_cmd *cmds, size_t n_cmds) {
     uint64_t end = bk_ticks(), now = bk_now_ns(), at = t->begin;
-    double tick_ns = end > t->ticks0 ? (double)(now - t->ns0) / (double)(end - t->ticks0) : 1;
+    calibrate(t);
     for (size_t i = 0; i < n_cmds; i++) {
         uint64_t next = i + 1 < n_cmds ? first_begin(t, i + 1) : end;
         if (next < at) next = at;
-        add_command(t, &cmds[i], i, next - at, tick_ns);
+        add_command(t, &cmds[i], i, next - at);
         at = next;
     }
-    t->region_ns += (double)(at - t->begin) * tick_ns;
+    t->region_ns += (double)(at - t->begin) * t->tick_ns;
     t->lists++;
     t->own_ns += bk_now_ns() - now;
 }
@@ -170,8 +189,7 @@ bk_status bk_trace_create(int n_threads, bk_trace **out, bk_error *err) {
     }
     memset(t->threads, 0, (size_t)n_threads * sizeof *t->threads);
     t->n_threads = n_threads;
-    t->ns0 = bk_now_ns();
-    t->ticks0 = bk_ticks();
+    for (int i = 0; i < 20 && read_clocks(&t->ns0, &t->ticks0) > 1000; i++) continue;
     *out = t;
     return BK_OK;
 }

@@ -57,8 +57,9 @@ typedef struct bk_trace {
     int n_threads;
     size_t cap; /* commands */
     bk_trace_thread *threads;
-    uint64_t begin; /* of the region under way */
-    uint64_t ticks0, ns0;
+    uint64_t begin;       /* of the region under way */
+    uint64_t ticks0, ns0; /* one moment on both clocks */
+    double tick_ns;
     /* Since the last bk_trace_clear: */
     bk_trace_row rows[BK_TRACE_ROWS]; /* in order of appearance */
     size_t n_rows, lists;
