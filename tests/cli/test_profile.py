@@ -137,7 +137,7 @@ class Profile(unittest.TestCase):
         self.assertEqual(len(re.findall(r"^attention, window ", out, re.M)), 2)
         for phase in out.split("\n\n")[1:]:
             rows = [line for line in phase.splitlines() if re.match(r"[a-z, ]+ .*\d$", line)]
-            share = [float(line[33:].split()[1]) for line in rows[1:]]
+            share = [float(line[33:].split()[1]) for line in rows]
             self.assertEqual(share[-1], 100)
             self.assertAlmostEqual(sum(share[:-1]), 100, delta=0.06 * len(share))
             self.assertRegex(phase, r"[\d.]+ tokens/s; waiting [\d.]+ %, serial [\d.]+ %")
