@@ -167,12 +167,11 @@ brisk_status brisk_profile_run(brisk_model *model, const brisk_bench_test *test,
                                const brisk_token *tokens, size_t n_tokens, brisk_profile *profile,
                                brisk_error *err);
 
-/* Adds what this machine could do at most to a profile of the model: its rates are measured in some
- * seconds, unless they were before and kept in the cache folder. Progress, 0..1, and cancel may be NULL.
- * NOMEM, CANCELLED; the profile is then as it was. */
-brisk_status brisk_profile_limits(const brisk_model *model, brisk_profile *profile,
-                                  void (*progress)(double done, void *user), void *user,
-                                  const volatile bool *cancel, brisk_error *err);
+/* Adds what this machine could do at most to a profile of the model: brisk_limits_get with the model's
+ * level and threads, whatever the options (may be NULL) say of these. When it fails the profile is as it
+ * was. */
+brisk_status brisk_profile_limits(const brisk_model *model, const brisk_limits_options *options,
+                                  brisk_profile *profile, brisk_error *err);
 
 /* ---- Quality -------------------------------------------------------------------------------- */
 

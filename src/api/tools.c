@@ -132,15 +132,17 @@ static void add_limits(const bk_limits *l, int threads, brisk_profile_phase *p) 
     }
 }
 
-BK_API brisk_status brisk_profile_limits(const brisk_model *model, brisk_profile *profile,
-                                         void (*progress)(double done, void *user), void *user,
-                                         const volatile bool *cancel, brisk_error *err) {
+BK_API brisk_status brisk_profile_limits(const brisk_model *model,
+                                         const brisk_limits_options *options,
+                                         brisk_profile *profile, brisk_error *err) {
     if (!model || !profile) return bk_api_null(model ? "profile" : "model", err);
     const bk_model_meta *meta = bk_model_get_meta(bk_api_cmodel(model));
-    bk_limits_watch watch = {.progress = progress, .user = user, .cancel = cancel};
+    brisk_limits_options o = {0};
+    if (options) o = *options;
+    bk_limits_watch watch = {.progress = o.progress, .user = o.user, .cancel = o.cancel};
     bk_limits l;
     bk_error e;
-    bk_status st = bk_limits_get(meta->cpu_level, meta->threads, false, &watch, &l, &e);
+    bk_status st = bk_limits_get(meta->cpu_level, meta->threads, o.again, &watch, &l, &e);
     if (st) return bk_api_result(st, &e, err);
     profile->int8_peak = bk_limits_int8(&l, meta->threads);
     profile->bf16_peak = bk_limits_bf16(&l, meta->threads);

@@ -66,6 +66,19 @@ static bool read_tokens(profile *p, brisk_model *model) {
 
 static void on_progress(double done, void *user) { cli_progress_show(user, done, NULL); }
 
+static brisk_status add_limits(const brisk_model *model, brisk_profile *result, brisk_error *err) {
+    brisk_limits_options o;
+    cli_progress bar;
+    brisk_limits_options_default(&o);
+    o.progress = on_progress;
+    o.user = &bar;
+    o.cancel = &cli_interrupted;
+    cli_progress_start(&bar, "measuring this machine's limits");
+    brisk_status st = brisk_profile_limits(model, &o, result, err);
+    cli_progress_end(&bar);
+    return st;
+}
+
 static int run(profile *p, brisk_model *model) {
     profile_report *r = &p->report;
     brisk_bench_test t;
@@ -80,10 +93,7 @@ static int run(profile *p, brisk_model *model) {
     brisk_error err;
     brisk_status st = brisk_profile_run(model, &t, p->tokens, p->n_tokens, &r->result, &err);
     if (!st && !p->no_limits) {
-        cli_progress bar;
-        cli_progress_start(&bar, "measuring this machine's limits");
-        st = brisk_profile_limits(model, &r->result, on_progress, &bar, &cli_interrupted, &err);
-        cli_progress_end(&bar);
+        st = add_limits(model, &r->result, &err);
     }
     if (st == BRISK_ERR_CANCELLED) return EXIT_INTERRUPTED;
     return st ? cli_fail("%s", err.text) : 0;
