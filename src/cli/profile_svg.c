@@ -220,15 +220,17 @@ static bool covered(const plot *p, size_t i, double x) {
     return false;
 }
 
-/* Points that would cover each other stand side by side: height is what counts. */
+/* Points that would cover each other stand side by side, to the right if there is room, where they cannot
+ * come to lie over the memory roof. Height is what counts. */
 static void place_point(plot *p, size_t i) {
     point *a = &p->points[i];
     a->r = 3.5 + 6 * sqrt(a->share);
     a->at_y = py(p, a->y);
     double x = px(p, a->x);
     a->at_x = x;
-    for (int step = 1; covered(p, i, a->at_x) && step < 60; step++)
-        a->at_x = x + (step % 2 ? 1 : -1) * (step + 1) / 2 * 2.0;
+    while (covered(p, i, a->at_x) && a->at_x + a->r < RIGHT) a->at_x += 2;
+    if (a->at_x + a->r < RIGHT) return;
+    for (a->at_x = x; covered(p, i, a->at_x) && a->at_x > LEFT;) a->at_x -= 2;
 }
 
 /* Large ones first. */
