@@ -290,10 +290,24 @@ static void make_private(bk_cpu_device *d, const bk_cmd *c, const operand *o, fl
     bk_trace_prepared(d->base.trace, thread);
 }
 
+static void prefetch(const float *x, size_t n) {
+    for (size_t i = 0; i < n; i += BK_LINE / sizeof *x) __builtin_prefetch(x + i, 0, 2);
+}
+
+/* What other threads wrote comes slowly: asked for while the row before is made. */
+static void ask_for_row(const bk_input *in, size_t r) {
+    size_t row = in->index ? (size_t)in->index[r] : r;
+    prefetch(in->x + row * in->ld, in->k);
+    if (in->kind == BK_INPUT_GATE) prefetch(in->up + r * in->ld, in->k);
+}
+
 static void make_together(bk_cpu_device *d, const bk_cmd *c, const operand *o, float *own,
                           int thread) {
     if (!o->acts && as_it_is(&c->product.input)) return;
-    for (size_t r; (r = bk_pool_next(d->pool)) < c->rows;) make_row(d, c, o, r, own, true);
+    for (size_t r; bk_pool_share(d->pool, thread, c->rows, &r);) {
+        if (r + 1 < c->rows) ask_for_row(&c->product.input, r + 1);
+        make_row(d, c, o, r, own, true);
+    }
     bk_cpu_meet(d, thread);
 }
 
