@@ -113,6 +113,7 @@ brisk_status brisk_convert(const char *in, const char *out, const brisk_convert_
 typedef struct brisk_bench_test {
     int n_prompt;                /* tokens processed together; 0: none */
     int n_gen;                   /* then tokens decoded one at a time; 0: none */
+    int n_seqs;                  /* sequences that do so at once, one row of each a pass; 0: 1 */
     int n_depth;                 /* tokens in memory beforehand, not timed */
     int batch_size;              /* tokens per pass, 1..8192; 0: 512 */
     int repetitions;             /* 1..1000 */
@@ -123,7 +124,8 @@ typedef struct brisk_bench_test {
 /* 512 prompt tokens, 5 repetitions, warm-up. */
 void brisk_bench_default(brisk_bench_test *test);
 
-/* samples_ns[repetitions] gets the duration of each run. INVALID, LIMIT (more tokens than the
+/* samples_ns[repetitions] gets the duration of each run, in which n_prompt + n_gen * n_seqs tokens are
+ * computed. INVALID, LIMIT (more tokens than the
  * model's context), CANCELLED, NOMEM. */
 brisk_status brisk_bench(brisk_model *model, const brisk_bench_test *test, uint64_t *samples_ns,
                          brisk_error *err);

@@ -47,6 +47,7 @@ BK_API void brisk_bench_default(brisk_bench_test *test) {
 static bk_bench_test bench_test(const brisk_bench_test *test) {
     return (bk_bench_test){.n_prompt = test->n_prompt,
                            .n_gen = test->n_gen,
+                           .n_seqs = test->n_seqs ? test->n_seqs : 1,
                            .n_depth = test->n_depth,
                            .batch = test->batch_size ? test->batch_size : 512,
                            .repetitions = test->repetitions,

@@ -18,7 +18,7 @@ typedef struct bench_output {
 typedef struct bench_row {
     char path[4096];
     brisk_model_info info;
-    int n_batch, n_ubatch, n_prompt, n_gen, n_depth, repetitions;
+    int n_batch, n_ubatch, n_prompt, n_gen, n_seqs, n_depth, repetitions;
     char test_time[32];
     uint64_t samples_ns[BENCH_MOST];
     double samples_ts[BENCH_MOST]; /* tokens per second */

@@ -68,6 +68,7 @@ static void collect(fields *all, const bench_row *r) {
     add(all, "n_prompt", WHOLE, "%d", r->n_prompt);
     add(all, "n_gen", WHOLE, "%d", r->n_gen);
     add(all, "n_depth", WHOLE, "%d", r->n_depth);
+    add(all, "n_parallel", WHOLE, "%d", r->n_seqs);
     add(all, "test_time", TEXT, "%s", r->test_time);
     add(all, "avg_ns", WHOLE, "%.0f", r->avg_ns);
     add(all, "stddev_ns", WHOLE, "%.0f", r->stddev_ns);
@@ -127,6 +128,7 @@ static const char *test_name(const bench_row *r, char *out, size_t cap) {
     } else {
         n = snprintf(out, cap, "pp%d+tg%d", r->n_prompt, r->n_gen);
     }
+    if (r->n_seqs > 1) n += snprintf(out + n, cap - (size_t)n, " x %d", r->n_seqs);
     if (r->n_depth > 0) snprintf(out + n, cap - (size_t)n, " @ d%d", r->n_depth);
     return out;
 }

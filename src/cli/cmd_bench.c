@@ -12,7 +12,7 @@
 
 typedef struct bench {
     opt_strs models, pairs;
-    opt_ints n_prompt, n_gen, depth, batch, ubatch, threads;
+    opt_ints n_prompt, n_gen, seqs, depth, batch, ubatch, threads;
     int repetitions, format;
     bool no_warm_up;
 
@@ -29,6 +29,7 @@ static bool parse(bench *b, int argc, char **argv, int *status) {
         {"-p --n-prompt", "N,...", "prompt tokens processed together (512)", OPT_INTS, &b->n_prompt,
          0, 1e8},
         {"-n --n-gen", "N,...", "tokens decoded one at a time (128)", OPT_INTS, &b->n_gen, 0, 1e8},
+        {"-np --parallel", "N,...", "sequences decoded at once (1)", OPT_INTS, &b->seqs, 1, 1024},
         {"-pg", "P,N", "P prompt tokens, then N decoded; may be repeated", OPT_STRS, &b->pairs, 0,
          0},
         {"-d --n-depth", "N,...", "tokens in memory beforehand (0)", OPT_INTS, &b->depth, 0, 1e8},
@@ -67,7 +68,7 @@ static bool parse_pair(const char *text, int *n_prompt, int *n_gen) {
 /* ---- One test ----------------------------------------------------------------------------------- */
 
 static void summarise(bench_row *row) {
-    double n = row->repetitions, tokens = row->n_prompt + row->n_gen;
+    double n = row->repetitions, tokens = row->n_prompt + (double)row->n_gen * row->n_seqs;
     double sum_ns = 0, sum_ts = 0, var_ns = 0, var_ts = 0;
     for (int i = 0; i < row->repetitions; i++) {
         row->samples_ts[i] = tokens * 1e9 / (double)row->samples_ns[i];
@@ -90,6 +91,7 @@ static int run_test(bench *b, bench_row *row) {
     brisk_bench_default(&t);
     t.n_prompt = row->n_prompt;
     t.n_gen = row->n_gen;
+    t.n_seqs = row->n_seqs;
     t.n_depth = row->n_depth;
     t.batch_size = bk_min_int(row->n_batch, row->n_ubatch);
     t.repetitions = row->repetitions;
@@ -108,21 +110,32 @@ static int run_test(bench *b, bench_row *row) {
     return fflush(stdout) == 0 ? 0 : cli_fail("cannot write the output");
 }
 
+/* Every number of sequences; without tokens to generate there is one. */
+static int run_seqs(bench *b, bench_row *row) {
+    int status = 0;
+    for (size_t i = 0; i < b->seqs.n && !status; i++) {
+        row->n_seqs = row->n_gen ? b->seqs.v[i] : 1;
+        status = run_test(b, row);
+        if (row->n_gen == 0) break;
+    }
+    return status;
+}
+
 static int run_tests(bench *b, bench_row *row) {
     int status = 0;
     for (size_t i = 0; i < b->n_prompt.n && !status; i++) {
         row->n_prompt = b->n_prompt.v[i];
         row->n_gen = 0;
-        if (row->n_prompt > 0) status = run_test(b, row);
+        if (row->n_prompt > 0) status = run_seqs(b, row);
     }
     for (size_t i = 0; i < b->n_gen.n && !status; i++) {
         row->n_prompt = 0;
         row->n_gen = b->n_gen.v[i];
-        if (row->n_gen > 0) status = run_test(b, row);
+        if (row->n_gen > 0) status = run_seqs(b, row);
     }
     for (size_t i = 0; i < b->pairs.n && !status; i++) {
         parse_pair(b->pairs.v[i], &row->n_prompt, &row->n_gen);
-        if (row->n_prompt + row->n_gen > 0) status = run_test(b, row);
+        if (row->n_prompt + row->n_gen > 0) status = run_seqs(b, row);
     }
     return status;
 }
@@ -152,6 +165,7 @@ int cmd_bench(int argc, char **argv) {
     bench b = {.models = {.v = {CLI_DEFAULT_MODEL}, .n = 1},
                .n_prompt = {.v = {512}, .n = 1},
                .n_gen = {.v = {128}, .n = 1},
+               .seqs = {.v = {1}, .n = 1},
                .depth = {.n = 1},
                .batch = {.v = {2048}, .n = 1},
                .ubatch = {.v = {512}, .n = 1},

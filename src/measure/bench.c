@@ -11,6 +11,7 @@ bk_status bk_bench_check(const bk_model *model, const bk_bench_test *t, bk_error
     } fields[] = {{"prompt tokens", t->n_prompt, 0, INT32_MAX},
                   {"generated tokens", t->n_gen, 0, INT32_MAX},
                   {"depth", t->n_depth, 0, INT32_MAX},
+                  {"sequences", t->n_seqs, 1, 1024},
                   {"batch size", t->batch, 1, 8192},
                   {"repetitions", t->repetitions, 1, 1000}};
     for (size_t i = 0; i < BK_ARRAY_LEN(fields); i++) {
@@ -45,6 +46,39 @@ bk_status bk_bench_to_depth(bk_feed *f, const bk_bench_test *t, const int32_t *t
     return st ? st : bk_feed_tokens(f, tokens + keep, depth - keep, 0, t->cancel, err);
 }
 
+/* n tokens one at a time in each of t->n_seqs copies of the sequence; every pass has one row of each. */
+static bk_status generate(bk_feed *f, const bk_bench_test *t, bk_kv **kv, const int32_t *tokens,
+                          bk_error *err) {
+    size_t n = (size_t)t->n_seqs;
+    bk_status st = BK_OK;
+    bk_rows *rows = bk_alloc(n, sizeof *rows);
+    if (!rows) return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu sequences", n);
+    for (size_t i = 0; i < (size_t)t->n_gen && !st; i++) {
+        for (size_t s = 0; s < n; s++)
+            rows[s] = (bk_rows){.kv = s ? kv[s] : f->kv,
+                                .tokens = tokens + i,
+                                .n = 1,
+                                .n_logits = 1,
+                                .logits = f->rows + s * f->n_vocab,
+                                .long_context = bk_feed_long_context(f)};
+        st = t->cancel && *t->cancel ? bk_fail(err, BK_ERR_CANCELLED, "cancelled")
+                                     : bk_exec_forward(f->exec, rows, n, err);
+    }
+    bk_free(rows);
+    return st;
+}
+
+/* The copies share what is in memory so far; the first sequence is that of the feed. */
+static bk_status generate_copies(bk_feed *f, const bk_bench_test *t, const int32_t *tokens,
+                                 bk_error *err) {
+    bk_kv *kv[1024] = {0};
+    bk_status st = BK_OK;
+    for (int s = 1; s < t->n_seqs && !st; s++) st = bk_kv_fork(f->kv, &kv[s], err);
+    if (!st) st = generate(f, t, kv, tokens, err);
+    for (int s = 1; s < t->n_seqs; s++) bk_kv_destroy(&kv[s]);
+    return st;
+}
+
 /* One run, timed from where the depth ends. */
 static bk_status run(bk_feed *f, const bk_bench_test *t, const int32_t *tokens, uint64_t *ns,
                      bk_error *err) {
@@ -52,9 +86,7 @@ static bk_status run(bk_feed *f, const bk_bench_test *t, const int32_t *tokens, 
     bk_status st = bk_bench_to_depth(f, t, tokens, err);
     uint64_t start = bk_now_ns();
     if (!st) st = bk_feed_tokens(f, tokens + depth, n_prompt, n_prompt > 0, t->cancel, err);
-    for (size_t i = 0; i < n_gen && !st; i++) {
-        st = bk_feed_tokens(f, tokens + depth + n_prompt + i, 1, 1, t->cancel, err);
-    }
+    if (!st && n_gen) st = generate_copies(f, t, tokens + depth + n_prompt, err);
     *ns = bk_now_ns() - start;
     return st;
 }
@@ -80,7 +112,8 @@ bk_status bk_bench(bk_model *model, const bk_bench_test *t, uint64_t *samples_ns
     if (!tokens) return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu tokens", n);
     bk_bench_random(model, tokens, n);
     bk_feed f;
-    st = bk_feed_init(&f, model, bk_min_size((size_t)t->batch, n), 1, err);
+    size_t seqs = t->n_gen ? (size_t)t->n_seqs : 1;
+    st = bk_feed_init(&f, model, bk_max_size(seqs, bk_min_size((size_t)t->batch, n)), seqs, err);
     f.context = n;
     if (!st) st = run_all(&f, t, tokens, samples_ns, err);
     bk_feed_free(&f);

@@ -8,6 +8,7 @@
 typedef struct bk_bench_test {
     int n_prompt;    /* tokens processed together */
     int n_gen;       /* then tokens one at a time */
+    int n_seqs;      /* sequences that these continue at once, 1..1024, alike up to there */
     int n_depth;     /* tokens already in memory, not timed */
     int batch;       /* tokens per pass, 1..8192 */
     int repetitions; /* 1..1000 */

@@ -26,6 +26,10 @@ void bk_feed_free(bk_feed *f) {
     *f = (bk_feed){0};
 }
 
+bool bk_feed_long_context(const bk_feed *f) {
+    return bk_config_long_context(bk_model_config(f->model), f->context);
+}
+
 bk_status bk_feed_rewind(bk_feed *f, size_t n, bk_error *err) {
     return bk_kv_truncate(f->kv, n, err);
 }
@@ -43,8 +47,7 @@ bk_status bk_feed_tokens(bk_feed *f, const int32_t *tokens, size_t n, size_t row
                         .n = count,
                         .n_logits = want,
                         .logits = want ? f->rows : NULL,
-                        .long_context =
-                            bk_config_long_context(bk_model_config(f->model), f->context)};
+                        .long_context = bk_feed_long_context(f)};
         bk_status st = bk_exec_forward(f->exec, &pass, 1, err);
         if (st) return st;
         at += count;

@@ -17,6 +17,9 @@ typedef struct bk_feed {
 bk_status bk_feed_init(bk_feed *f, bk_model *model, size_t batch, size_t max_rows, bk_error *err);
 void bk_feed_free(bk_feed *f);
 
+/* bk_rows' long_context of all passes. */
+bool bk_feed_long_context(const bk_feed *f);
+
 /* Keeps the first n positions. LIMIT as with bk_kv_truncate. */
 bk_status bk_feed_rewind(bk_feed *f, size_t n, bk_error *err);
 

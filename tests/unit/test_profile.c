@@ -79,7 +79,7 @@ static void test_costs(void **state) {
         Q6_K = 320 + 8 * 384
     };
     enum { QKV = (16 + 4) * Q4 + 4 * Q5_0, POSITION = 2 * 2 * 32 * 2 };
-    bk_bench_test test = {.n_prompt = 5, .n_gen = 2, .batch = 8, .repetitions = 1};
+    bk_bench_test test = {.n_prompt = 5, .n_gen = 2, .n_seqs = 1, .batch = 8, .repetitions = 1};
     bk_profile p = run("tests/data/tiny_int.gguf", &test, 2);
     const wanted prefill[] = {
         {"embedding", "Q8_0", 1, 5 * Q8_0 / 16, 0, 0},
@@ -114,7 +114,7 @@ static void test_window(void **state) {
     (void)state;
     enum { POSITION = 2 * 2 * 16 * 2, OPS = 4 * 4 * 16 };
     bk_bench_test test = {
-        .n_prompt = 100, .n_gen = 1, .batch = 64, .repetitions = 2, .warm_up = true};
+        .n_prompt = 100, .n_gen = 1, .n_seqs = 1, .batch = 64, .repetitions = 2, .warm_up = true};
     bk_profile p = run("tests/data/tiny_gemma2.gguf", &test, 2);
     const wanted window = {"attention, window", "", 0, 0, 0, 0},
                  all = {"attention", "", 0, 0, 0, 0};
@@ -137,7 +137,7 @@ static void test_window(void **state) {
 static void test_experts(void **state) {
     (void)state;
     enum { GATE_UP = 2 * 2 * (64 + 256), DOWN = 32 * 32 * 2, SLOT = 2 * 32 * 32 };
-    bk_bench_test test = {.n_prompt = 20, .n_gen = 3, .batch = 20, .repetitions = 1};
+    bk_bench_test test = {.n_prompt = 20, .n_gen = 3, .n_seqs = 1, .batch = 20, .repetitions = 1};
     bk_profile p = run("tests/data/tiny_qwen3moe.gguf", &test, 2);
     const wanted up = {"experts, gate and up", "Q4_1", 0, 0, 0, 0};
     const wanted down = {"experts, down", "F16", 0, 0, 0, 0};
@@ -234,7 +234,7 @@ static void test_refused(void **state) {
     bk_profile p;
     bk_model_options o = {.threads = 1};
     assert_int_equal(bk_model_load("tests/data/tiny_int.gguf", &o, &m, &err), BK_OK);
-    bk_bench_test test = {.n_prompt = 4, .n_gen = 1, .batch = 8, .repetitions = 1};
+    bk_bench_test test = {.n_prompt = 4, .n_gen = 1, .n_seqs = 1, .batch = 8, .repetitions = 1};
     const int32_t outside[] = {1, 2, 300};
     assert_int_equal(bk_profile_run(m, &test, outside, 3, &p, &err), BK_ERR_INVALID);
     bk_profile_free(&p);
@@ -252,7 +252,7 @@ static int scenario(void) {
     bk_model *m = NULL;
     bk_profile p = {0};
     bk_model_options o = {.threads = 2};
-    bk_bench_test test = {.n_prompt = 4, .n_gen = 1, .batch = 8, .repetitions = 1};
+    bk_bench_test test = {.n_prompt = 4, .n_gen = 1, .n_seqs = 1, .batch = 8, .repetitions = 1};
     bk_status st = bk_model_load("tests/data/tiny_int.gguf", &o, &m, &err);
     if (!st) st = bk_profile_run(m, &test, NULL, 0, &p, &err);
     bk_profile_free(&p);
