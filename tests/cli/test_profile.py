@@ -75,7 +75,7 @@ class Profile(unittest.TestCase):
 
     def test_sums(self):
         for model in MODELS:
-            for threads in ("1", "2", "3"):
+            for threads in ("1", "3") if model == TINY else ("2",):
                 r = self.json("-m", model, "-t", threads, *SHORT)
                 self.assertEqual([p["phase"] for p in r["phases"]], ["prefill", "decode"])
                 for p, tokens, passes in zip(r["phases"], (18, 6), (2, 6)):
