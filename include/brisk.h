@@ -63,6 +63,8 @@ typedef struct brisk_model_options {
     bool vocab_only;       /* read metadata and tokenizer, leave the weights alone */
     bool tokenizer_only;   /* read nothing but tokenizer and chat template, whatever the model is */
     const char *pre;       /* name of the pre-tokenizer in place of the file's; NULL: the file's */
+    const char *kv_type;   /* of keys and values in the cache: "q16" or NULL: 16-bit integers with a
+                              scale per position and head ("f16" is taken for it); "q8_0": 8-bit */
     /* Called while weights are packed, done in 0..1; may be NULL. */
     void (*progress)(double done, void *user);
     void *progress_user;
@@ -82,6 +84,7 @@ typedef struct brisk_model_info {
     const char *name;         /* general.name, printable, or "" */
     const char *quantization; /* the type that holds most weights: "Q4_1" */
     const char *cpu_level;    /* kernels chosen: "avx512" */
+    const char *kv_type;      /* of keys and values: "q16" */
     int threads;
     int n_layers, n_embd, n_heads, n_kv_heads, head_size, n_ff, n_vocab;
     int context_length;      /* tokens the model was trained for */

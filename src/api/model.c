@@ -17,6 +17,7 @@ BK_API brisk_status brisk_model_open(const char *path, const brisk_model_options
                                .vocab_only = options->vocab_only,
                                .tokenizer_only = options->tokenizer_only,
                                .pre = options->pre,
+                               .kv_type = options->kv_type,
                                .progress = options->progress,
                                .progress_user = options->progress_user};
     }
@@ -41,6 +42,7 @@ BK_API void brisk_model_get_info(const brisk_model *model, brisk_model_info *inf
                                .name = m->name,
                                .quantization = m->quantization,
                                .cpu_level = bk_cpu_level_name(m->cpu_level),
+                               .kv_type = bk_kv_type_name(m->kv_type),
                                .threads = m->threads,
                                .n_layers = c->n_layers,
                                .n_embd = c->n_embd,

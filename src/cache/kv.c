@@ -34,6 +34,23 @@ struct bk_kv {
     void *state;
 };
 
+/* ---- Types ---------------------------------------------------------------------------------------- */
+
+static const char *const type_names[BK_KV_TYPES] = {"q16", "q8_0"};
+
+bk_status bk_kv_type_find(const char *name, bk_kv_type *out, bk_error *err) {
+    *out = BK_KV_Q16;
+    if (strcmp(name, "f16") == 0) return BK_OK;
+    for (int i = 0; i < BK_KV_TYPES; i++) {
+        *out = (bk_kv_type)i;
+        if (strcmp(name, type_names[i]) == 0) return BK_OK;
+    }
+    return bk_fail(err, BK_ERR_INVALID, "keys and values of type '%.40s', wanted q16 or q8_0",
+                   name);
+}
+
+const char *bk_kv_type_name(bk_kv_type type) { return type_names[type]; }
+
 /* ---- Pool ----------------------------------------------------------------------------------------- */
 
 bk_status bk_kv_pool_create(const struct bk_device *device, const bk_kv_shape *shape,
@@ -51,7 +68,7 @@ bk_status bk_kv_pool_create(const struct bk_device *device, const bk_kv_shape *s
     atomic_init(&p->refs, 1);
     for (int g = 0; g < shape->n_groups; g++)
         p->page_bytes[g] = (size_t)shape->group[g].n_layers *
-                           bk_page_layer_bytes(shape->n_kv_heads, shape->head_size);
+                           bk_page_layer_bytes(shape->kv_type, shape->n_kv_heads, shape->head_size);
     *out = p;
     return BK_OK;
 }
@@ -276,7 +293,7 @@ void *bk_kv_state(const bk_kv *kv) { return kv->state; }
 
 /* What precedes the pages: enough to refuse data of another shape. */
 typedef struct export_header {
-    uint32_t magic, n_groups, n_kv_heads, head_size, page_tokens, reserved;
+    uint32_t magic, n_groups, n_kv_heads, head_size, page_tokens, kv_type;
     uint32_t n_layers[2];
     uint64_t begin, end, state_bytes;
 } export_header;
@@ -290,6 +307,7 @@ static export_header header_of(const bk_kv *kv, size_t begin, size_t end) {
                        .n_kv_heads = (uint32_t)s->n_kv_heads,
                        .head_size = (uint32_t)s->head_size,
                        .page_tokens = BK_PAGE_TOKENS,
+                       .kv_type = (uint32_t)s->kv_type,
                        .begin = begin,
                        .end = end,
                        .state_bytes = s->state_bytes};

@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "kernel/kv_chunk.h"
 
 enum { BK_PAGE_TOKENS = 64 }; /* a multiple of the 16-position key tile */
 
@@ -28,9 +29,15 @@ typedef struct bk_kv_shape {
     int n_groups; /* 1..2 */
     bk_kv_group group[2];
     int n_kv_heads, head_size;
+    bk_kv_type kv_type;
     size_t max_tokens;  /* of one sequence */
     size_t state_bytes; /* recurrent state per sequence, beside the pages; 0: none */
 } bk_kv_shape;
+
+/* "q16" or "q8_0"; "f16" is taken for q16, which has its size and more precision. INVALID names what
+ * was wanted. */
+bk_status bk_kv_type_find(const char *name, bk_kv_type *out, bk_error *err);
+const char *bk_kv_type_name(bk_kv_type type);
 
 /* `device` outlives the pool; limit_bytes 0: none. */
 bk_status bk_kv_pool_create(const struct bk_device *device, const bk_kv_shape *shape,

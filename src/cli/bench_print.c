@@ -60,8 +60,8 @@ static void collect(fields *all, const bench_row *r) {
     add(all, "n_batch", WHOLE, "%d", r->n_batch);
     add(all, "n_ubatch", WHOLE, "%d", r->n_ubatch);
     add(all, "n_threads", WHOLE, "%d", r->info.threads);
-    add(all, "type_k", TEXT, "f16");
-    add(all, "type_v", TEXT, "f16");
+    add(all, "type_k", TEXT, "%s", r->info.kv_type);
+    add(all, "type_v", TEXT, "%s", r->info.kv_type);
     add(all, "n_gpu_layers", WHOLE, "0");
     add(all, "flash_attn", WHOLE, "1");
     add(all, "embeddings", TRUTH, "false");

@@ -60,12 +60,18 @@ const cli_model *cli_known_models(size_t *n);
  * of what is on this machine (find.h). False after printing why not. */
 bool cli_model_path(const char *model, char *path, size_t cap);
 
+/* Names of types, NULL where none was given; one stands for both. */
+typedef struct cli_cache_types {
+    const char *k, *v;
+} cli_cache_types;
+
 typedef struct cli_open {
     const char *model; /* path or name; NULL: the default */
     const char *hub;   /* instead: user/repo[:quantisation], fetched when it is not there */
     int threads;
     bool metadata_only, tokenizer_only, quiet;
     const char *pre; /* name of a pre-tokenizer in place of the file's, or NULL */
+    cli_cache_types cache;
 } cli_open;
 
 /* The option -hf of an opt_spec table; out is a const char *. */
@@ -73,6 +79,20 @@ typedef struct cli_open {
     {                                                                                       \
         "-hf --hf-repo", "USER/REPO[:Q]", "model of the hub, fetched when it is not there", \
             OPT_STR, out, 0, 0                                                              \
+    }
+
+/* The options -ctk and -ctv; out is a cli_cache_types. */
+#define CLI_CACHE_SPECS(out)                                                                      \
+    {"-ctk --cache-type-k",                                                                       \
+     "TYPE",                                                                                      \
+     "keys and values in memory: q16, q8_0 (q16)",                                                \
+     OPT_STR,                                                                                     \
+     &(out)->k,                                                                                   \
+     0,                                                                                           \
+     0},                                                                                          \
+    {                                                                                             \
+        "-ctv --cache-type-v", "TYPE", "the same as --cache-type-k: both have one type", OPT_STR, \
+            &(out)->v, 0, 0                                                                       \
     }
 
 /* Opens with a progress bar; NULL after printing why not. path[cap] gets where the file is. */

@@ -19,6 +19,7 @@ typedef struct bench {
     bench_output out;
     brisk_model *model;
     const char *model_name, *hub;
+    cli_cache_types cache;
 } bench;
 
 static bool parse(bench *b, int argc, char **argv, int *status) {
@@ -37,6 +38,7 @@ static bool parse(bench *b, int argc, char **argv, int *status) {
         {"-ub --ubatch-size", "N,...", "tokens per pass (512)", OPT_INTS, &b->ubatch, 1, 8192},
         {"-t --threads", "N,...", "compute threads; 0: as many as there are cores", OPT_INTS,
          &b->threads, 0, 256},
+        CLI_CACHE_SPECS(&b->cache),
         {"-r --repetitions", "N", "runs of each test (5)", OPT_INT, &b->repetitions, 1, BENCH_MOST},
         {"-o --output", "md|csv|json|jsonl", "format on stdout (md)", OPT_CHOICE, &b->format, 0, 0},
         {"--no-warmup", NULL, "no run beforehand", OPT_FLAG, &b->no_warm_up, 0, 0},
@@ -143,7 +145,11 @@ static int run_tests(bench *b, bench_row *row) {
 /* ---- The grid ----------------------------------------------------------------------------------- */
 
 static int run_model(bench *b, int threads, bench_row *row) {
-    cli_open o = {.model = b->model_name, .hub = b->hub, .threads = threads, .quiet = true};
+    cli_open o = {.model = b->model_name,
+                  .hub = b->hub,
+                  .threads = threads,
+                  .cache = b->cache,
+                  .quiet = true};
     b->model = cli_open_model(&o, row->path, sizeof row->path);
     if (!b->model) return cli_failed();
     brisk_model_get_info(b->model, &row->info);

@@ -166,7 +166,11 @@ static int one_answer(run *r, const char *text, size_t len) {
 
 static bool open_all(run *r) {
     uint64_t start = bk_now_ns();
-    cli_open o = {.model = r->model_name, .hub = r->hub, .threads = r->threads, .pre = r->pre};
+    cli_open o = {.model = r->model_name,
+                  .hub = r->hub,
+                  .threads = r->threads,
+                  .pre = r->pre,
+                  .cache = r->cache};
     r->model = cli_open_model(&o, r->path, sizeof r->path);
     if (!r->model) return false;
     brisk_model_get_info(r->model, &r->info);

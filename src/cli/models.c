@@ -185,6 +185,11 @@ brisk_model *cli_open_model(const cli_open *o, char *path, size_t cap) {
         cli_fail("give -m or -hf, not both");
         return NULL;
     }
+    if (o->cache.k && o->cache.v && strcmp(o->cache.k, o->cache.v) != 0) {
+        cli_fail("-ctk %.40s and -ctv %.40s: keys and values have one type, give it once",
+                 o->cache.k, o->cache.v);
+        return NULL;
+    }
     if (o->hub) {
         int status = fetch_hub(o->hub, path, cap, &(fetch_options){.keep = true});
         if (status == EXIT_INTERRUPTED) exit(status);
@@ -200,6 +205,7 @@ brisk_model *cli_open_model(const cli_open *o, char *path, size_t cap) {
     options.vocab_only = o->metadata_only;
     options.tokenizer_only = o->tokenizer_only;
     options.pre = o->pre;
+    options.kv_type = o->cache.k ? o->cache.k : o->cache.v;
     if (!o->quiet) {
         options.progress = on_progress;
         options.progress_user = &bar;

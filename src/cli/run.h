@@ -7,6 +7,7 @@
 typedef struct run {
     /* Options. */
     const char *model_name, *hub, *pre, *prompt, *file, *system;
+    cli_cache_types cache;
     opt_strs stop;
     int n_predict, context, batch, threads, color;
     brisk_sampling sampling;

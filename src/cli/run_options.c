@@ -88,6 +88,7 @@ bool run_parse(run *r, int argc, char **argv, int *status) {
         {"-t --threads", "N", "compute threads; 0: as many as there are cores", OPT_INT,
          &r->threads, 0, 256},
         {"-b --batch-size", "N", "prompt tokens per pass (512)", OPT_INT, &r->batch, 1, 8192},
+        CLI_CACHE_SPECS(&r->cache),
         {"--pre", "NAME", "pre-tokenizer in place of the file's tokenizer.ggml.pre", OPT_STR,
          &r->pre, 0, 0},
     };

@@ -8,14 +8,10 @@ const bk_quant *bk_weight_type(const bk_weight *w) { return w->packed.type; }
 size_t bk_weight_bytes(const bk_weight *w) { return bk_packed_bytes(&w->packed); }
 size_t bk_weight_rows(const bk_weight *w) { return w->packed.n_rows; }
 
-size_t bk_page_head_bytes(int head_size) {
-    return 2 * (size_t)BK_ATTN_CHUNK * (size_t)head_size * sizeof(uint16_t);
-}
-
 size_t bk_page_positions(void) { return BK_ATTN_CHUNK; }
 
-size_t bk_page_layer_bytes(int n_kv_heads, int head_size) {
-    return (size_t)n_kv_heads * bk_page_head_bytes(head_size);
+size_t bk_page_layer_bytes(bk_kv_type type, int n_kv_heads, int head_size) {
+    return (size_t)n_kv_heads * bk_kv_chunk_bytes(type, (size_t)head_size);
 }
 
 /* ---- Weights ------------------------------------------------------------------------------------ */
@@ -75,16 +71,11 @@ static void weight_load(bk_device *d, bk_weight *w, const uint8_t *rows, size_t 
 /* ---- Pages ----------------------------------------------------------------------------------------- */
 
 static void *page_alloc(bk_device *d, size_t bytes) {
-    (void)d;
-    void *page = bk_alloc_aligned(bytes);
-    /* Unwritten positions are read (and masked) by whole-tile kernels: defined, finite. */
-    if (page) memset(page, 0, bytes);
-    return page;
+    return bk_cpu_page_alloc(&((bk_cpu_device *)d)->pages, bytes);
 }
 
 static void page_free(bk_device *d, void *page) {
-    (void)d;
-    bk_free(page);
+    bk_cpu_page_free(&((bk_cpu_device *)d)->pages, page);
 }
 
 static void page_copy(bk_device *d, void *dst, const void *src, size_t bytes) {
@@ -210,6 +201,7 @@ static void destroy(bk_device *device) {
     bk_free(d->shared);
     bk_pool_destroy(&d->pool);
     bk_slabs_free(&d->weights);
+    pthread_mutex_destroy(&d->pages.lock);
     pthread_mutex_destroy(&d->lock);
     bk_free(d);
 }
@@ -233,6 +225,7 @@ bk_status bk_device_cpu_create(bk_cpu_level level, int threads, bk_device **out,
     bk_cpu_device *d = bk_alloc_zero(1, sizeof *d);
     if (!d) return bk_fail(err, BK_ERR_NOMEM, "no memory for a device");
     pthread_mutex_init(&d->lock, NULL);
+    pthread_mutex_init(&d->pages.lock, NULL);
     d->kernels = bk_kernels_select(level);
     d->base = (bk_device){&cpu_ops, d->kernels->level, threads, NULL};
     bk_status status = bk_pool_create(threads, &d->pool, err);

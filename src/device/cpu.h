@@ -1,5 +1,5 @@
 /* Inside of the CPU device: cpu.c owns it; cpu_product.c, cpu_attention.c and cpu_rows.c are its
- * commands. */
+ * commands, cpu_pages.c its pages. */
 #ifndef BRISK_DEVICE_CPU_H
 #define BRISK_DEVICE_CPU_H
 
@@ -14,11 +14,18 @@ struct bk_weight {
     bk_packed packed;
 };
 
+/* Pages of the KV cache (cpu_pages.c). */
+typedef struct bk_cpu_pages {
+    struct bk_page_slab *roomy;
+    pthread_mutex_t lock;
+} bk_cpu_pages;
+
 typedef struct bk_cpu_device {
     bk_device base;
     bk_pool *pool;
     const bk_kernels *kernels;
     bk_slabs weights; /* packed bytes of all weights */
+    bk_cpu_pages pages;
     /* Scratch grows to what the largest command so far needed and stays: after a warm-up pass
      * nothing is allocated. */
     void *shared;
@@ -31,6 +38,10 @@ typedef struct bk_cpu_device {
 typedef struct bk_cpu_need {
     size_t shared, private;
 } bk_cpu_need;
+
+/* Zeroed, NULL when short. Any thread. */
+void *bk_cpu_page_alloc(bk_cpu_pages *p, size_t bytes);
+void bk_cpu_page_free(bk_cpu_pages *p, void *page);
 
 /* Commands: called on every thread, which take chunks from the pool's cursor and meet
  * (bk_cpu_meet) where one step needs another finished. */

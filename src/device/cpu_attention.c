@@ -10,18 +10,16 @@
 
 #include "device/cpu.h"
 
-/* Rows of one sequence whose queries go through a chunk together. */
-enum { ROW_BLOCK = 16 };
+/* Rows of one sequence whose queries go through a chunk together, and queries that go through it
+ * before they are merged: a multiple of what the kernels take at once. */
+enum { ROW_BLOCK = 16, MERGED = 12 };
 
-static char *layer_head(const bk_attn_shape *s, void *const *pages, size_t page, int layer,
-                        size_t head) {
-    return (char *)pages[page] + (size_t)layer * bk_page_layer_bytes(s->n_kv_heads, s->head_size) +
-           head * bk_page_head_bytes(s->head_size);
-}
-
-static uint16_t *keys_of(const bk_attn_shape *s, void *const *pages, size_t page, int layer,
-                         size_t head) {
-    return (uint16_t *)(void *)layer_head(s, pages, page, layer, head);
+/* The chunk of a KV head in a page. */
+static char *chunk_at(const bk_cmd *c, const void *page, size_t head) {
+    const bk_attn_shape *s = c->attention.shape;
+    size_t layer = bk_page_layer_bytes(s->kv_type, s->n_kv_heads, s->head_size);
+    return (char *)(uintptr_t)page + (size_t)c->attention.layer * layer +
+           head * bk_kv_chunk_bytes(s->kv_type, (size_t)s->head_size);
 }
 
 /* ---- Rotation ------------------------------------------------------------------------------------ */
@@ -63,12 +61,11 @@ static void rope_store(bk_cpu_device *d, const bk_cmd *c, size_t r, size_t head)
     void *const *pages = c->attention.seqs[c->attention.row[r].seq].pages[c->attention.group];
     float *q = c->attention.q + r * c->attention.ldq, *k = c->attention.k + r * c->attention.ldkv;
     float *v = c->attention.v + r * c->attention.ldkv + head * hs;
-    uint16_t *keys = keys_of(s, pages, pos / BK_ATTN_CHUNK, c->attention.layer, head);
     prepare(d, c, q, head * g, g, c->attention.q_bias, c->attention.q_norm, angles);
     prepare(d, c, k, head, 1, c->attention.k_bias, c->attention.k_norm, angles);
     add(v, c->attention.v_bias ? c->attention.v_bias + head * hs : NULL, hs);
-    d->kernels->kv_store(k + head * hs, v, hs, pos % BK_ATTN_CHUNK, keys,
-                         keys + BK_ATTN_CHUNK * hs);
+    d->kernels->kv_store(s->kv_type, k + head * hs, v, hs, pos % BK_ATTN_CHUNK,
+                         chunk_at(c, pages[pos / BK_ATTN_CHUNK], head));
 }
 
 /* All rows, shared by the threads in blocks: neighbouring positions share cache lines. */
@@ -84,27 +81,33 @@ static void rope_store_all(bk_cpu_device *d, const bk_cmd *c) {
 
 /* The queries of a block of rows for one KV head, stacked row by row, heads within. */
 typedef struct block {
-    size_t n; /* queries */
+    size_t n, head; /* queries; padded head size */
+    int16_t *q;
+    float *q_scale, *o, *max, *sum;
+    float *part, *part_max, *part_sum; /* what one chunk gives */
     int *lo, *hi;
-    float *q, *o, *part, *max, *sum, *part_max, *part_sum;
 } block;
 
 static size_t block_queries(const bk_attn_shape *s) {
     return ROW_BLOCK * (size_t)(s->n_heads / s->n_kv_heads);
 }
 
+static size_t block_bytes(const bk_attn_shape *s) {
+    size_t head = bk_kv_head((size_t)s->head_size), n = block_queries(s);
+    return n * (BK_ATTN_PITCH * 2 + head * 4 + 5 * 4) + MERGED * (head + 2) * 4;
+}
+
 static block block_view(void *scratch, const bk_attn_shape *s) {
-    size_t n = block_queries(s), hs = bk_round_up((size_t)s->head_size, 16);
-    block b;
-    b.n = 0;
-    b.q = scratch;
-    b.o = b.q + n * hs;
-    b.part = b.o + n * hs;
-    b.max = b.part + n * hs;
+    size_t n = block_queries(s), head = bk_kv_head((size_t)s->head_size);
+    block b = {.head = head, .q = scratch};
+    b.o = (float *)(void *)(b.q + n * BK_ATTN_PITCH);
+    b.part = b.o + n * head;
+    b.part_max = b.part + MERGED * head;
+    b.part_sum = b.part_max + MERGED;
+    b.max = b.part_sum + MERGED;
     b.sum = b.max + n;
-    b.part_max = b.sum + n;
-    b.part_sum = b.part_max + n;
-    b.lo = (int *)(void *)(b.part_sum + n);
+    b.q_scale = b.sum + n;
+    b.lo = (int *)(void *)(b.q_scale + n);
     b.hi = b.lo + n;
     return b;
 }
@@ -115,17 +118,18 @@ static size_t first_seen(const bk_attn_shape *s, size_t pos) {
     return window && pos >= window ? pos - window + 1 : 0;
 }
 
-static void gather(const bk_cmd *c, size_t r0, size_t rows, size_t head, block *b) {
+static void gather(const bk_cpu_device *d, const bk_cmd *c, size_t r0, size_t rows, size_t head,
+                   block *b) {
     const bk_attn_shape *s = c->attention.shape;
     size_t hs = (size_t)s->head_size, g = (size_t)(s->n_heads / s->n_kv_heads);
     b->n = rows * g;
     for (size_t i = 0; i < b->n; i++) {
         const float *q = c->attention.q + (r0 + i / g) * c->attention.ldq + (head * g + i % g) * hs;
-        for (size_t d = 0; d < hs; d++) b->q[i * hs + d] = q[d] * s->scale;
+        d->kernels->attn_query(q, hs, s->scale, b->q + i * BK_ATTN_PITCH, &b->q_scale[i]);
         b->max[i] = -INFINITY;
         b->sum[i] = 0;
-        memset(b->o + i * hs, 0, hs * sizeof(float));
     }
+    memset(b->o, 0, b->n * b->head * sizeof(float));
 }
 
 /* Which positions of the chunk each query sees. */
@@ -146,26 +150,34 @@ static void scatter(const bk_cmd *c, size_t r0, size_t head, const block *b) {
     for (size_t i = 0; i < b->n; i++) {
         float *o = c->attention.out + (r0 + i / g) * c->attention.ldo + (head * g + i % g) * hs;
         float inverse = 1.0f / b->sum[i];
-        for (size_t d = 0; d < hs; d++) o[d] = b->o[i * hs + d] * inverse;
+        for (size_t d = 0; d < hs; d++) o[d] = b->o[i * b->head + d] * inverse;
     }
 }
 
-/* What the chunk gives each query: part_max, part_sum, part. */
-static void one_chunk(bk_cpu_device *d, const bk_cmd *c, size_t r0, size_t head, size_t chunk,
-                      block *b) {
+/* A chunk. `more`: the next one follows, here. */
+static bk_kv_view view_chunk(const bk_cmd *c, size_t r0, size_t head, size_t chunk, bool more) {
     const bk_attn_shape *s = c->attention.shape;
     void *const *pages = c->attention.seqs[c->attention.row[r0].seq].pages[c->attention.group];
-    size_t hs = (size_t)s->head_size;
-    const uint16_t *keys = keys_of(s, pages, chunk, c->attention.layer, head);
-    set_ranges(c, r0, chunk, b);
-    d->kernels->attn_chunk(b->q, hs, b->n, keys, keys + BK_ATTN_CHUNK * hs, hs, s->cap, b->lo,
-                           b->hi, b->part_max, b->part_sum, b->part, hs);
+    const char *p = chunk_at(c, pages[chunk], head);
+    bk_kv_view v = bk_kv_view_of(s->kv_type, p, (size_t)s->head_size);
+    if (more) v.ahead = (ptrdiff_t)((uintptr_t)chunk_at(c, pages[chunk + 1], head) - (uintptr_t)p);
+    return v;
 }
 
-static void merge_chunk(bk_cpu_device *d, size_t hs, block *b) {
-    for (size_t i = 0; i < b->n; i++)
-        d->kernels->attn_merge(&b->max[i], &b->sum[i], b->o + i * hs, b->part_max[i],
-                               b->part_sum[i], b->part + i * hs, hs);
+/* Queries [i, i + n) of the block with a chunk: part, part_max, part_sum. */
+static void part_of(bk_cpu_device *d, const bk_cmd *c, const block *b, size_t i, size_t n,
+                    const bk_kv_view *v) {
+    bk_attn a = {n,
+                 b->head,
+                 c->attention.shape->cap,
+                 b->q + i * BK_ATTN_PITCH,
+                 b->q_scale + i,
+                 b->lo + i,
+                 b->hi + i,
+                 b->part_max,
+                 b->part_sum,
+                 b->part};
+    d->kernels->attn_chunk(&a, v);
 }
 
 /* Chunks that a row sees; *first is the first. */
@@ -178,13 +190,20 @@ static size_t chunks_of(const bk_cmd *c, size_t r, size_t *first) {
 /* Rows [r0, r0 + rows) of one sequence, one KV head. */
 static void attend(bk_cpu_device *d, const bk_cmd *c, size_t r0, size_t rows, size_t head,
                    void *scratch) {
-    const bk_attn_shape *s = c->attention.shape;
     size_t chunk, last = c->attention.row[r0].pos + rows - 1;
-    block b = block_view(scratch, s);
-    gather(c, r0, rows, head, &b);
+    block b = block_view(scratch, c->attention.shape);
+    gather(d, c, r0, rows, head, &b);
     for (chunks_of(c, r0, &chunk); chunk * BK_ATTN_CHUNK <= last; chunk++) {
-        one_chunk(d, c, r0, head, chunk, &b);
-        merge_chunk(d, (size_t)s->head_size, &b);
+        bool more = (chunk + 1) * BK_ATTN_CHUNK <= last;
+        bk_kv_view v = view_chunk(c, r0, head, chunk, more);
+        set_ranges(c, r0, chunk, &b);
+        for (size_t i = 0; i < b.n; i += MERGED) {
+            size_t n = bk_min_size(MERGED, b.n - i);
+            part_of(d, c, &b, i, n, &v);
+            d->kernels->attn_merge(n, b.head, b.max + i, b.sum + i, b.o + i * b.head, b.part_max,
+                                   b.part_sum, b.part);
+            v.ahead = 0;
+        }
     }
     scatter(c, r0, head, &b);
 }
@@ -214,7 +233,7 @@ static size_t split_chunks(const bk_cpu_device *d, const bk_cmd *c) {
 /* Floats of one row, head and chunk: averages, maxima, sums. */
 static size_t partial_floats(const bk_attn_shape *s) {
     size_t g = (size_t)(s->n_heads / s->n_kv_heads);
-    return g * (bk_round_up((size_t)s->head_size, 16) + 2);
+    return g * (bk_kv_head((size_t)s->head_size) + 2);
 }
 
 static void use_partial(const bk_cpu_device *d, const bk_attn_shape *s, size_t index, block *b) {
@@ -224,40 +243,62 @@ static void use_partial(const bk_cpu_device *d, const bk_attn_shape *s, size_t i
     b->part_sum = b->part_max + g;
 }
 
-static void attend_split(bk_cpu_device *d, const bk_cmd *c, size_t most, int thread) {
+/* Chunks that a thread takes at a time: neighbours, so that it can fetch the next ahead. */
+static size_t run_chunks(const bk_cpu_device *d, const bk_cmd *c, size_t most) {
+    size_t units = c->rows * (size_t)c->attention.shape->n_kv_heads * most;
+    return bk_max_size(1, units / (8 * (size_t)d->base.threads));
+}
+
+/* Chunks [k, end) of those that row r sees, one KV head. */
+static void attend_run(bk_cpu_device *d, const bk_cmd *c, size_t r, size_t head, size_t k,
+                       size_t end, size_t most, void *scratch) {
     const bk_attn_shape *s = c->attention.shape;
+    size_t first, n = chunks_of(c, r, &first);
+    if (k >= n) return;
+    block b = block_view(scratch, s);
+    gather(d, c, r, 1, head, &b);
+    for (end = bk_min_size(end, n); k < end; k++) {
+        bk_kv_view v = view_chunk(c, r, head, first + k, k + 1 < end);
+        use_partial(d, s, (r * (size_t)s->n_kv_heads + head) * most + k, &b);
+        set_ranges(c, r, first + k, &b);
+        part_of(d, c, &b, 0, b.n, &v);
+    }
+}
+
+static void merge_runs(bk_cpu_device *d, const bk_cmd *c, size_t r, size_t head, size_t most,
+                       void *scratch) {
+    const bk_attn_shape *s = c->attention.shape;
+    size_t first, n = chunks_of(c, r, &first);
+    block b = block_view(scratch, s);
+    gather(d, c, r, 1, head, &b);
+    for (size_t k = 0; k < n; k++) {
+        use_partial(d, s, (r * (size_t)s->n_kv_heads + head) * most + k, &b);
+        d->kernels->attn_merge(b.n, b.head, b.max, b.sum, b.o, b.part_max, b.part_sum, b.part);
+    }
+    scatter(c, r, head, &b);
+}
+
+static void attend_split(bk_cpu_device *d, const bk_cmd *c, size_t most, int thread) {
     void *scratch = d->private[thread];
-    size_t heads = (size_t)s->n_kv_heads, first;
-    for (size_t i; (i = bk_pool_next(d->pool)) < c->rows * heads * most;) {
-        size_t r = i / most / heads, head = i / most % heads;
-        if (i % most >= chunks_of(c, r, &first)) continue;
-        block b = block_view(scratch, s);
-        gather(c, r, 1, head, &b);
-        use_partial(d, s, i, &b);
-        one_chunk(d, c, r, head, first + i % most, &b);
+    size_t heads = (size_t)c->attention.shape->n_kv_heads, run = run_chunks(d, c, most);
+    size_t runs = bk_div_up(most, run);
+    for (size_t i; (i = bk_pool_next(d->pool)) < c->rows * heads * runs;) {
+        size_t unit = i / runs, k = i % runs * run;
+        attend_run(d, c, unit / heads, unit % heads, k, k + run, most, scratch);
     }
     bk_cpu_meet(d, thread);
-    for (size_t i; (i = bk_pool_next(d->pool)) < c->rows * heads;) {
-        size_t r = i / heads, head = i % heads;
-        block b = block_view(scratch, s);
-        gather(c, r, 1, head, &b);
-        for (size_t k = 0; k < chunks_of(c, r, &first); k++) {
-            use_partial(d, s, i * most + k, &b);
-            merge_chunk(d, (size_t)s->head_size, &b);
-        }
-        scatter(c, r, head, &b);
-    }
+    for (size_t i; (i = bk_pool_next(d->pool)) < c->rows * heads;)
+        merge_runs(d, c, i / heads, i % heads, most, scratch);
 }
 
 bk_cpu_need bk_cpu_attention_need(const bk_cpu_device *d, const bk_cmd *c) {
     const bk_attn_shape *s = c->attention.shape;
-    size_t hs = bk_round_up((size_t)s->head_size, 16), split = split_chunks(d, c), most = 1;
-    size_t own = block_queries(s) * (3 * hs + 6) * sizeof(float);
-    if (!split) return (bk_cpu_need){0, own};
+    size_t split = split_chunks(d, c), most = 1;
+    if (!split) return (bk_cpu_need){0, block_bytes(s)};
     /* Doubled, so that a growing context seldom allocates. */
     while (most < split) most *= 2;
     return (bk_cpu_need){c->rows * (size_t)s->n_kv_heads * most * partial_floats(s) * sizeof(float),
-                         own};
+                         block_bytes(s)};
 }
 
 /* Work units: blocks of rows of one sequence x KV heads, found by walking the rows. */

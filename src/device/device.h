@@ -7,6 +7,7 @@
 #define BRISK_DEVICE_DEVICE_H
 
 #include "base/error.h"
+#include "kernel/kv_chunk.h"
 #include "quant/quant.h"
 #include "sys/cpu.h"
 
@@ -15,14 +16,15 @@ typedef struct bk_device bk_device;
 /* A matrix [n_rows][k] in the device's form, or a stack of such; y = W x. Immutable after loading. */
 typedef struct bk_weight bk_weight;
 
-/* Where the keys and values of attention lie inside a page: page + layer_bytes * layer +
- * head_bytes * kv_head: keys first, then values, each BK_ATTN_CHUNK * head_size f16. */
+/* Where the keys and values of attention lie inside a page: one chunk (kernel/kv_chunk.h) for each
+ * KV head of each layer, page + bk_page_layer_bytes * layer + bk_kv_chunk_bytes * kv_head. */
 typedef struct bk_attn_shape {
     int n_heads, n_kv_heads, head_size, rope_dims;
     float scale; /* of the scores */
     float cap;   /* soft cap of the scores, 0: none */
     int window;  /* positions seen, 0: all */
-    bool neox;   /* rotate halves (i, i + dims/2) instead of neighbours (2i, 2i + 1) */
+    bk_kv_type kv_type;
+    bool neox; /* rotate halves (i, i + dims/2) instead of neighbours (2i, 2i + 1) */
 } bk_attn_shape;
 
 /* One row of a pass. */
@@ -191,10 +193,8 @@ static inline void bk_device_destroy(bk_device **d) {
     *d = NULL;
 }
 
-/* Bytes of keys and values of one KV head in a page, and of all heads of one layer; how many positions
- * these are. */
-size_t bk_page_head_bytes(int head_size);
-size_t bk_page_layer_bytes(int n_kv_heads, int head_size);
+/* Bytes of keys and values of one layer in a page; how many positions these are. */
+size_t bk_page_layer_bytes(bk_kv_type type, int n_kv_heads, int head_size);
 size_t bk_page_positions(void);
 
 #endif

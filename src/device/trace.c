@@ -42,7 +42,7 @@ static bk_cost attention_cost(const bk_cmd *c) {
         bool first = r == 0 || row[r].seq != row[r - 1].seq;
         read += first ? sees : 1;
     }
-    bk_cost cost = {.bytes = read * bk_page_layer_bytes(s->n_kv_heads, s->head_size) /
+    bk_cost cost = {.bytes = read * bk_page_layer_bytes(s->kv_type, s->n_kv_heads, s->head_size) /
                              bk_page_positions()};
     cost.ops[BK_ARITH_F32] = 4 * seen * (uint64_t)s->n_heads * (uint64_t)s->head_size;
     return cost;

@@ -1,192 +1,255 @@
-/* Attention over one chunk of keys with AVX2: 8 scores per instruction from transposed key tiles.
- * Sixteen registers hold 8 sums, whatever the number of queries: few queries take more keys (or
- * dimensions) at once. Order of operations: kernel.h. */
+/* Attention with AVX2: vpmaddwd multiplies pairs of 16-bit integers, two instructions for 8 sums of
+ * two products. 3 queries times 32 sums stay in registers. A line of keys is two components of 16
+ * positions, a line of values two positions of 8 components and more, so scores and averages are the
+ * same product. Order of operations: kernel.h. */
 #include <string.h>
 
 #include "kernel/parts.h"
 #include "kernel/vec_avx2.h"
 
-enum { QUERIES = 4, SUMS = 8, CHUNK_VECS = BK_ATTN_CHUNK / 8 };
+enum { QUERIES = 3, SUMS = 4, CHUNK_VECS = BK_ATTN_CHUNK / 8 };
 
-INLINE __m256 f16(const uint16_t *p) {
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+/* ---- Forms ---------------------------------------------------------------------------------------- */
+
+/* Clamped; with NaN as second operand min and max give NaN. */
+INLINE __m256 load(const float *x, size_t left) {
+    __m256 v = _mm256_min_ps(_mm256_set1_ps(BK_KV_LIMIT), bk_load_avx2(x, left));
+    return _mm256_max_ps(_mm256_set1_ps(-BK_KV_LIMIT), v);
 }
 
-/* Scores of n queries with n_tiles tiles of keys from `first` on: s[i][tile * 16 + lane]. */
-INLINE void scores(const float *q, size_t ldq, size_t n, const uint16_t *keys, size_t head_size,
-                   size_t first, size_t n_tiles, float s[][BK_ATTN_CHUNK]) {
-    __m256 acc[QUERIES][SUMS];
-    keys += first * head_size * 16;
-    UNROLL for (size_t i = 0; i < n; i++) {
-        UNROLL for (size_t t = 0; t < 2 * n_tiles; t++) { acc[i][t] = _mm256_setzero_ps(); }
+/* Factor of a vector's components and its scale, as in ref.c. */
+static float factor(bk_kv_type type, const float *x, size_t n, float *scale) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()}, most = _mm256_setzero_ps();
+    for (size_t d = 0; d < n; d += 8) {
+        __m256 v = load(x + d, n - d);
+        sum[d / 8 % 2] = _mm256_fmadd_ps(v, v, sum[d / 8 % 2]);
+        most = _mm256_max_ps(_mm256_andnot_ps(sign, v), most); /* NaN counts as nothing */
     }
-    for (size_t d = 0; d < head_size; d++) {
-        __m256 x[QUERIES];
-        UNROLL for (size_t i = 0; i < n; i++) { x[i] = _mm256_set1_ps(q[i * ldq + d]); }
-        UNROLL for (size_t t = 0; t < 2 * n_tiles; t++) {
-            __m256 k = f16(keys + (t / 2 * head_size + d) * 16 + t % 2 * 8);
-            UNROLL for (size_t i = 0; i < n; i++) {
-                acc[i][t] = _mm256_fmadd_ps(x[i], k, acc[i][t]);
+    __m128 length = _mm_set_ss(bk_fold_avx2(sum[0], sum[1]));
+    *scale = _mm_cvtss_f32(_mm_sqrt_ss(length));
+    if (!(*scale >= BK_KV_MIN_LENGTH)) return 0;
+    float unit = type == BK_KV_Q16 ? BK_KV_UNIT : 127.0f;
+    float one = type == BK_KV_Q16 ? *scale : bk_max_avx2(most);
+    *scale = one * (1.0f / unit);
+    return unit / one;
+}
+
+/* 16 components from x on, 16 bits each. */
+INLINE __m256i rounded(const float *x, size_t left, float f) {
+    if (f == 0) return _mm256_setzero_si256();
+    __m256 unit = _mm256_set1_ps(f);
+    __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(load(x, left), unit));
+    __m256i b = _mm256_setzero_si256();
+    if (left > 8) b = _mm256_cvtps_epi32(_mm256_mul_ps(load(x + 8, left - 8), unit));
+    return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
+}
+
+static void attn_query(const float *q, size_t head_size, float scale, int16_t *out,
+                       float *out_scale) {
+    float s, f = factor(BK_KV_Q16, q, head_size, &s);
+    for (size_t d = 0; d < head_size; d += 16)
+        _mm256_storeu_si256((__m256i *)(void *)(out + d), rounded(q + d, head_size - d, f));
+    *out_scale = s * scale;
+}
+
+static void kv_store(bk_kv_type type, const float *k, const float *v, size_t head_size, size_t pos,
+                     void *chunk) {
+    float *scale = chunk;
+    size_t head = bk_kv_head(head_size);
+    char *keys = (char *)chunk + bk_kv_keys_offset();
+    char *values = (char *)chunk + bk_kv_values_offset(type, head_size);
+    float fk = factor(type, k, head_size, &scale[pos]);
+    float fv = factor(type, v, head_size, &scale[BK_ATTN_CHUNK + pos]);
+    for (size_t d = 0; d < head_size; d += 16) {
+        int16_t x[16], y[16];
+        _mm256_storeu_si256((__m256i *)(void *)x, rounded(k + d, head_size - d, fk));
+        _mm256_storeu_si256((__m256i *)(void *)y, rounded(v + d, head_size - d, fv));
+        for (size_t i = 0; i < 16; i++) {
+            size_t ka = bk_kv_key_at(pos, d + i), va = bk_kv_value_at(head, pos, d + i);
+            if (type == BK_KV_Q16) {
+                ((int16_t *)(void *)keys)[ka] = x[i];
+                ((int16_t *)(void *)values)[va] = y[i];
+            } else {
+                ((int8_t *)keys)[ka] = (int8_t)x[i];
+                ((int8_t *)values)[va] = (int8_t)y[i];
             }
         }
     }
+}
+
+/* ---- A chunk -------------------------------------------------------------------------------------- */
+
+INLINE __m256i pair_at(const int16_t *p) {
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return _mm256_set1_epi32(x);
+}
+
+/* 8 pairs; bytes are widened. */
+INLINE __m256i pairs(bk_kv_type type, const char *p) {
+    if (type == BK_KV_Q16) return _mm256_loadu_si256((const __m256i *)(const void *)p);
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+/* to[i][8 * v + lane] = the n_pairs >= 1 pairs of a[i] times those of 8 * vecs lanes, `line` bytes
+ * apart from b on. What lies `ahead` is fetched meanwhile. */
+INLINE void dots(const int16_t *a, size_t lda, size_t n, bk_kv_type type, const char *b,
+                 size_t line, size_t vecs, size_t n_pairs, ptrdiff_t ahead, int32_t to[][64]) {
+    const size_t bytes = 16 * bk_kv_element(type);
+    __m256i acc[QUERIES][SUMS];
     UNROLL for (size_t i = 0; i < n; i++) {
-        UNROLL for (size_t t = 0; t < 2 * n_tiles; t++) {
-            _mm256_storeu_ps(s[i] + first * 16 + t * 8, acc[i][t]);
+        UNROLL for (size_t v = 0; v < vecs; v++) { acc[i][v] = _mm256_setzero_si256(); }
+    }
+    do {
+        __m256i q[QUERIES];
+        UNROLL for (size_t i = 0; i < n; i++) { q[i] = pair_at(a + i * lda); }
+        UNROLL for (size_t v = 0; v < vecs; v++) {
+            __m256i x = pairs(type, b + v * bytes);
+            if (v * bytes % 64 == 0) _mm_prefetch(b + v * bytes + ahead, _MM_HINT_T0);
+            UNROLL for (size_t i = 0; i < n; i++) {
+                acc[i][v] = _mm256_add_epi32(acc[i][v], _mm256_madd_epi16(q[i], x));
+            }
+        }
+        a += 2;
+        b += line;
+    } while (--n_pairs);
+    UNROLL for (size_t i = 0; i < n; i++) {
+        UNROLL for (size_t v = 0; v < vecs; v++) {
+            _mm256_storeu_si256((__m256i *)(void *)(to[i] + 8 * v), acc[i][v]);
         }
     }
 }
 
-/* s[0..64), capped, -> exp(s - max) inside [lo, hi), 0 outside. Returns max; *sum by 16 lanes. */
-INLINE float softmax(float *s, float cap, int lo, int hi, float *sum) {
+/* Scores of query i from its dots -> u[64], the factor of its average; max and sum. */
+static float softmax(const bk_attn *a, size_t i, const bk_kv_view *c, const int32_t *dot,
+                     int16_t *u) {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    __m256 inside[CHUNK_VECS], v[CHUNK_VECS], max = _mm256_set1_ps(-INFINITY), lanes[2];
+    const __m256i lo = _mm256_set1_epi32(a->lo[i]), hi = _mm256_set1_epi32(a->hi[i]);
+    const __m256 none = _mm256_set1_ps(-INFINITY), scale = _mm256_set1_ps(a->q_scale[i]);
+    __m256 seen[CHUNK_VECS], v[CHUNK_VECS], max = none, sum[2], total[2];
     for (int t = 0; t < CHUNK_VECS; t++) {
         __m256i at = _mm256_add_epi32(lane, _mm256_set1_epi32(8 * t));
-        inside[t] =
-            _mm256_castsi256_ps(_mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(lo), at),
-                                                    _mm256_cmpgt_epi32(_mm256_set1_epi32(hi), at)));
-        v[t] = _mm256_loadu_ps(s + 8 * t);
-        if (cap > 0) v[t] = bk_soft_cap_avx2(v[t], cap);
-        v[t] = _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), v[t], inside[t]);
+        seen[t] = _mm256_castsi256_ps(
+            _mm256_andnot_si256(_mm256_cmpgt_epi32(lo, at), _mm256_cmpgt_epi32(hi, at)));
+        __m256i d = _mm256_loadu_si256((const __m256i *)(const void *)(dot + 8 * t));
+        v[t] = _mm256_mul_ps(_mm256_cvtepi32_ps(d),
+                             _mm256_mul_ps(scale, _mm256_loadu_ps(c->key_scale + 8 * t)));
+        if (a->cap > 0) v[t] = bk_soft_cap_avx2(v[t], a->cap);
+        v[t] = _mm256_blendv_ps(none, v[t], seen[t]);
         max = _mm256_max_ps(v[t], max); /* NaN counts as nothing */
     }
-    float m = bk_max_avx2(max);
-    lanes[0] = lanes[1] = _mm256_setzero_ps();
+    a->max[i] = bk_max_avx2(max) + 0.0f; /* one zero */
+    max = _mm256_set1_ps(a->max[i]);
+    sum[0] = sum[1] = total[0] = total[1] = _mm256_setzero_ps();
     for (int t = 0; t < CHUNK_VECS; t++) {
-        __m256 p = bk_exp_avx2(_mm256_sub_ps(v[t], _mm256_set1_ps(m)));
-        p = _mm256_and_ps(inside[t], p);
-        lanes[t % 2] = _mm256_add_ps(lanes[t % 2], p);
-        _mm256_storeu_ps(s + 8 * t, p);
+        __m256 p = _mm256_and_ps(seen[t], bk_exp_avx2(_mm256_sub_ps(v[t], max)));
+        sum[t % 2] = _mm256_add_ps(sum[t % 2], p);
+        v[t] = _mm256_mul_ps(p, _mm256_loadu_ps(c->value_scale + 8 * t));
+        v[t] = _mm256_and_ps(seen[t], v[t]);
+        total[t % 2] = _mm256_add_ps(total[t % 2], v[t]);
     }
-    *sum = bk_fold_avx2(lanes[0], lanes[1]);
-    return m;
+    a->sum[i] = bk_fold_avx2(sum[0], sum[1]);
+    float w = bk_fold_avx2(total[0], total[1]);
+    __m256 f = _mm256_set1_ps(w >= BK_KV_MIN_WEIGHT ? BK_KV_UNIT / w : 0);
+    for (int t = 0; t < CHUNK_VECS; t += 2) {
+        __m256i x = _mm256_cvtps_epi32(_mm256_mul_ps(v[t], f));
+        __m256i y = _mm256_cvtps_epi32(_mm256_mul_ps(v[t + 1], f));
+        x = _mm256_permute4x64_epi64(_mm256_packs_epi32(x, y), 0xD8);
+        _mm256_storeu_si256((__m256i *)(void *)(u + 8 * t), x);
+    }
+    return w * (1.0f / BK_KV_UNIT);
 }
 
-/* o[i][d0 .. d0 + 8 * vecs) = sum over keys [lo, hi) of p[i][k] * v[k][d]. */
-INLINE void average(float p[][BK_ATTN_CHUNK], size_t n, const uint16_t *values, size_t head_size,
-                    size_t d0, size_t vecs, int lo, int hi, float *o, size_t ldo) {
-    __m256 acc[QUERIES][SUMS];
+/* 8 * vecs components from d on of the averages of n queries from i0 on; pairs [first, end). */
+INLINE void average(const bk_attn *a, size_t i0, size_t n, bk_kv_type type, const bk_kv_view *c,
+                    const int16_t *u, const float *unit, size_t d, size_t vecs, size_t first,
+                    size_t end) {
+    const size_t element = bk_kv_element(type), line = 2 * a->head * element;
+    int32_t s[QUERIES][64];
+    dots(u + 2 * first, BK_ATTN_CHUNK, n, type,
+         (const char *)c->values + first * line + 2 * d * element, line, vecs, end - first,
+         c->ahead, s);
     UNROLL for (size_t i = 0; i < n; i++) {
-        UNROLL for (size_t v = 0; v < vecs; v++) { acc[i][v] = _mm256_setzero_ps(); }
-    }
-    for (int k = lo; k < hi; k++) {
-        const uint16_t *row = values + (size_t)k * head_size + d0;
-        __m256 w[QUERIES];
-        UNROLL for (size_t i = 0; i < n; i++) { w[i] = _mm256_set1_ps(p[i][k]); }
         UNROLL for (size_t v = 0; v < vecs; v++) {
-            __m256 x = f16(row + v * 8);
-            UNROLL for (size_t i = 0; i < n; i++) {
-                acc[i][v] = _mm256_fmadd_ps(w[i], x, acc[i][v]);
-            }
-        }
-    }
-    UNROLL for (size_t i = 0; i < n; i++) {
-        UNROLL for (size_t v = 0; v < vecs; v++) {
-            _mm256_storeu_ps(o + i * ldo + d0 + v * 8, acc[i][v]);
+            __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(s[i] + 8 * v));
+            __m256 o = _mm256_mul_ps(_mm256_cvtepi32_ps(x), _mm256_set1_ps(unit[i]));
+            _mm256_storeu_ps(a->o + (i0 + i) * a->head + d + 8 * v, o);
         }
     }
 }
 
-/* Dimensions left over after the vectors: heads whose size is no multiple of 8. */
-static void average_tail(float p[][BK_ATTN_CHUNK], size_t n, const uint16_t *values,
-                         size_t head_size, size_t d0, int lo, int hi, float *o, size_t ldo) {
+/* Scores of n queries with the 32 positions from k on. */
+INLINE void scores(const int16_t *q, size_t n, bk_kv_type type, const bk_kv_view *c, size_t head,
+                   size_t k, int32_t s[][BK_ATTN_CHUNK]) {
+    const size_t element = bk_kv_element(type), line = 2 * BK_ATTN_CHUNK * element;
+    int32_t half[QUERIES][64];
+    dots(q, BK_ATTN_PITCH, n, type, (const char *)c->keys + 2 * k * element, line, SUMS, head / 2,
+         c->ahead, half);
+    for (size_t i = 0; i < n; i++) memcpy(s[i] + k, half[i], 32 * sizeof(int32_t));
+}
+
+/* Queries [i0, i0 + n). */
+INLINE void queries(const bk_attn *a, size_t i0, size_t n, bk_kv_type type, const bk_kv_view *c) {
+    int32_t s[QUERIES][BK_ATTN_CHUNK];
+    int16_t u[QUERIES][BK_ATTN_CHUNK];
+    float unit[QUERIES];
+    const size_t head = a->head;
+    int first = BK_ATTN_CHUNK - 2, last = 2; /* seen by none: two positions of weight 0 */
     for (size_t i = 0; i < n; i++) {
-        for (size_t d = d0; d < head_size; d++) {
-            __m128 acc = _mm_setzero_ps();
-            for (int k = lo; k < hi; k++) {
-                float v = _cvtsh_ss(values[(size_t)k * head_size + d]);
-                acc = _mm_fmadd_ss(_mm_set_ss(p[i][k]), _mm_set_ss(v), acc);
-            }
-            o[i * ldo + d] = _mm_cvtss_f32(acc);
+        if (a->lo[i0 + i] >= a->hi[i0 + i]) continue;
+        first = bk_min_int(first, a->lo[i0 + i]);
+        last = bk_max_int(last, a->hi[i0 + i]);
+    }
+    scores(a->q + i0 * BK_ATTN_PITCH, n, type, c, head, 0, s);
+    scores(a->q + i0 * BK_ATTN_PITCH, n, type, c, head, 32, s);
+    for (size_t i = 0; i < n; i++) unit[i] = softmax(a, i0 + i, c, s[i], u[i]);
+    size_t d = 0, begin = (size_t)bk_min_int(first, last - 1) / 2, end = ((size_t)last + 1) / 2;
+    for (; d + 32 <= head; d += 32) average(a, i0, n, type, c, u[0], unit, d, 4, begin, end);
+    for (; d < head; d += 16) average(a, i0, n, type, c, u[0], unit, d, 2, begin, end);
+}
+
+INLINE void all_queries(const bk_attn *a, bk_kv_type type, const bk_kv_view *c) {
+    for (size_t i = 0; i < a->n; i += QUERIES) {
+        switch (bk_min_size(a->n - i, QUERIES)) {
+        case 1: queries(a, i, 1, type, c); break;
+        case 2: queries(a, i, 2, type, c); break;
+        default: queries(a, i, 3, type, c); break;
         }
     }
 }
 
-/* tiles * 2 * n and vecs * n: the sums in registers, at most 8. */
-INLINE void queries(const float *q, size_t ldq, size_t n, size_t tiles, size_t vecs,
-                    const uint16_t *keys, const uint16_t *values, size_t head_size, float cap,
-                    const int *lo, const int *hi, float *max, float *sum, float *o, size_t ldo) {
-    float s[QUERIES][BK_ATTN_CHUNK];
-    int first = BK_ATTN_CHUNK, last = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (lo[i] >= hi[i]) continue;
-        first = bk_min_int(first, lo[i]);
-        last = bk_max_int(last, hi[i]);
-    }
-    for (size_t t = first < last ? (size_t)first / 16 / tiles * tiles : BK_ATTN_CHUNK;
-         t * 16 < (size_t)last; t += tiles)
-        scores(q, ldq, n, keys, head_size, t, tiles, s);
-    for (size_t i = 0; i < n; i++) max[i] = softmax(s[i], cap, lo[i], hi[i], &sum[i]);
-    size_t d = 0;
-    for (; d + 8 * vecs <= head_size; d += 8 * vecs)
-        average(s, n, values, head_size, d, vecs, first, last, o, ldo);
-    for (; d + 8 <= head_size; d += 8) average(s, n, values, head_size, d, 1, first, last, o, ldo);
-    if (d < head_size) average_tail(s, n, values, head_size, d, first, last, o, ldo);
+static void attn_chunk(const bk_attn *a, const bk_kv_view *c) {
+    if (c->type == BK_KV_Q16)
+        all_queries(a, BK_KV_Q16, c);
+    else
+        all_queries(a, BK_KV_Q8_0, c);
 }
 
-static void attn_chunk(const float *q, size_t ldq, size_t n_q, const uint16_t *keys,
-                       const uint16_t *values, size_t head_size, float cap, const int *lo,
-                       const int *hi, float *max, float *sum, float *o, size_t ldo) {
-    while (n_q > 0) {
-        size_t n = bk_min_size(n_q, QUERIES);
-        switch (n) {
-        case 1:
-            queries(q, ldq, 1, 4, 8, keys, values, head_size, cap, lo, hi, max, sum, o, ldo);
-            break;
-        case 2:
-            queries(q, ldq, 2, 2, 4, keys, values, head_size, cap, lo, hi, max, sum, o, ldo);
-            break;
-        case 3:
-            queries(q, ldq, 3, 1, 2, keys, values, head_size, cap, lo, hi, max, sum, o, ldo);
-            break;
-        default:
-            queries(q, ldq, 4, 1, 2, keys, values, head_size, cap, lo, hi, max, sum, o, ldo);
-            break;
-        }
-        q += n * ldq, o += n * ldo, lo += n, hi += n, max += n, sum += n;
-        n_q -= n;
-    }
-}
+/* ---- Merging -------------------------------------------------------------------------------------- */
 
 static float exp_one(float x) { return _mm256_cvtss_f32(bk_exp_avx2(_mm256_set1_ps(x))); }
 
-static void attn_merge(float *max, float *sum, float *o, float max2, float sum2, const float *o2,
-                       size_t head_size) {
-    if (sum2 == 0) return;
-    float m = *max > max2 ? *max : max2, f = exp_one(*max - m), g = exp_one(max2 - m);
-    *max = m;
-    *sum = _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(sum2), _mm_set_ss(g), _mm_set_ss(*sum * f)));
-    __m256 fv = _mm256_set1_ps(f), gv = _mm256_set1_ps(g);
-    for (size_t d = 0; d < head_size; d += 8) {
-        size_t n = head_size - d;
-        __m256 a = _mm256_mul_ps(bk_load_avx2(o + d, n), fv);
-        bk_store_avx2(o + d, _mm256_fmadd_ps(bk_load_avx2(o2 + d, n), gv, a), n);
-    }
-}
-
-/* Clamped, because f16 has no larger values; with NaN as second operand min and max give NaN. */
-static void to_halves(const float *x, size_t n, uint16_t out[8]) {
-    __m256 v = _mm256_min_ps(_mm256_set1_ps(65504.0f), bk_load_avx2(x, n));
-    v = _mm256_max_ps(_mm256_set1_ps(-65504.0f), v);
-    _mm_storeu_si128((__m128i *)(void *)out, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
-}
-
-static void kv_store(const float *k, const float *v, size_t head_size, size_t pos, uint16_t *keys,
-                     uint16_t *values) {
-    uint16_t *tile = keys + pos / 16 * 16 * head_size + pos % 16, *row = values + pos * head_size;
-    for (size_t d = 0; d < head_size; d += 8) {
-        size_t n = bk_min_size(head_size - d, 8);
-        uint16_t kh[8], vh[8];
-        to_halves(k + d, n, kh);
-        to_halves(v + d, n, vh);
-        for (size_t i = 0; i < n; i++) tile[(d + i) * 16] = kh[i];
-        memcpy(row + d, vh, n * sizeof *vh);
+static void attn_merge(size_t n, size_t head, float *max, float *sum, float *o, const float *max2,
+                       const float *sum2, const float *o2) {
+    for (size_t i = 0; i < n; i++, o += head, o2 += head) {
+        if (sum2[i] == 0) continue;
+        float m = max[i] > max2[i] ? max[i] : max2[i];
+        float f = exp_one(max[i] - m), g = exp_one(max2[i] - m);
+        __m128 s = _mm_set_ss(sum[i] * f);
+        max[i] = m;
+        sum[i] = _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(sum2[i]), _mm_set_ss(g), s));
+        __m256 fv = _mm256_set1_ps(f), gv = _mm256_set1_ps(g);
+        for (size_t d = 0; d < head; d += 8) {
+            __m256 x = _mm256_mul_ps(_mm256_loadu_ps(o + d), fv);
+            _mm256_storeu_ps(o + d, _mm256_fmadd_ps(_mm256_loadu_ps(o2 + d), gv, x));
+        }
     }
 }
 
 void bk_attention_init_avx2(bk_kernels *k) {
+    k->attn_query = attn_query;
+    k->kv_store = kv_store;
     k->attn_chunk = attn_chunk;
     k->attn_merge = attn_merge;
-    k->kv_store = kv_store;
 }

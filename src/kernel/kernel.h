@@ -21,12 +21,11 @@
 #define BRISK_KERNEL_KERNEL_H
 
 #include "kernel/act.h"
+#include "kernel/kv_chunk.h"
 #include "kernel/packed.h"
 #include "sys/cpu.h"
 
-/* Keys of one chunk; partial results of chunks are merged in order of position. Equals the
- * page of the KV cache. */
-enum { BK_ATTN_CHUNK = 64, BK_ATTN_MAX_QUERIES = 8, BK_MAX_HEAD = 256 };
+enum { BK_MAX_HEAD = 256 };
 
 /* Columns that the direct kernels take; more go through panels. */
 enum { BK_DIRECT_COLS = 8, BK_TILE_COLS = 6, BK_PANEL_GROUPS = 2 };
@@ -98,28 +97,30 @@ typedef struct bk_kernels {
     /* x = cap * tanh(x / cap) (bk_soft_cap in expf.h), cap > 0. */
     void (*soft_cap)(float *x, size_t n, float cap);
 
-    /* ---- Attention over one chunk of keys of one KV head ----
-     * q: n_q query rows of head_size floats (pitch ldq), already scaled. keys: f16 tiles
-     * [chunk/16][head_size][16]; values: f16 [chunk][head_size]. Query i sees the positions
-     * [lo[i], hi[i]) of the chunk, 0 <= lo <= hi <= chunk (an empty range gives max -inf, sum 0,
-     * zeros). Writes, per query, max, sum and head_size floats of the unnormalised average:
-     *   s[k] = fma chain over head_size, ascending, through soft_cap when cap > 0;
-     *   max = max s;   p = exp(s - max)
-     *   sum by 16 lanes;   o[d] = fma(p[k], v[k][d], o[d]), k ascending. */
-    void (*attn_chunk)(const float *q, size_t ldq, size_t n_q, const uint16_t *keys,
-                       const uint16_t *values, size_t head_size, float cap, const int *lo,
-                       const int *hi, float *max, float *sum, float *o, size_t ldo);
-    /* (max, sum, o) <- merged with the later chunk's (max2, sum2, o2):
+    /* ---- Attention (kernel/kv_chunk.h has the forms) ----
+     * Integer dots are exact and cost half of what float ones do; vectors are scaled by their length,
+     * so that no sum leaves 32 bits. */
+
+    /* One query of head_size floats -> int16 out[bk_kv_head(head_size)] and its scale, that of the
+     * scores included: *out_scale = s * scale with (out, s) the 16-bit form of q. */
+    void (*attn_query)(const float *q, size_t head_size, float scale, int16_t *out,
+                       float *out_scale);
+    /* k and v of one position of one KV head into slot `pos` of a chunk. */
+    void (*kv_store)(bk_kv_type type, const float *k, const float *v, size_t head_size, size_t pos,
+                     void *chunk);
+    /* The queries with one chunk. Query i sees its positions [lo[i], hi[i]), 0 <= lo <= hi <= chunk
+     * (an empty range gives max -inf, sum 0, zeros). Writes max, sum and the unnormalised average:
+     *   s[k] = (float)(sum over d of q[d] * key[k][d]) * (q_scale * key_scale[k]), soft_cap if cap > 0
+     *   max = max s;   p = exp(s - max);   w[k] = p * value_scale[k];   sum, W: of p and w, 16 lanes
+     *   u[k] = rint(w[k] * (BK_KV_UNIT / W)), 0 where not W >= BK_KV_MIN_WEIGHT
+     *   o[d] = (float)(sum over k of u[k] * value[k][d]) * (W * (1 / BK_KV_UNIT)) */
+    void (*attn_chunk)(const bk_attn *a, const bk_kv_view *chunk);
+    /* For n queries: (max, sum, o) <- merged with the later chunk's (max2, sum2, o2):
      *   M = max(max, max2); f = exp(max - M); g = exp(max2 - M);
      *   sum = fma(sum2, g, sum * f); o[d] = fma(o2[d], g, o[d] * f). A chunk with sum2 == 0 is
-     * skipped. */
-    void (*attn_merge)(float *max, float *sum, float *o, float max2, float sum2, const float *o2,
-                       size_t head_size);
-
-    /* k and v of one position of one KV head into slot `pos` of a chunk, rounded to f16
-     * (nearest even, clamped to +-65504). */
-    void (*kv_store)(const float *k, const float *v, size_t head_size, size_t pos, uint16_t *keys,
-                     uint16_t *values);
+     * skipped. o, o2: [n][head], head a multiple of 16. */
+    void (*attn_merge)(size_t n, size_t head, float *max, float *sum, float *o, const float *max2,
+                       const float *sum2, const float *o2);
 } bk_kernels;
 
 /* The table of the highest level that is not above `level` and that this build and CPU have. */

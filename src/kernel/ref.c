@@ -171,56 +171,119 @@ static void soft_cap(float *x, size_t n, float cap) {
 
 /* ---- Attention ---------------------------------------------------------------------------------- */
 
-static float attn_scores(const float *q, const uint16_t *keys, size_t head_size, float cap, int lo,
-                         int hi, float *s) {
+static float clamped(float x) {
+    return x > BK_KV_LIMIT ? BK_KV_LIMIT : x < -BK_KV_LIMIT ? -BK_KV_LIMIT : x;
+}
+
+/* Factor that makes integers of a vector's components, 0 when all are to be 0; *scale: one unit. */
+static float kv_factor(bk_kv_type type, const float *x, size_t n, float *scale) {
+    float lane[LANES] = {0}, largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        float c = clamped(x[i]);
+        lane[i % LANES] = fmaf(c, c, lane[i % LANES]);
+        if (fabsf(c) > largest) largest = fabsf(c);
+    }
+    float length = sqrtf(fold(lane));
+    *scale = length;
+    if (!(length >= BK_KV_MIN_LENGTH)) return 0;
+    float unit = type == BK_KV_Q16 ? BK_KV_UNIT : 127.0f;
+    if (type == BK_KV_Q8_0) length = largest;
+    *scale = length * (1.0f / unit);
+    return unit / length;
+}
+
+static int kv_round(float x, float factor) {
+    return factor != 0 ? (int)rintf(clamped(x) * factor) : 0;
+}
+
+static void attn_query(const float *q, size_t head_size, float scale, int16_t *out,
+                       float *out_scale) {
+    float s, factor = kv_factor(BK_KV_Q16, q, head_size, &s);
+    for (size_t d = 0; d < bk_kv_head(head_size); d++)
+        out[d] = d < head_size ? (int16_t)kv_round(q[d], factor) : 0;
+    *out_scale = s * scale;
+}
+
+static void kv_put(bk_kv_type type, void *to, size_t at, int x) {
+    if (type == BK_KV_Q16)
+        ((int16_t *)to)[at] = (int16_t)x;
+    else
+        ((int8_t *)to)[at] = (int8_t)x;
+}
+
+static void kv_store(bk_kv_type type, const float *k, const float *v, size_t head_size, size_t pos,
+                     void *chunk) {
+    float *scale = chunk;
+    size_t head = bk_kv_head(head_size);
+    char *keys = (char *)chunk + bk_kv_keys_offset();
+    char *values = (char *)chunk + bk_kv_values_offset(type, head_size);
+    float fk = kv_factor(type, k, head_size, &scale[pos]);
+    float fv = kv_factor(type, v, head_size, &scale[BK_ATTN_CHUNK + pos]);
+    for (size_t d = 0; d < head; d++) {
+        bool in = d < head_size;
+        kv_put(type, keys, bk_kv_key_at(pos, d), in ? kv_round(k[d], fk) : 0);
+        kv_put(type, values, bk_kv_value_at(head, pos, d), in ? kv_round(v[d], fv) : 0);
+    }
+}
+
+static int32_t kv_get(bk_kv_type type, const void *from, size_t at) {
+    return type == BK_KV_Q16 ? ((const int16_t *)from)[at] : ((const int8_t *)from)[at];
+}
+
+static float attn_scores(const bk_attn *a, size_t i, const bk_kv_view *c, float *s) {
     float max = -INFINITY;
-    for (int k = lo; k < hi; k++) {
-        const uint16_t *tile = keys + (size_t)k / 16 * 16 * head_size + (size_t)k % 16;
-        float acc = 0;
-        for (size_t d = 0; d < head_size; d++) acc = fmaf(q[d], bk_f16_to_f32(tile[d * 16]), acc);
-        s[k] = cap > 0 ? bk_soft_cap(acc, cap) : acc;
+    for (int k = a->lo[i]; k < a->hi[i]; k++) {
+        int32_t dot = 0;
+        for (size_t d = 0; d < a->head; d++)
+            dot +=
+                a->q[i * BK_ATTN_PITCH + d] * kv_get(c->type, c->keys, bk_kv_key_at((size_t)k, d));
+        s[k] = (float)dot * (a->q_scale[i] * c->key_scale[k]);
+        if (a->cap > 0) s[k] = bk_soft_cap(s[k], a->cap);
         if (s[k] > max) max = s[k];
     }
     return max;
 }
 
-static void attn_chunk(const float *q, size_t ldq, size_t n_q, const uint16_t *keys,
-                       const uint16_t *values, size_t head_size, float cap, const int *lo,
-                       const int *hi, float *max, float *sum, float *o, size_t ldo) {
-    for (size_t i = 0; i < n_q; i++) {
-        float s[BK_ATTN_CHUNK], lane[LANES] = {0}, *oi = o + i * ldo;
-        max[i] = attn_scores(q + i * ldq, keys, head_size, cap, lo[i], hi[i], s);
-        memset(oi, 0, head_size * sizeof *oi);
-        for (int k = lo[i]; k < hi[i]; k++) {
-            float p = bk_expf(s[k] - max[i]);
-            lane[k % LANES] += p;
-            for (size_t d = 0; d < head_size; d++)
-                oi[d] = fmaf(p, bk_f16_to_f32(values[(size_t)k * head_size + d]), oi[d]);
-        }
-        sum[i] = fold(lane);
+static void attn_average(const bk_attn *a, size_t i, const bk_kv_view *c, const float *w,
+                         float total, float *o) {
+    int32_t u[BK_ATTN_CHUNK];
+    bool some = total >= BK_KV_MIN_WEIGHT;
+    for (int k = a->lo[i]; k < a->hi[i]; k++)
+        u[k] = some ? (int32_t)rintf(w[k] * (BK_KV_UNIT / total)) : 0;
+    for (size_t d = 0; d < a->head; d++) {
+        int32_t dot = 0;
+        for (int k = a->lo[i]; k < a->hi[i]; k++)
+            dot += u[k] * kv_get(c->type, c->values, bk_kv_value_at(a->head, (size_t)k, d));
+        o[d] = (float)dot * (total * (1.0f / BK_KV_UNIT));
     }
 }
 
-static void attn_merge(float *max, float *sum, float *o, float max2, float sum2, const float *o2,
-                       size_t head_size) {
-    if (sum2 == 0) return;
-    float m = *max > max2 ? *max : max2;
-    float f = bk_expf(*max - m), g = bk_expf(max2 - m);
-    *max = m;
-    *sum = fmaf(sum2, g, *sum * f);
-    for (size_t d = 0; d < head_size; d++) o[d] = fmaf(o2[d], g, o[d] * f);
+static void attn_chunk(const bk_attn *a, const bk_kv_view *c) {
+    for (size_t i = 0; i < a->n; i++) {
+        float s[BK_ATTN_CHUNK], sums[LANES] = {0}, weights[LANES] = {0};
+        float max = attn_scores(a, i, c, s);
+        for (int k = a->lo[i]; k < a->hi[i]; k++) {
+            float p = bk_expf(s[k] - max);
+            sums[k % LANES] += p;
+            s[k] = p * c->value_scale[k];
+            weights[k % LANES] += s[k];
+        }
+        a->max[i] = max + 0.0f; /* one zero */
+        a->sum[i] = fold(sums);
+        attn_average(a, i, c, s, fold(weights), a->o + i * a->head);
+    }
 }
 
-static uint16_t to_f16(float f) {
-    float c = f > 65504.0f ? 65504.0f : f < -65504.0f ? -65504.0f : f;
-    return bk_f32_to_f16(c);
-}
-
-static void kv_store(const float *k, const float *v, size_t head_size, size_t pos, uint16_t *keys,
-                     uint16_t *values) {
-    uint16_t *tile = keys + pos / 16 * 16 * head_size + pos % 16;
-    for (size_t d = 0; d < head_size; d++) tile[d * 16] = to_f16(k[d]);
-    for (size_t d = 0; d < head_size; d++) values[pos * head_size + d] = to_f16(v[d]);
+static void attn_merge(size_t n, size_t head, float *max, float *sum, float *o, const float *max2,
+                       const float *sum2, const float *o2) {
+    for (size_t i = 0; i < n; i++, o += head, o2 += head) {
+        if (sum2[i] == 0) continue;
+        float m = max[i] > max2[i] ? max[i] : max2[i];
+        float f = bk_expf(max[i] - m), g = bk_expf(max2[i] - m);
+        max[i] = m;
+        sum[i] = fmaf(sum2[i], g, sum[i] * f);
+        for (size_t d = 0; d < head; d++) o[d] = fmaf(o2[d], g, o[d] * f);
+    }
 }
 
 void bk_kernels_init_ref(bk_kernels *k) {
@@ -236,6 +299,7 @@ void bk_kernels_init_ref(bk_kernels *k) {
         .soft_cap = soft_cap,
         .attn_chunk = attn_chunk,
         .attn_merge = attn_merge,
+        .attn_query = attn_query,
         .kv_store = kv_store,
     };
 }

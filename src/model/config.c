@@ -123,6 +123,7 @@ static int group_of_window(bk_model *m, int window) {
                                  .scale = c->score_scale,
                                  .cap = c->score_cap,
                                  .window = window,
+                                 .kv_type = m->meta.kv_type,
                                  .neox = (c->features & BK_HALVES) != 0};
     return g;
 }

@@ -31,6 +31,7 @@ static bk_status make_kv_pool(bk_model *m, bk_error *err) {
                          .group = {m->group[0], m->group[1]},
                          .n_kv_heads = c->n_kv_heads,
                          .head_size = c->head_size,
+                         .kv_type = m->meta.kv_type,
                          .max_tokens = (size_t)c->context_length};
     return bk_kv_pool_create(m->device, &shape, 0, &m->kv_pool, err);
 }
@@ -58,10 +59,14 @@ bk_status bk_model_load(const char *path, const bk_model_options *options, bk_mo
     *out = NULL;
     if (options) o = *options;
     bk_hf_options hf = {.pre = o.pre};
+    bk_kv_type kv_type = BK_KV_Q16;
+    bk_status status = o.kv_type ? bk_kv_type_find(o.kv_type, &kv_type, err) : BK_OK;
+    if (status != BK_OK) return status;
     bk_model *m = bk_alloc_zero(1, sizeof *m);
     if (!m) return bk_fail(err, BK_ERR_NOMEM, "no memory for a model");
     atomic_init(&m->refs, 1);
-    bk_status status = bk_model_file_open(path, &hf, &g, err);
+    m->meta.kv_type = kv_type;
+    status = bk_model_file_open(path, &hf, &g, err);
     if (status == BK_OK) status = load(g, &o, m, err);
     bk_gguf_destroy(&g);
     if (status != BK_OK) {

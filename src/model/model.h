@@ -20,6 +20,7 @@ typedef struct bk_model_options {
     bool vocab_only;
     bool tokenizer_only; /* nothing but tokenizer and template, whatever the architecture */
     const char *pre;     /* in place of tokenizer.ggml.pre; NULL: the file's */
+    const char *kv_type; /* of keys and values in the cache (bk_kv_type_find); NULL: "q16" */
     void (*progress)(double done, void *user);
     void *progress_user;
 } bk_model_options;
@@ -66,6 +67,7 @@ typedef struct bk_model_meta {
     const char *quantization;        /* type that holds most weights */
     uint64_t n_params, file_bytes, tensor_bytes, resident_bytes, token_bytes;
     bk_cpu_level cpu_level;
+    bk_kv_type kv_type;
     int threads;
 } bk_model_meta;
 

@@ -56,7 +56,8 @@ static bk_kv *create(bk_kv_pool *pool) {
 }
 
 static size_t page_bytes(const bk_kv_shape *s, int group) {
-    return (size_t)s->group[group].n_layers * bk_page_layer_bytes(s->n_kv_heads, s->head_size);
+    return (size_t)s->group[group].n_layers *
+           bk_page_layer_bytes(s->kv_type, s->n_kv_heads, s->head_size);
 }
 
 /* A page has two bytes per position and more, whatever the shape here: the mark of a position is
