@@ -18,7 +18,9 @@
 enum { N = 200, MAX_ROWS = 256 }; /* N tokens touch four pages */
 
 static const char *const files[] = {"tests/data/tiny_int.gguf", "tests/data/tiny_float.gguf",
-                                    "tests/data/tiny_qwen3moe.gguf", "tests/data/tiny_gemma2.gguf"};
+                                    "tests/data/tiny_qwen3moe.gguf", "tests/data/tiny_int.gguf",
+                                    "tests/data/tiny_gemma2.gguf"};
+static const char *const kv_types[] = {NULL, "q16", "f16", "q8_0", "q8_0"};
 /* The last has a window of 70 positions in one layer, so its sequences cannot go back far. */
 enum { FILES = BK_ARRAY_LEN(files), WINDOWED = FILES - 1 };
 
@@ -30,7 +32,7 @@ static bk_error err;
 
 static bk_model *load(int file, int threads, const char *level) {
     bk_model *m = NULL;
-    bk_model_options o = {.threads = threads, .cpu_level = level};
+    bk_model_options o = {.threads = threads, .cpu_level = level, .kv_type = kv_types[file]};
     if (bk_model_load(files[file], &o, &m, &err) != BK_OK) fail_msg("%s", err.text);
     return m;
 }
@@ -547,6 +549,9 @@ static void wrong_scratch_is_refused(void **state) {
     assert_int_equal(bk_model_load(files[0], &level, &m, &err), BK_ERR_INVALID);
     assert_non_null(strstr(err.text, "sse9"));
     assert_int_equal(bk_model_load(files[0], &many, &m, &err), BK_ERR_INVALID);
+    bk_model_options type = {.kv_type = "q4_0"};
+    assert_int_equal(bk_model_load(files[0], &type, &m, &err), BK_ERR_INVALID);
+    assert_non_null(strstr(err.text, "q8_0"));
     assert_null(m);
 }
 
