@@ -1,5 +1,5 @@
 /* Attention with AVX2: vpmaddwd multiplies pairs of 16-bit integers, two instructions for 8 sums of
- * two products. 3 queries times 32 sums stay in registers. A line of keys is two components of 16
+ * two products. 6 queries times 16 sums stay in registers. A line of keys is two components of 16
  * positions, a line of values two positions of 8 components and more, so scores and averages are the
  * same product. Order of operations: kernel.h. */
 #include <string.h>
@@ -7,7 +7,10 @@
 #include "kernel/parts.h"
 #include "kernel/vec_avx2.h"
 
-enum { QUERIES = 3, SUMS = 4, CHUNK_VECS = BK_ATTN_CHUNK / 8 };
+enum { QUERIES = 6, CHUNK_VECS = BK_ATTN_CHUNK / 8 };
+
+/* Vectors of sums for each of n queries: with the operands they fill the 16 registers. */
+#define SUMS(n) ((n) > 2 ? 2 : 4)
 
 /* ---- Forms ---------------------------------------------------------------------------------------- */
 
@@ -92,24 +95,32 @@ INLINE __m256i pairs(bk_kv_type type, const char *p) {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 
+/* acc += the products of 8 pairs. Written out because gcc 12 copies sums from register to register,
+ * and spills. */
+INLINE void add_pairs(__m256i *acc, __m256i q, __m256i x) {
+    __m256i product = _mm256_madd_epi16(q, x);
+    __asm__("vpaddd %1, %0, %0" : "+x"(*acc) : "x"(product));
+}
+
 /* to[i][8 * v + lane] = the n_pairs >= 1 pairs of a[i] times those of 8 * vecs lanes, `line` bytes
  * apart from b on. What lies `ahead` is fetched meanwhile. */
 INLINE void dots(const int16_t *a, size_t lda, size_t n, bk_kv_type type, const char *b,
-                 size_t line, size_t vecs, size_t n_pairs, ptrdiff_t ahead, int32_t to[][64]) {
+                 size_t line, size_t vecs, size_t n_pairs, ptrdiff_t ahead,
+                 int32_t to[][BK_ATTN_CHUNK]) {
     const size_t bytes = 16 * bk_kv_element(type);
-    __m256i acc[QUERIES][SUMS];
+    __m256i acc[QUERIES][SUMS(1)];
     UNROLL for (size_t i = 0; i < n; i++) {
         UNROLL for (size_t v = 0; v < vecs; v++) { acc[i][v] = _mm256_setzero_si256(); }
     }
     do {
-        __m256i q[QUERIES];
-        UNROLL for (size_t i = 0; i < n; i++) { q[i] = pair_at(a + i * lda); }
-        UNROLL for (size_t v = 0; v < vecs; v++) {
-            __m256i x = pairs(type, b + v * bytes);
-            if (v * bytes % 64 == 0) _mm_prefetch(b + v * bytes + ahead, _MM_HINT_T0);
-            UNROLL for (size_t i = 0; i < n; i++) {
-                acc[i][v] = _mm256_add_epi32(acc[i][v], _mm256_madd_epi16(q[i], x));
-            }
+        __m256i x[SUMS(1)];
+        UNROLL for (size_t v = 0; v < vecs; v++) { x[v] = pairs(type, b + v * bytes); }
+        UNROLL for (size_t at = 0; at < vecs * bytes; at += 64) {
+            _mm_prefetch(b + at + ahead, _MM_HINT_T0);
+        }
+        UNROLL for (size_t i = 0; i < n; i++) {
+            __m256i q = pair_at(a + i * lda);
+            UNROLL for (size_t v = 0; v < vecs; v++) { add_pairs(&acc[i][v], q, x[v]); }
         }
         a += 2;
         b += line;
@@ -166,7 +177,7 @@ INLINE void average(const bk_attn *a, size_t i0, size_t n, bk_kv_type type, cons
                     const int16_t *u, const float *unit, size_t d, size_t vecs, size_t first,
                     size_t end) {
     const size_t element = bk_kv_element(type), line = 2 * a->head * element;
-    int32_t s[QUERIES][64];
+    int32_t s[QUERIES][BK_ATTN_CHUNK];
     dots(u + 2 * first, BK_ATTN_CHUNK, n, type,
          (const char *)c->values + first * line + 2 * d * element, line, vecs, end - first,
          c->ahead, s);
@@ -179,34 +190,27 @@ INLINE void average(const bk_attn *a, size_t i0, size_t n, bk_kv_type type, cons
     }
 }
 
-/* Scores of n queries with the 32 positions from k on. */
-INLINE void scores(const int16_t *q, size_t n, bk_kv_type type, const bk_kv_view *c, size_t head,
-                   size_t k, int32_t s[][BK_ATTN_CHUNK]) {
-    const size_t element = bk_kv_element(type), line = 2 * BK_ATTN_CHUNK * element;
-    int32_t half[QUERIES][64];
-    dots(q, BK_ATTN_PITCH, n, type, (const char *)c->keys + 2 * k * element, line, SUMS, head / 2,
-         c->ahead, half);
-    for (size_t i = 0; i < n; i++) memcpy(s[i] + k, half[i], 32 * sizeof(int32_t));
-}
-
 /* Queries [i0, i0 + n). */
 INLINE void queries(const bk_attn *a, size_t i0, size_t n, bk_kv_type type, const bk_kv_view *c) {
     int32_t s[QUERIES][BK_ATTN_CHUNK];
     int16_t u[QUERIES][BK_ATTN_CHUNK];
     float unit[QUERIES];
-    const size_t head = a->head;
+    const size_t element = bk_kv_element(type), vecs = SUMS(n);
     int first = BK_ATTN_CHUNK - 2, last = 2; /* seen by none: two positions of weight 0 */
     for (size_t i = 0; i < n; i++) {
         if (a->lo[i0 + i] >= a->hi[i0 + i]) continue;
         first = bk_min_int(first, a->lo[i0 + i]);
         last = bk_max_int(last, a->hi[i0 + i]);
     }
-    scores(a->q + i0 * BK_ATTN_PITCH, n, type, c, head, 0, s);
-    scores(a->q + i0 * BK_ATTN_PITCH, n, type, c, head, 32, s);
+    for (size_t k = 0; k < BK_ATTN_CHUNK; k += 8 * vecs)
+        dots(a->q + i0 * BK_ATTN_PITCH, BK_ATTN_PITCH, n, type,
+             (const char *)c->keys + 2 * k * element, 2 * BK_ATTN_CHUNK * element, vecs,
+             a->head / 2, c->ahead, (int32_t(*)[BK_ATTN_CHUNK])(void *)(s[0] + k));
     for (size_t i = 0; i < n; i++) unit[i] = softmax(a, i0 + i, c, s[i], u[i]);
     size_t d = 0, begin = (size_t)bk_min_int(first, last - 1) / 2, end = ((size_t)last + 1) / 2;
-    for (; d + 32 <= head; d += 32) average(a, i0, n, type, c, u[0], unit, d, 4, begin, end);
-    for (; d < head; d += 16) average(a, i0, n, type, c, u[0], unit, d, 2, begin, end);
+    for (; d + 8 * vecs <= a->head; d += 8 * vecs)
+        average(a, i0, n, type, c, u[0], unit, d, vecs, begin, end);
+    for (; d < a->head; d += 16) average(a, i0, n, type, c, u[0], unit, d, 2, begin, end);
 }
 
 INLINE void all_queries(const bk_attn *a, bk_kv_type type, const bk_kv_view *c) {
@@ -214,7 +218,10 @@ INLINE void all_queries(const bk_attn *a, bk_kv_type type, const bk_kv_view *c) 
         switch (bk_min_size(a->n - i, QUERIES)) {
         case 1: queries(a, i, 1, type, c); break;
         case 2: queries(a, i, 2, type, c); break;
-        default: queries(a, i, 3, type, c); break;
+        case 3: queries(a, i, 3, type, c); break;
+        case 4: queries(a, i, 4, type, c); break;
+        case 5: queries(a, i, 5, type, c); break;
+        default: queries(a, i, 6, type, c); break;
         }
     }
 }
