@@ -176,34 +176,6 @@ static void fresh_pages_are_zero(void **state) {
     bk_kv_pool_unref(&pool);
 }
 
-/* More pages than one slab has, freed and had again in any order: each is zero at first, keeps what was
- * written to both ends, and lies on a cache line. */
-static void many_pages_of_two_sizes(void **state) {
-    (void)state;
-    enum { PAGES = 300 };
-    static const size_t sizes[] = {4, 20000};
-    char *pages[PAGES] = {NULL};
-    bk_rng rng;
-    bk_rng_seed(&rng, 3, 3);
-    for (int turn = 0; turn < 3000; turn++) {
-        size_t i = bk_rng_u32(&rng) % PAGES, last = sizes[i % 2] - 1;
-        char mark = (char)(i % 127 + 1);
-        if (pages[i]) {
-            assert_true(pages[i][0] == mark && pages[i][last] == mark);
-            device->ops->page_free(device, pages[i]);
-            pages[i] = NULL;
-            continue;
-        }
-        pages[i] = device->ops->page_alloc(device, last + 1);
-        assert_non_null(pages[i]);
-        assert_int_equal((uintptr_t)pages[i] % BK_CACHE_LINE, 0);
-        for (size_t k = 0; k <= last; k++) assert_int_equal(pages[i][k], 0);
-        pages[i][0] = pages[i][last] = mark;
-    }
-    for (size_t i = 0; i < PAGES; i++)
-        if (pages[i]) device->ops->page_free(device, pages[i]);
-}
-
 static void the_context_is_a_limit(void **state) {
     (void)state;
     shape = &plain;
@@ -780,7 +752,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(wrong_shapes_are_refused),
         cmocka_unit_test(pages_appear_as_positions_do),
         cmocka_unit_test(fresh_pages_are_zero),
-        cmocka_unit_test(many_pages_of_two_sizes),
         cmocka_unit_test(the_context_is_a_limit),
         cmocka_unit_test(the_pool_is_a_limit),
         cmocka_unit_test(truncating),

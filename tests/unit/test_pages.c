@@ -1,4 +1,4 @@
-/* Large memory from the system and slabs of it. */
+/* Large memory from the system, slabs of it, and the CPU device's pages in such slabs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +7,8 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "base/rng.h"
+#include "device/device.h"
 #include "sys/pages.h"
 
 #define MB ((size_t)1 << 20)
@@ -76,11 +78,43 @@ static void slabs_hand_out_separate_memory(void **state) {
     bk_slabs_free(&slabs);
 }
 
+/* More pages than one slab has, freed and had again in any order: each is zero at first, keeps what was
+ * written to both ends, and lies on a cache line. */
+static void many_pages_of_two_sizes(void **state) {
+    (void)state;
+    enum { PAGES = 300 };
+    static const size_t sizes[] = {4, 20000};
+    char *pages[PAGES] = {NULL};
+    bk_device *device = NULL;
+    assert_int_equal(bk_device_cpu_create(BK_CPU_REF, 1, &device, NULL), BK_OK);
+    bk_rng rng;
+    bk_rng_seed(&rng, 3, 3);
+    for (int turn = 0; turn < 3000; turn++) {
+        size_t i = bk_rng_u32(&rng) % PAGES, last = sizes[i % 2] - 1;
+        char mark = (char)(i % 127 + 1);
+        if (pages[i]) {
+            assert_true(pages[i][0] == mark && pages[i][last] == mark);
+            device->ops->page_free(device, pages[i]);
+            pages[i] = NULL;
+            continue;
+        }
+        pages[i] = device->ops->page_alloc(device, last + 1);
+        assert_non_null(pages[i]);
+        assert_int_equal((uintptr_t)pages[i] % BK_CACHE_LINE, 0);
+        assert_true(all_zero(pages[i], last + 1));
+        pages[i][0] = pages[i][last] = mark;
+    }
+    for (size_t i = 0; i < PAGES; i++)
+        if (pages[i]) device->ops->page_free(device, pages[i]);
+    bk_device_destroy(&device);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_are_aligned_and_zeroed),
         cmocka_unit_test(impossible_sizes_are_refused),
         cmocka_unit_test(slabs_hand_out_separate_memory),
+        cmocka_unit_test(many_pages_of_two_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
