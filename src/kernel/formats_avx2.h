@@ -65,11 +65,10 @@ INLINE float offset_a(size_t sub, const bk_act *x, size_t b, size_t part) {
     return sub == 16 ? bk_act_half_a(x, b, (int)part) : x->a[b];
 }
 
-/* ---- Entry points over direct_cols and float_cols of the including file ------------------------ */
+/* ---- Entry points over direct_cols of the including file --------------------------------------- */
 
 #define EACH_TYPE_PLAN(X) X(Q4_0) X(Q4_1) X(Q5_0) X(Q8_0) X(Q4_K) X(Q6_K)
 #define EACH_LAYOUT_PLAN(X) X(N4_16) X(N5_32) X(C4_32) X(C4_16) X(B8_16)
-#define EACH_FLOAT_PLAN(X) X(F32) X(F16) X(BF16)
 
 /* The number of columns is a compile-time constant of each call: up to DIRECT_MOST, which the
  * including file defines by its registers, as DIRECT_WIDE, the cases above 4. */
@@ -107,22 +106,6 @@ INLINE float offset_a(size_t sub, const bk_act *x, size_t b, size_t part) {
         if (cols) direct_cols(f, w, first, n, acts, pitch, 1, out, ldo, add); \
     }
 
-#define DIRECT_FLOAT(PLAN)                                                         \
-    static void direct_##PLAN(DIRECT_ARGS) {                                       \
-        const bk_layout l = BK_LAYOUT_##PLAN;                                      \
-        for (; cols > 4; cols -= 4) {                                              \
-            float_cols(l, w, first, n, acts, pitch, 4, out, ldo, add);             \
-            acts = (const float *)acts + 4 * pitch;                                \
-            out += 4 * ldo;                                                        \
-        }                                                                          \
-        switch (cols) {                                                            \
-        case 1: float_cols(l, w, first, n, acts, pitch, 1, out, ldo, add); break;  \
-        case 2: float_cols(l, w, first, n, acts, pitch, 2, out, ldo, add); break;  \
-        case 3: float_cols(l, w, first, n, acts, pitch, 3, out, ldo, add); break;  \
-        default: float_cols(l, w, first, n, acts, pitch, 4, out, ldo, add); break; \
-        }                                                                          \
-    }
-
 /* Cases of a switch over plans. */
 #define CALL_DIRECT(PLAN)                                             \
     case BK_PLAN_##PLAN:                                              \
@@ -131,10 +114,6 @@ INLINE float offset_a(size_t sub, const bk_act *x, size_t b, size_t part) {
 #define EXPAND(PLAN)                                                  \
     case BK_PLAN_##PLAN:                                              \
         expand_group(fmt_of(BK_PLAN_##PLAN, w->type), w, g, q, d, m); \
-        break;
-#define EXPAND_FLOAT(PLAN)                       \
-    case BK_PLAN_##PLAN:                         \
-        expand_float(BK_LAYOUT_##PLAN, w, g, x); \
         break;
 
 #endif
