@@ -24,6 +24,7 @@ python_tests=(
     'tests/tokenizer/compare_sp.py --dump build/release/tests/tokenizer/tok_dump'
     'tests/template/compare_jinja2.py build/release/tests/template/render'
     'tests/template/compare_peer.py build/release/tests/template/render'
+    'tests/quant/compare_gguf.py build/release/tests/quant/quantize'
     'tests/gguf/test_broken.py'
     'tests/cli/test_cli.py'
     'tests/cli/test_models.py'

@@ -24,6 +24,11 @@ static inline uint32_t bk_load_le32(const uint8_t *p) {
     return (uint32_t)bk_load_le16(p) | (uint32_t)bk_load_le16(p + 2) << 16;
 }
 
+static inline void bk_store_le16(uint8_t *p, uint16_t v) {
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+}
+
 static inline float bk_load_half(const uint8_t *p) { return bk_f16_to_f32(bk_load_le16(p)); }
 
 /* 16 bytes to 32 nibbles: byte j has weight j in its low and weight j + 16 in its high half. */

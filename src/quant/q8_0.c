@@ -1,5 +1,7 @@
 /* Q8_0: 32 weights in 34 bytes, w = d * q with q a signed byte.
  *     half d; int8 qs[32]. The canonical byte is q + 128. */
+#include <math.h>
+
 #include "quant/formats.h"
 
 enum { BLOCK_BYTES = 34, QS = 2 };
@@ -8,6 +10,21 @@ static void unpack(const void *row, size_t i, bk_canon *out) {
     const uint8_t *b = (const uint8_t *)row + i * BLOCK_BYTES;
     for (size_t j = 0; j < 32; j++) out->q[j] = bk_canon_byte(b[QS + j]);
     bk_canon_half(&bk_quant_q8_0, b, out);
+}
+
+/* d is the largest magnitude / 127, q the nearest whole number, halves away from zero. */
+static void quantize(const float *x, void *blocks, size_t n) {
+    uint8_t *b = blocks;
+    for (; n >= 32; n -= 32, x += 32, b += BLOCK_BYTES) {
+        float max = 0;
+        for (size_t i = 0; i < 32; i++) max = fmaxf(max, fabsf(x[i]));
+        float d = max / 127.0f, inverse = d != 0 ? 1.0f / d : 0;
+        bk_store_le16(b, bk_f32_to_f16(d));
+        for (size_t i = 0; i < 32; i++) {
+            float q = fminf(fmaxf(roundf(x[i] * inverse), -127), 127);
+            b[QS + i] = (uint8_t)(int8_t)q;
+        }
+    }
 }
 
 const bk_quant bk_quant_q8_0 = {
@@ -21,5 +38,6 @@ const bk_quant bk_quant_q8_0 = {
     .sub = 32,
     .bits = 8,
     .lines_at = QS,
+    .quantize = quantize,
     .unpack = unpack,
 };

@@ -60,12 +60,32 @@ static void dequantize_bf16(const void *blocks, float *out, size_t n) {
     for (size_t i = 0; i < n; i++) out[i] = bk_bf16_to_f32(bk_load_le16(p + 2 * i));
 }
 
+static void quantize_f32(const float *x, void *blocks, size_t n) {
+    uint8_t *p = blocks;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = f32_to_bits(x[i]);
+        bk_store_le16(p + 4 * i, (uint16_t)bits);
+        bk_store_le16(p + 4 * i + 2, (uint16_t)(bits >> 16));
+    }
+}
+
+static void quantize_f16(const float *x, void *blocks, size_t n) {
+    uint8_t *p = blocks;
+    for (size_t i = 0; i < n; i++) bk_store_le16(p + 2 * i, bk_f32_to_f16(x[i]));
+}
+
+static void quantize_bf16(const float *x, void *blocks, size_t n) {
+    uint8_t *p = blocks;
+    for (size_t i = 0; i < n; i++) bk_store_le16(p + 2 * i, bk_f32_to_bf16(x[i]));
+}
+
 const bk_quant bk_quant_f32 = {
     .type = BK_TYPE_F32,
     .name = "F32",
     .block_len = 1,
     .block_bytes = 4,
     .layout = BK_LAYOUT_F32,
+    .quantize = quantize_f32,
     .dequantize = dequantize_f32,
 };
 
@@ -75,6 +95,7 @@ const bk_quant bk_quant_f16 = {
     .block_len = 1,
     .block_bytes = 2,
     .layout = BK_LAYOUT_F16,
+    .quantize = quantize_f16,
     .dequantize = dequantize_f16,
 };
 
@@ -84,5 +105,6 @@ const bk_quant bk_quant_bf16 = {
     .block_len = 1,
     .block_bytes = 2,
     .layout = BK_LAYOUT_BF16,
+    .quantize = quantize_bf16,
     .dequantize = dequantize_bf16,
 };

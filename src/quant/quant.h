@@ -86,6 +86,11 @@ typedef struct bk_quant {
     size_t d_at, m_at;      /* scales HALF and SUPER: where in a block the halves of d and m are */
     size_t lines_at;        /* not 0: from there on a block's quants lie as the lines want them */
 
+    /* n floats (a multiple of block_len) to the nearest weights, blocks as in a file: each by itself,
+     * without weighing what the others lose. NULL: this way is not there. Values beyond what the format
+     * holds are cut, NaN becomes any weight; float formats keep both. */
+    void (*quantize)(const float *x, void *blocks, size_t n);
+
     /* Float formats: n weights to float. */
     void (*dequantize)(const void *blocks, float *out, size_t n);
     /* Integer formats: the weights [32*i, 32*i + 32) of a row that starts at `row`. */

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # An installed copy is enough: `make install` to a folder of its own, examples/generate.c built
-# against it through pkg-config (shared and static), examples/pipeline.c likewise, run on the model in BRISK_TEST_MODEL; what is
-# installed is what is expected, and `make uninstall` leaves nothing.
+# against it through pkg-config (shared and static), examples/pipeline.c likewise, run on the model in
+# BRISK_TEST_MODEL, and examples/matmul_threads.c; what is installed is what is expected, and `make
+# uninstall` leaves nothing.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 model=${BRISK_TEST_MODEL:?where brisk pull puts the default model}
@@ -56,6 +57,15 @@ cp examples/pipeline.c "$tmp" || die 'no examples/pipeline.c'
 for stage in tokenise: embed: layers: loss: head: sample: '" Paris"'; do
     grep -qF "$stage" "$tmp/pipeline.txt" || die "pipeline does not show $stage"
 done
+
+# One thread against several, of docs/questions/q08.md: it compares its results itself.
+cp examples/matmul_threads.c "$tmp" || die 'no examples/matmul_threads.c'
+# shellcheck disable=SC2046
+(cd "$tmp" && gcc -std=c11 -Wall -Wextra -Werror -o matmul_threads matmul_threads.c \
+    $(pkg-config --cflags --libs brisk) -lm -Wl,-rpath,"$prefix/lib") || die 'building matmul_threads'
+"$tmp/matmul_threads" 3 256 >"$tmp/matmul_threads.txt" || die 'running matmul_threads'
+[ "$(grep -c '3 threads .* the same bits' "$tmp/matmul_threads.txt")" -eq 4 ] ||
+    die 'matmul_threads does not show four types'
 
 make -s PREFIX="$prefix" uninstall || die 'make uninstall'
 left=$(find "$prefix" -type f -o -type l)

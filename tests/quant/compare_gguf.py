@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Compares quantised blocks with those of the `gguf` package, byte by byte.
+
+    compare_gguf.py PROGRAM
+
+PROGRAM is tests/quant/quantize. Exit status 1 on any difference."""
+import subprocess
+import sys
+
+import gguf
+import numpy as np
+
+TYPES = ["F16", "BF16", "Q8_0", "Q4_0"]
+
+
+def inputs():
+    """Finite floats of all kinds, in multiples of 32."""
+    rng = np.random.default_rng(1)
+    n = 32 * 2000
+    yield "normal", rng.standard_normal(n)
+    yield "magnitudes from 1e-9 to 1e4", rng.standard_normal(n) * 10.0 ** rng.uniform(-9, 4, n)
+    blocks = rng.standard_normal((n // 32, 32)) * 10.0 ** rng.uniform(-7, 4, (n // 32, 1))
+    yield "blocks of all sizes", blocks
+    yield "whole numbers", rng.integers(-127, 128, n)
+    yield "halves", rng.integers(-254, 255, n) / 2
+    yield "one magnitude", np.where(rng.random(n) < 0.5, -0.375, 0.375)
+    yield "zeros", np.where(rng.random(n) < 0.98, 0.0, 1.0)
+    yield "subnormal halves", rng.standard_normal(n) * 1e-6
+    ties = np.zeros((64, 32))
+    ties[:, 5], ties[:, 9] = np.where(np.arange(64) % 2, 1, -1), np.where(np.arange(64) % 2, -1, 1)
+    yield "two largest of opposite signs", ties
+
+
+def main():
+    wrong = compared = 0
+    for name, x in inputs():
+        x = np.ascontiguousarray(x, dtype="<f4").reshape(-1)
+        for kind in TYPES:
+            want = gguf.quantize(x, gguf.GGMLQuantizationType[kind]).tobytes()
+            got = subprocess.run([sys.argv[1], kind.lower()], input=x.tobytes(), check=True,
+                                 stdout=subprocess.PIPE).stdout
+            compared += len(want)
+            if got != want:
+                wrong += 1
+                at = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), "the end")
+                print(f"{kind} of {name}: {len(got)} and {len(want)} bytes, differ at {at}")
+    print(f"{compared} bytes compared, {wrong} of the blocks' sets differ")
+    return 1 if wrong or not compared else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
