@@ -48,6 +48,6 @@ LIB_PKGS := jansson
 CLI_PKGS := $(call with,LIBEDIT,libedit)
 # libcurl is loaded when something is fetched: its own libraries would slow down every start.
 CONFIG_CFLAGS := $(call cflags,$(LIB_PKGS) $(CLI_PKGS) $(call with,CURL,libcurl))
-LIB_LIBS := $(call libs,$(LIB_PKGS)) -pthread -lm
+LIB_LIBS := $(call libs,$(LIB_PKGS)) -pthread -ldl -lm
 CLI_LIBS := $(if $(strip $(CLI_PKGS)),$(call libs,$(CLI_PKGS))) $(call with,CURL,-ldl)
 TEST_LIBS := $(or $(call libs,cmocka),-lcmocka) $(call with,PCRE2,$(call libs,libpcre2-8))

@@ -175,6 +175,52 @@ brisk_status brisk_profile_run(brisk_model *model, const brisk_bench_test *test,
 brisk_status brisk_profile_limits(const brisk_model *model, const brisk_limits_options *options,
                                   brisk_profile *profile, brisk_error *err);
 
+/* The matrix product y = W x of n vectors by itself, in several ways: three loops; loops over blocks that
+ * stay in the cache; brisk's SIMD kernels; OpenBLAS, where it is installed. */
+typedef enum brisk_matmul_way {
+    BRISK_MATMUL_NAIVE,
+    BRISK_MATMUL_BLOCKED,
+    BRISK_MATMUL_SIMD,
+    BRISK_MATMUL_OPENBLAS
+} brisk_matmul_way;
+
+enum { BRISK_MATMUL_THREADS = 16, BRISK_MATMUL_ROWS = 2 + 2 * BRISK_MATMUL_THREADS };
+
+typedef struct brisk_matmul_test {
+    const char *type; /* of the weights, as for brisk_matrix_create; OpenBLAS: "f32" alone */
+    size_t m, n, k;   /* weights [m][k] times n vectors of k; 1..65536 */
+    int threads[BRISK_MATMUL_THREADS];
+    int n_threads;
+    const char *cpu_level;       /* NULL: $BRISK_CPU, else the best */
+    int rounds;                  /* every way is timed in each, 1..100 */
+    const char *peer;            /* OpenBLAS's library; NULL: libopenblas.so.0; "": none */
+    const volatile bool *cancel; /* polled between products; may be NULL */
+} brisk_matmul_test;
+
+/* 1024 x 1024 x 1024, f32, one thread and as many as a model takes, 5 rounds. */
+void brisk_matmul_default(brisk_matmul_test *test);
+
+typedef struct brisk_matmul_row {
+    brisk_matmul_way way;
+    int threads;
+    size_t vectors;      /* that were computed: the slow ways stop after some seconds */
+    double best, median; /* seconds for them */
+    double difference;   /* the largest from the three loops, as a share of their largest result */
+} brisk_matmul_row;
+
+typedef struct brisk_matmul_result {
+    brisk_matmul_row rows[BRISK_MATMUL_ROWS];
+    int n_rows;
+    const char *cpu_level; /* of the kernels: "avx512" */
+    bool integer;          /* they multiply 8-bit numbers */
+    char peer[256];        /* what OpenBLAS calls itself, "" where it was not found */
+} brisk_matmul_result;
+
+/* Some seconds. All results are compared: FORMAT when one is wrong; INVALID, UNSUPPORTED, NOMEM,
+ * CANCELLED. */
+brisk_status brisk_bench_matmul(const brisk_matmul_test *test, brisk_matmul_result *result,
+                                brisk_error *err);
+
 /* ---- Quality -------------------------------------------------------------------------------- */
 
 typedef struct brisk_eval_options {

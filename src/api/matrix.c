@@ -1,9 +1,12 @@
 #include "brisk_matrix.h"
 
+#include <string.h>
 #include <strings.h>
 
 #include "api/api.h"
+#include "brisk_tools.h"
 #include "device/matrix.h"
+#include "measure/matmul.h"
 
 /* Also what is not quantised to: the caller's error names the format then. */
 static const bk_quant *find_type(const char *name) {
@@ -16,14 +19,19 @@ static const bk_quant *find_type(const char *name) {
 
 static bk_matrix *inner(brisk_matrix *m) { return (bk_matrix *)m; }
 
+static bk_status type_of(const char *name, const bk_quant **out, bk_error *err) {
+    *out = find_type(name);
+    if (*out) return BK_OK;
+    return bk_fail(err, BK_ERR_INVALID, "type '%.40s' found; f32, f16, bf16, q8_0 or q4_0 wanted",
+                   name);
+}
+
 static bk_status create(const char *type, const float *rows, size_t n_rows, size_t k,
                         brisk_matrix_options o, bk_matrix **m, bk_error *err) {
-    const bk_quant *q = find_type(type);
+    const bk_quant *q;
     bk_cpu_level level;
-    if (!q)
-        return bk_fail(err, BK_ERR_INVALID,
-                       "type '%.40s' found; f32, f16, bf16, q8_0 or q4_0 wanted", type);
-    bk_status st = bk_cpu_level_choose(o.cpu_level, &level, err);
+    bk_status st = type_of(type, &q, err);
+    if (!st) st = bk_cpu_level_choose(o.cpu_level, &level, err);
     if (st) return st;
     int threads = o.threads ? o.threads : bk_cpu_default_threads();
     return bk_matrix_create(q, rows, n_rows, k, level, threads, m, err);
@@ -72,4 +80,59 @@ BK_API void brisk_matrix_get_info(const brisk_matrix *matrix, brisk_matrix_info 
                                 .n_rows = m->n_rows,
                                 .k = m->k,
                                 .bytes = bk_weight_bytes(m->weight)};
+}
+
+/* ---- Speed ----------------------------------------------------------------------------------------- */
+
+_Static_assert((int)BRISK_MATMUL_OPENBLAS == (int)BK_MATMUL_OPENBLAS &&
+                   (int)BRISK_MATMUL_THREADS == (int)BK_MATMUL_THREADS,
+               "ways agree");
+
+BK_API void brisk_matmul_default(brisk_matmul_test *test) {
+    *test = (brisk_matmul_test){.type = "f32",
+                                .m = 1024,
+                                .n = 1024,
+                                .k = 1024,
+                                .threads = {1, bk_cpu_default_threads()},
+                                .rounds = 5};
+    test->n_threads = test->threads[1] > 1 ? 2 : 1;
+}
+
+static void copy_result(const bk_matmul_result *r, const bk_matmul_test *t,
+                        brisk_matmul_result *out) {
+    *out = (brisk_matmul_result){.n_rows = r->n_rows,
+                                 .cpu_level = bk_cpu_level_name(t->level),
+                                 .integer = t->type->bits != 0};
+    for (int i = 0; i < r->n_rows; i++) {
+        const bk_matmul_row *row = &r->rows[i];
+        out->rows[i] = (brisk_matmul_row){(brisk_matmul_way)row->way,
+                                          row->threads,
+                                          row->vectors,
+                                          row->best,
+                                          row->median,
+                                          row->difference};
+    }
+    bk_str_printable(out->peer, sizeof out->peer, r->peer, strlen(r->peer));
+}
+
+BK_API brisk_status brisk_bench_matmul(const brisk_matmul_test *test, brisk_matmul_result *result,
+                                       brisk_error *err) {
+    if (!test || !result) return bk_api_null(test ? "result" : "test", err);
+    if (!test->type) return bk_api_null("type", err);
+    bk_matmul_test t = {.m = test->m,
+                        .n = test->n,
+                        .k = test->k,
+                        .n_threads = test->n_threads,
+                        .rounds = test->rounds,
+                        .peer = test->peer ? test->peer : "libopenblas.so.0",
+                        .cancel = test->cancel};
+    bk_matmul_result r = {0};
+    bk_error e;
+    *result = (brisk_matmul_result){0};
+    memcpy(t.threads, test->threads, sizeof t.threads);
+    bk_status st = type_of(test->type, &t.type, &e);
+    if (!st) st = bk_cpu_level_choose(test->cpu_level, &t.level, &e);
+    if (!st) st = bk_matmul_bench(&t, &r, &e);
+    if (!st) copy_result(&r, &t, result);
+    return bk_api_result(st, &e, err);
 }

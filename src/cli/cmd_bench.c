@@ -6,6 +6,7 @@
 
 #include "brisk_tools.h"
 #include "cli/bench.h"
+#include "cli/bench_matmul.h"
 #include "cli/limits.h"
 
 /* ---- Options ------------------------------------------------------------------------------------ */
@@ -179,6 +180,7 @@ int cmd_bench(int argc, char **argv) {
                .repetitions = 5};
     int status = 0, p, g;
     if (argc > 1 && strcmp(argv[1], "read") == 0) return bench_read(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "matmul") == 0) return bench_matmul(argc - 1, argv + 1);
     if (!parse(&b, argc, argv, &status)) return status;
     for (size_t i = 0; i < b.pairs.n; i++) {
         if (!parse_pair(b.pairs.v[i], &p, &g)) {
