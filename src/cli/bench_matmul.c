@@ -206,10 +206,7 @@ static int write_svg(const matmul_report *r, const char *path) {
 
 static int run(const matmul_options *o, const char *const *types, int n_types, matmul_report *r) {
     brisk_limits limits;
-    int most = 0, status = 0;
-    for (size_t i = 0; o->threads.given && i < o->threads.n; i++)
-        most = bk_max_int(most, o->threads.v[i]);
-    status = limits_get(most, false, &limits);
+    int status = limits_get(0, false, &limits); /* more threads than cores have no higher peak */
     cli_catch(SIGINT);
     for (int i = 0; i < n_types && !status; i++) status = run_type(o, types[i], &limits, r);
     if (status) return status;

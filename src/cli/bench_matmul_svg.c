@@ -62,7 +62,7 @@ static void put_axis(bk_buf *out, const scale *s, int bottom) {
     }
     bk_buf_printf(out,
                   "<text class='n' x='%d' y='%d' text-anchor='middle'>billions of operations per "
-                  "second; the black mark is the measured peak</text>\n",
+                  "second; logarithmic; the mark is the measured peak</text>\n",
                   (LEFT + RIGHT) / 2, bottom + 34);
 }
 

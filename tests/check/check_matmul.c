@@ -214,6 +214,9 @@ static void all_shapes(check *c, bool panels, const bk_quant *t) {
         run_case(c, panels, t, 48, small, many[i], CHECK_W_RANDOM, CHECK_NORMAL);
         run_case(c, panels, t, 70, 2 * small, many[i], CHECK_W_RANDOM, CHECK_MIXED);
     }
+    for (size_t k = 1; !t->bits && k < 100; k += 7) /* many groups at once, odd and even k */
+        for (size_t cols = 1; cols <= max_cols; cols++)
+            run_case(c, panels, t, 250, k, cols, CHECK_W_RANDOM, CHECK_NORMAL);
     for (int w = 0; w < CHECK_WEIGHTS; w++) /* saturation: every end of weights and activations */
         for (int a = 0; a < ACT_KINDS; a++)
             run_case(c, panels, t, 34, 2 * small, 1 + check_below(c, (unsigned)max_cols),

@@ -12,6 +12,7 @@
 
 #include "base/rng.h"
 #include "brisk_matrix.h"
+#include "brisk_tools.h"
 #include "fail_alloc.h"
 
 static const char *const types[] = {"f32", "f16", "bf16", "q8_0", "q4_0"};
@@ -156,6 +157,60 @@ static void refused(void **state) {
     assert_int_equal(brisk_matrix_create("f32", x, 1, 32, NULL, NULL, &err), BRISK_ERR_INVALID);
 }
 
+/* Sizes that no block divides, in every way: the bench compares them itself. */
+static void ways_agree(void **state) {
+    (void)state;
+    static const size_t sizes[][3] = {{1, 1, 1}, {35, 21, 300}, {2, 4, 256}, {16, 70, 513}};
+    for (size_t i = 0; i < BK_ARRAY_LEN(sizes); i++) {
+        brisk_matmul_test t;
+        brisk_matmul_result r;
+        brisk_error err;
+        brisk_matmul_default(&t);
+        t.m = sizes[i][0], t.n = sizes[i][1], t.k = sizes[i][2];
+        t.threads[0] = 1, t.threads[1] = 3, t.n_threads = 2;
+        t.rounds = 1;
+        t.peer = "";
+        if (brisk_bench_matmul(&t, &r, &err)) fail_msg("%s", err.text);
+        assert_int_equal(r.n_rows, 4);
+        assert_int_equal(r.rows[3].way, BRISK_MATMUL_SIMD);
+        assert_int_equal(r.rows[3].threads, 3);
+        assert_false(r.integer);
+        for (int row = 0; row < r.n_rows; row++) {
+            assert_int_equal(r.rows[row].vectors, t.n);
+            assert_true(r.rows[row].best > 0 && r.rows[row].best <= r.rows[row].median);
+            assert_true(r.rows[row].difference <= 1e-5);
+        }
+        t.m = 65537;
+        assert_int_equal(brisk_bench_matmul(&t, &r, &err), BRISK_ERR_INVALID);
+        assert_non_null(strstr(err.text, "65537"));
+    }
+}
+
+static void bench_refused(void **state) {
+    (void)state;
+    brisk_matmul_test t, good;
+    brisk_matmul_result r;
+    brisk_error err;
+    bool stop = true;
+    brisk_matmul_default(&good);
+    good.m = good.n = good.k = 8;
+    t = good;
+    t.n_threads = 17;
+    assert_int_equal(brisk_bench_matmul(&t, &r, &err), BRISK_ERR_INVALID);
+    t = good;
+    t.rounds = 0;
+    assert_int_equal(brisk_bench_matmul(&t, &r, &err), BRISK_ERR_INVALID);
+    t = good;
+    t.threads[0] = 0;
+    assert_int_equal(brisk_bench_matmul(&t, &r, &err), BRISK_ERR_INVALID);
+    t = good;
+    t.type = NULL;
+    assert_int_equal(brisk_bench_matmul(&t, &r, &err), BRISK_ERR_INVALID);
+    t = good;
+    t.cancel = &stop;
+    assert_int_equal(brisk_bench_matmul(&t, &r, &err), BRISK_ERR_CANCELLED);
+}
+
 #ifdef BRISK_TESTING
 /* Every allocation fails in turn: an error and nothing left behind, or a right result. */
 static int scenario(void) {
@@ -190,6 +245,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(near_double),      cmocka_unit_test(same_bits),
         cmocka_unit_test(tells_what_it_is), cmocka_unit_test(refused),
+        cmocka_unit_test(ways_agree),       cmocka_unit_test(bench_refused),
 #ifdef BRISK_TESTING
         cmocka_unit_test(without_memory),
 #endif
