@@ -127,47 +127,20 @@ static void pack_scales(const bk_packed *p, const uint8_t *row, size_t r, uint8_
 
 /* ---- Lines ------------------------------------------------------------------------------------ */
 
-/* One row's 32 bytes into the lines of its block, 4 bytes at a time. */
-static void put_lines(bk_layout layout, const uint8_t q[32], size_t row, uint8_t *lines) {
+/* 32 canonical bytes as what they are in the lines, 4 bytes a line. */
+static void make_words(bk_layout layout, const uint8_t q[32], uint32_t out[8]) {
     const uint32_t nibbles = 0x0F0F0F0F, ones = 0x01010101, pairs = 0x03030303;
-    uint8_t *at = lines + row * 4;
-    uint32_t v[8], bits[2] = {0, 0};
+    uint32_t v[8];
     memcpy(v, q, sizeof v);
     if (layout == BK_LAYOUT_B8) {
-        for (size_t j = 0; j < 8; j++) memcpy(at + j * BK_LINE, &v[j], 4);
+        memcpy(out, v, sizeof v);
         return;
     }
-    for (size_t j = 0; j < 4; j++) {
-        uint32_t both = (v[j] & nibbles) | (v[j + 4] & nibbles) << 4;
-        memcpy(at + j * BK_LINE, &both, 4);
-    }
-    if (layout == BK_LAYOUT_N5) {
-        for (size_t j = 0; j < 8; j++) bits[0] |= (v[j] >> 4 & ones) << j;
-        memcpy(at + 4 * BK_LINE, &bits[0], 4);
-    }
-    if (layout == BK_LAYOUT_N6) {
-        for (size_t j = 0; j < 8; j++) bits[j / 4] |= (v[j] >> 4 & pairs) << j % 4 * 2;
-        memcpy(at + 4 * BK_LINE, &bits[0], 4);
-        memcpy(at + 5 * BK_LINE, &bits[1], 4);
-    }
-}
-
-/* Formats whose quants lie in the file as the lines want them: dword j of the row's block goes to
- * line j. Most of the bytes of real models, so loading time is won here. */
-static void pack_dwords(const bk_packed *p, const uint8_t *row, size_t r, uint8_t *lines) {
-    const bk_quant *t = p->type;
-    size_t n = t->layout == BK_LAYOUT_B8 ? 8 : 4, per = t->block_len / 32;
-    uint32_t flip = t->layout == BK_LAYOUT_B8 ? 0x80808080u : 0;
-    for (size_t b = 0; b < p->k / 32; b++) {
-        const uint8_t *src = row + b / per * t->block_bytes + t->lines_at + b % per * n * 4;
-        uint8_t *dst = lines + b * n * BK_LINE + r * 4;
-        for (size_t j = 0; j < n; j++) {
-            uint32_t v;
-            memcpy(&v, src + 4 * j, 4);
-            v ^= flip;
-            memcpy(dst + j * BK_LINE, &v, 4);
-        }
-    }
+    for (size_t j = 0; j < 4; j++) out[j] = (v[j] & nibbles) | (v[j + 4] & nibbles) << 4;
+    out[4] = out[5] = 0;
+    for (size_t j = 0; j < 8 && layout == BK_LAYOUT_N5; j++) out[4] |= (v[j] >> 4 & ones) << j;
+    for (size_t j = 0; j < 8 && layout == BK_LAYOUT_N6; j++)
+        out[4 + j / 4] |= (v[j] >> 4 & pairs) << j % 4 * 2;
 }
 
 /* From a canonical byte to its place in the codebook. */
@@ -176,28 +149,98 @@ static void find_places(const int8_t *codebook, uint8_t place[256]) {
     for (size_t i = 16; i-- > 0;) place[codebook[i] + 128] = (uint8_t)i;
 }
 
-static void pack_row(const bk_packed *p, const uint8_t *row, size_t r, uint8_t *group) {
+/* The rows of a group, as the file has them. */
+typedef struct group_rows {
+    const uint8_t *at;
+    size_t n, stride;
+} group_rows;
+
+static void pack_unpacked(const bk_packed *p, const group_rows *rows, uint8_t *lines) {
     const bk_quant *t = p->type;
-    uint8_t *lines = group + p->scale_bytes;
-    if (!t->bits) {
-        size_t size = t->block_bytes;
-        for (size_t k = 0; k < p->k; k++)
-            memcpy(group + (k * BK_GROUP_ROWS + r) * size, row + k * size, size);
-        return;
-    }
-    pack_scales(p, row, r, group);
-    if (t->lines_at) {
-        pack_dwords(p, row, r, lines);
-        return;
-    }
     uint8_t place[256];
     if (t->layout == BK_LAYOUT_C4) find_places(t->codebook, place);
-    size_t step = lines_per_block(t->layout) * BK_LINE;
+    size_t n = lines_per_block(t->layout);
     for (size_t b = 0; b < p->k / 32; b++) {
-        bk_canon c;
-        t->unpack(row, b, &c);
-        for (size_t i = 0; t->layout == BK_LAYOUT_C4 && i < 32; i++) c.q[i] = place[c.q[i]];
-        put_lines(t->layout, c.q, r, lines + b * step);
+        for (size_t r = 0; r < rows->n; r++) {
+            bk_canon c;
+            uint32_t words[8];
+            t->unpack(rows->at + r * rows->stride, b, &c);
+            for (size_t i = 0; t->layout == BK_LAYOUT_C4 && i < 32; i++) c.q[i] = place[c.q[i]];
+            make_words(t->layout, c.q, words);
+            for (size_t j = 0; j < n; j++)
+                memcpy(lines + (b * n + j) * BK_LINE + r * 4, &words[j], 4);
+        }
+    }
+}
+
+/* Formats that give words. Lines of a block are written whole before the next: that they are in the
+ * first-level cache is what packing at the speed of memory takes, and loading time is won here. */
+static void pack_words(const bk_packed *p, const group_rows *rows, uint8_t *lines) {
+    const bk_quant *t = p->type;
+    size_t n = lines_per_block(t->layout);
+    for (size_t b = 0; b < p->k / 32; b++, lines += n * BK_LINE) {
+        for (size_t r = 0; r < rows->n; r++) {
+            uint32_t words[8];
+            t->words(rows->at + r * rows->stride, b, words);
+            for (size_t j = 0; j < n; j++) memcpy(lines + j * BK_LINE + r * 4, &words[j], 4);
+        }
+    }
+}
+
+/* Formats whose quants lie in the file as the lines want them: dword j of the row's block goes to line
+ * j. */
+static inline void pack_dwords(const bk_packed *p, const group_rows *rows, size_t n, uint32_t flip,
+                               uint8_t *lines) {
+    const bk_quant *t = p->type;
+    size_t per = t->block_len / 32;
+    for (size_t b = 0; b < p->k / 32; b++, lines += n * BK_LINE) {
+        const uint8_t *src = rows->at + b / per * t->block_bytes + t->lines_at + b % per * n * 4;
+        for (size_t r = 0; r < rows->n; r++, src += rows->stride) {
+            for (size_t j = 0; j < n; j++) {
+                uint32_t v;
+                memcpy(&v, src + 4 * j, 4);
+                v ^= flip;
+                memcpy(lines + j * BK_LINE + r * 4, &v, 4);
+            }
+        }
+    }
+}
+
+/* Numbers of 1 << shift bytes, some of each row at a time so that they stay in the first-level cache. */
+static inline void pack_numbers(const bk_packed *p, const group_rows *rows, int shift,
+                                uint8_t *group) {
+    enum { SOME = 64 };
+    size_t size = (size_t)1 << shift, step = BK_GROUP_ROWS << shift;
+    for (size_t k = 0; k < p->k; k += SOME) {
+        size_t n = bk_min_size(SOME, p->k - k);
+        for (size_t r = 0; r < rows->n; r++) {
+            const uint8_t *src = rows->at + r * rows->stride + (k << shift);
+            uint8_t *dst = group + ((k * BK_GROUP_ROWS + r) << shift);
+            for (size_t i = 0; i < n; i++) memcpy(dst + i * step, src + (i << shift), size);
+        }
+    }
+}
+
+static void pack_group(const bk_packed *p, const group_rows *rows, uint8_t *group) {
+    const bk_quant *t = p->type;
+    uint8_t *lines = group + p->scale_bytes;
+    if (!t->bits && t->block_bytes == 2) {
+        pack_numbers(p, rows, 1, group);
+        return;
+    }
+    if (!t->bits) {
+        pack_numbers(p, rows, 2, group);
+        return;
+    }
+    for (size_t r = 0; r < rows->n; r++) pack_scales(p, rows->at + r * rows->stride, r, group);
+    if (t->lines_at && t->layout == BK_LAYOUT_B8) {
+        pack_dwords(p, rows, 8, 0x80808080u, lines);
+    } else if (t->lines_at) {
+        pack_dwords(p, rows, 4, 0, lines);
+    } else if (t->words) {
+        pack_words(p, rows, lines);
+    } else {
+        pack_unpacked(p, rows, lines);
     }
 }
 
@@ -207,7 +250,8 @@ void bk_pack_groups(const bk_packed *p, const uint8_t *rows, size_t first, size_
         uint8_t *group = p->data + g * p->group_bytes;
         size_t row = g * BK_GROUP_ROWS, n_rows = bk_min_size(BK_GROUP_ROWS, p->n_rows - row);
         if (n_rows < BK_GROUP_ROWS) memset(group, 0, p->group_bytes); /* rows that do not exist */
-        for (size_t r = 0; r < n_rows; r++) pack_row(p, rows + (row + r) * row_bytes, r, group);
+        group_rows source = {rows + row * row_bytes, n_rows, row_bytes};
+        pack_group(p, &source, group);
     }
 }
 

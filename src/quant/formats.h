@@ -21,7 +21,7 @@ BK_FORMATS(BK_FORMAT_EXTERN)
 static inline uint16_t bk_load_le16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
 
 static inline uint32_t bk_load_le32(const uint8_t *p) {
-    return (uint32_t)bk_load_le16(p) | (uint32_t)bk_load_le16(p + 2) << 16;
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
 static inline void bk_store_le16(uint8_t *p, uint16_t v) {
@@ -42,6 +42,29 @@ static inline void bk_nibbles(const uint8_t *qs, uint8_t q[32]) {
 /* Bit j of `bits` becomes bit 4 of q[j]. */
 static inline void bk_fifth_bits(uint32_t bits, uint8_t q[32]) {
     for (size_t j = 0; j < 32; j++) q[j] = (uint8_t)(q[j] | (bits >> j & 1) << 4);
+}
+
+/* The same two for bk_quant.words, of four weights at a time; `from` is the nibbles' place in K formats,
+ * where a byte has weights of two blocks of 32. */
+static inline void bk_nibble_words(const uint8_t qs[32], size_t from, uint32_t out[4]) {
+    const uint32_t nibbles = 0x0F0F0F0F;
+    for (size_t j = 0; j < 4; j++)
+        out[j] = (bk_load_le32(qs + 4 * j) >> from & nibbles) |
+                 (bk_load_le32(qs + 16 + 4 * j) >> from & nibbles) << 4;
+}
+
+/* Bit 4j + b becomes bit j of byte b. With a place's number taken for five bits this turns them round by
+ * two, done as four exchanges of two of them (Knuth, The Art of Computer Programming 7.1.3). */
+static inline uint32_t bk_bit_word(uint32_t x) {
+    static const struct {
+        uint32_t mask;
+        int shift;
+    } swaps[] = {{0x0000CCCC, 14}, {0x00AA00AA, 7}, {0x0C0C0C0C, 2}, {0x22222222, 1}};
+    for (size_t i = 0; i < 4; i++) {
+        uint32_t t = (x >> swaps[i].shift ^ x) & swaps[i].mask;
+        x ^= t ^ t << swaps[i].shift;
+    }
+    return x;
 }
 
 /* A canonical byte of layouts C4 and B8: value + 128 is two's complement with its top bit turned. */

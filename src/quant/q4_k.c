@@ -25,6 +25,11 @@ static void unpack(const void *row, size_t i, bk_canon *out) {
     bk_canon_super(&bk_quant_q4_k, b, i % 8, out);
 }
 
+static void words(const void *row, size_t i, uint32_t out[8]) {
+    const uint8_t *b = (const uint8_t *)row + i / 8 * BLOCK_BYTES;
+    bk_nibble_words(b + QS + i % 8 / 2 * 32, i % 2 * 4, out);
+}
+
 const bk_quant bk_quant_q4_k = {
     .type = BK_TYPE_Q4_K,
     .name = "Q4_K",
@@ -36,6 +41,7 @@ const bk_quant bk_quant_q4_k = {
     .has_min = true,
     .bits = 4,
     .m_at = M,
+    .words = words,
     .unpack = unpack,
     .scale = bk_q4_k_scale,
 };

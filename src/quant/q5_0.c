@@ -11,6 +11,12 @@ static void unpack(const void *row, size_t i, bk_canon *out) {
     bk_canon_half(&bk_quant_q5_0, b, out);
 }
 
+static void words(const void *row, size_t i, uint32_t out[8]) {
+    const uint8_t *b = (const uint8_t *)row + i * BLOCK_BYTES;
+    for (size_t j = 0; j < 4; j++) out[j] = bk_load_le32(b + QS + 4 * j);
+    out[4] = bk_bit_word(bk_load_le32(b + QH));
+}
+
 const bk_quant bk_quant_q5_0 = {
     .type = BK_TYPE_Q5_0,
     .name = "Q5_0",
@@ -21,5 +27,6 @@ const bk_quant bk_quant_q5_0 = {
     .zero = 16,
     .sub = 32,
     .bits = 5,
+    .words = words,
     .unpack = unpack,
 };

@@ -11,6 +11,12 @@ static void unpack(const void *row, size_t i, bk_canon *out) {
     bk_canon_half(&bk_quant_q5_1, b, out);
 }
 
+static void words(const void *row, size_t i, uint32_t out[8]) {
+    const uint8_t *b = (const uint8_t *)row + i * BLOCK_BYTES;
+    for (size_t j = 0; j < 4; j++) out[j] = bk_load_le32(b + QS + 4 * j);
+    out[4] = bk_bit_word(bk_load_le32(b + QH));
+}
+
 const bk_quant bk_quant_q5_1 = {
     .type = BK_TYPE_Q5_1,
     .name = "Q5_1",
@@ -22,5 +28,6 @@ const bk_quant bk_quant_q5_1 = {
     .has_min = true,
     .bits = 5,
     .m_at = M,
+    .words = words,
     .unpack = unpack,
 };

@@ -14,6 +14,14 @@ static void unpack(const void *row, size_t i, bk_canon *out) {
     bk_canon_super(&bk_quant_q5_k, b, i % 8, out);
 }
 
+static void words(const void *row, size_t i, uint32_t out[8]) {
+    const uint8_t *b = (const uint8_t *)row + i / 8 * BLOCK_BYTES;
+    bk_nibble_words(b + QS + i % 8 / 2 * 32, i % 2 * 4, out);
+    out[4] = 0;
+    for (size_t j = 0; j < 8; j++)
+        out[4] |= (bk_load_le32(b + QH + 4 * j) >> i % 8 & 0x01010101) << j;
+}
+
 const bk_quant bk_quant_q5_k = {
     .type = BK_TYPE_Q5_K,
     .name = "Q5_K",
@@ -25,6 +33,7 @@ const bk_quant bk_quant_q5_k = {
     .has_min = true,
     .bits = 5,
     .m_at = M,
+    .words = words,
     .unpack = unpack,
     .scale = bk_q4_k_scale,
 };

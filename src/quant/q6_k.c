@@ -23,6 +23,16 @@ static void unpack(const void *row, size_t i, bk_canon *out) {
     bk_canon_super(&bk_quant_q6_k, b, i % 8, out);
 }
 
+static void words(const void *row, size_t i, uint32_t out[8]) {
+    const uint8_t *b = (const uint8_t *)row + i / 8 * BLOCK_BYTES;
+    size_t half = i % 8 / 4, part = i % 4;
+    const uint8_t *qh = b + QH + 32 * half;
+    bk_nibble_words(b + 64 * half + part % 2 * 32, part / 2 * 4, out);
+    out[4] = out[5] = 0;
+    for (size_t j = 0; j < 8; j++)
+        out[4 + j / 4] |= (bk_load_le32(qh + 4 * j) >> part * 2 & 0x03030303) << j % 4 * 2;
+}
+
 const bk_quant bk_quant_q6_k = {
     .type = BK_TYPE_Q6_K,
     .name = "Q6_K",
@@ -34,6 +44,7 @@ const bk_quant bk_quant_q6_k = {
     .sub = 16,
     .bits = 6,
     .d_at = D,
+    .words = words,
     .unpack = unpack,
     .scale = scale_of,
 };

@@ -93,6 +93,9 @@ typedef struct bk_quant {
 
     /* Float formats: n weights to float. */
     void (*dequantize)(const void *blocks, float *out, size_t n);
+    /* Optional, where four weights at a time can be moved: what these 32 weights are in the packed
+     * lines, 4 bytes a line. */
+    void (*words)(const void *row, size_t i, uint32_t out[8]);
     /* Integer formats: the weights [32*i, 32*i + 32) of a row that starts at `row`. */
     void (*unpack)(const void *row, size_t i, bk_canon *out);
     /* Scales SUPER: group g of a block (of `sub` weights) has d * scale and, in formats with
