@@ -19,8 +19,9 @@ static uint32_t rank_of(float score) {
  * that the work on each piece is in the cache. */
 static void note_name(bk_tokenizer *t, bk_str name) {
     t->longest = bk_max_size(t->longest, name.len);
+    if (name.len < 2) return;
     const char *end = name.data + name.len, *at = name.data + 1;
-    for (; name.len > 1 && (at = memchr(at, ' ', (size_t)(end - at))); at++)
+    for (; (at = memchr(at, ' ', (size_t)(end - at))); at++)
         if (at[-1] != ' ') t->joins_space[(unsigned char)at[-1]] = true;
 }
 
