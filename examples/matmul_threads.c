@@ -4,7 +4,8 @@
  *
  *     matmul_threads [THREADS [SIZE]]
  *
- * THREADS 0: as many as there are cores. Build: cc matmul_threads.c $(pkg-config --cflags --libs brisk)
+ * THREADS 0: as many as there are cores. Build:
+ *     cc matmul_threads.c $(pkg-config --cflags --libs brisk) -lm
  */
 #include <math.h>
 #include <stdio.h>

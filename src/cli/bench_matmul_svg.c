@@ -15,18 +15,6 @@ static const char style[] =
     "@media(prefers-color-scheme:dark){text{fill:#e6e8eb}.n{fill:#9aa2ab}.g{stroke:#30343a}"
     ".b{fill:#15171a}.p{stroke:#e6e8eb}.w0{fill:#565c65}.w2{fill:#3b82dd}}</style>\n";
 
-/* Text from outside: the CPU's name. */
-static void put_text(bk_buf *out, const char *text) {
-    for (const char *c = text; *c; c++) {
-        switch (*c) {
-        case '&': bk_buf_append_str(out, "&amp;"); break;
-        case '<': bk_buf_append_str(out, "&lt;"); break;
-        case '>': bk_buf_append_str(out, "&gt;"); break;
-        default: bk_buf_putc(out, *c);
-        }
-    }
-}
-
 /* Powers of ten that enclose all rates and peaks, in Gop/s. */
 typedef struct scale {
     double low, high;
@@ -97,14 +85,14 @@ void matmul_svg(const matmul_report *r, bk_buf *out) {
                   "<text class='t' x='20' y='30'>The matrix product: %zu x %zu weights, %zu "
                   "vectors</text>\n<text class='n' x='20' y='50'>",
                   r->m, r->k, r->n);
-    put_text(out, r->cpu);
+    cli_put_markup(out, r->cpu);
     bk_buf_printf(out, ", %s kernels, %s</text>\n", r->cpu_level, r->date);
     put_axis(out, &s, bottom);
     for (size_t i = 0; i < r->n_lines; i++) {
         if (new_type(r, i)) {
             bk_buf_append_str(out, "<text class='h' x='20' y='");
             bk_buf_printf(out, "%d'>", y + 14);
-            put_text(out, r->lines[i].type);
+            cli_put_markup(out, r->lines[i].type);
             bk_buf_append_str(out, "</text>\n");
             y += GAP - 6;
         }

@@ -111,6 +111,9 @@ bool cli_write_file(const char *path, const void *data, size_t len);
  * newline and tab: no model may steer a terminal. Elsewhere bytes go through as they are. */
 bool cli_put_text(FILE *to, bool terminal, const char *text, size_t len);
 
+/* Appends the text with the characters of HTML's and SVG's own escaped. */
+void cli_put_markup(bk_buf *out, const char *text);
+
 /* Flushes; false after printing why output could not be written. */
 bool cli_finish_output(FILE *to);
 

@@ -101,6 +101,18 @@ uint64_t cli_peak_resident(void) {
     return getrusage(RUSAGE_SELF, &r) == 0 ? (uint64_t)r.ru_maxrss * 1024 : 0;
 }
 
+void cli_put_markup(bk_buf *out, const char *text) {
+    for (const char *c = text; *c; c++) {
+        switch (*c) {
+        case '&': bk_buf_append_str(out, "&amp;"); break;
+        case '<': bk_buf_append_str(out, "&lt;"); break;
+        case '>': bk_buf_append_str(out, "&gt;"); break;
+        case '"': bk_buf_append_str(out, "&quot;"); break;
+        default: bk_buf_putc(out, *c);
+        }
+    }
+}
+
 const char *cli_bytes(uint64_t bytes, char *out, size_t cap) {
     static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
     double v = (double)bytes;

@@ -55,9 +55,6 @@ const char *profile_machine(const profile_report *r, char *out, size_t cap);
 void profile_print_table(const profile_report *r);
 void profile_print_json(const profile_report *r);
 
-/* The text with XML's own characters escaped. */
-void profile_put_text(bk_buf *out, const char *text);
-
 /* Roofline and time bars as one SVG element, light or dark as the reader has it. standalone: a file of
  * its own; otherwise to stand in HTML. */
 void profile_svg(const profile_report *r, bool standalone, bk_buf *out);

@@ -76,7 +76,7 @@ void profile_html(const profile_report *r, bk_buf *out) {
     char text[512];
     bk_buf_append_str(out, head);
     bk_buf_append_str(out, "<h1>");
-    profile_put_text(out, profile_model(r, text, sizeof text));
+    cli_put_markup(out, profile_model(r, text, sizeof text));
     bk_buf_append_str(out, "</h1>\n");
     for (size_t i = 0; i < n; i++) cards(&views[i], out);
     profile_svg(r, false, out);
@@ -86,6 +86,6 @@ void profile_html(const profile_report *r, bk_buf *out) {
     }
     bk_buf_append_str(out, notes);
     bk_buf_append_str(out, "<p>");
-    profile_put_text(out, r->path);
+    cli_put_markup(out, r->path);
     bk_buf_printf(out, "; brisk %s, %s</p>\n</main></body></html>\n", brisk_version(), r->date);
 }

@@ -46,18 +46,6 @@ static const char style[] =
     ".pf .c0{fill:#3b82dd}.pf .c5{fill:#7c69d8}.pf .c8{fill:#565c65}.pf .c9{fill:#7d848f}}"
     "</style>\n";
 
-void profile_put_text(bk_buf *out, const char *text) {
-    for (const char *c = text; *c; c++) {
-        switch (*c) {
-        case '&': bk_buf_append_str(out, "&amp;"); break;
-        case '<': bk_buf_append_str(out, "&lt;"); break;
-        case '>': bk_buf_append_str(out, "&gt;"); break;
-        case '"': bk_buf_append_str(out, "&quot;"); break;
-        default: bk_buf_putc(out, *c);
-        }
-    }
-}
-
 /* "1", "20", "0.5", "5k" */
 static const char *tick_name(double v, char *out, size_t cap) {
     snprintf(out, cap, v >= 999 ? "%gk" : "%g", v >= 999 ? v / 1000 : v);
@@ -350,13 +338,13 @@ void profile_svg(const profile_report *r, bool standalone, bk_buf *out) {
     bk_buf_append_str(out, style);
     if (standalone) {
         bk_buf_append_str(out, "<text class=\"t\" x=\"20\" y=\"28\">");
-        profile_put_text(out, profile_model(r, text, sizeof text));
+        cli_put_markup(out, profile_model(r, text, sizeof text));
         bk_buf_append_str(out, "</text>\n");
     }
     draw_roofline(r, views, n, out);
     draw_legend(views, n, LEGEND, out);
     for (size_t i = 0; i < n; i++) draw_bar(r, &views[i], bars + BAR_STEP * (int)i, out);
     bk_buf_printf(out, "<text class=\"n\" x=\"%d\" y=\"%d\">", LEFT, height - 8);
-    profile_put_text(out, profile_machine(r, text, sizeof text));
+    cli_put_markup(out, profile_machine(r, text, sizeof text));
     bk_buf_printf(out, ", %.10s</text>\n</svg>\n", r->date);
 }
