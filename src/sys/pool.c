@@ -275,7 +275,8 @@ bk_status bk_pool_create(int n_threads, bk_pool **out, bk_error *err) {
     p->workers = (worker *)(void *)(p + 1); /* all three are multiples of LINES long */
     p->runs = (run *)(void *)(p->workers + n);
     reset_chunks(p);
-    p->too_many = p->crowded = n_threads > bk_cpu_default_threads();
+    p->too_many = n_threads > bk_cpu_default_threads();
+    p->crowded = p->too_many;
     pthread_mutex_init(&p->run_lock, NULL);
     for (int i = 0; i < n_threads; i++) p->workers[i] = (worker){.pool = p, .index = i};
     for (int i = 1; i < n_threads; i++) {
