@@ -125,8 +125,8 @@ typedef struct brisk_bench_test {
 void brisk_bench_default(brisk_bench_test *test);
 
 /* samples_ns[repetitions] gets the duration of each run, in which n_prompt + n_gen * n_seqs tokens are
- * computed. INVALID, LIMIT (more tokens than the
- * model's context), CANCELLED, NOMEM. */
+ * computed; more of them than the model's context are fine. INVALID, LIMIT (over 2^24 tokens), CANCELLED,
+ * NOMEM. */
 brisk_status brisk_bench(brisk_model *model, const brisk_bench_test *test, uint64_t *samples_ns,
                          brisk_error *err);
 

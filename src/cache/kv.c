@@ -29,7 +29,7 @@ typedef struct table {
 
 struct bk_kv {
     bk_kv_pool *pool;
-    size_t len;
+    size_t len, max_tokens;
     table tables[2];
     void *state;
 };
@@ -165,6 +165,7 @@ bk_status bk_kv_create(bk_kv_pool *pool, bk_kv **out, bk_error *err) {
         return bk_fail(err, BK_ERR_NOMEM, "no memory for a sequence");
     }
     kv->pool = bk_kv_pool_ref(pool);
+    kv->max_tokens = pool->shape.max_tokens;
     *out = kv;
     return BK_OK;
 }
@@ -225,8 +226,10 @@ static void cut_reserved(bk_kv *kv) {
         table_cut(kv, g, bk_div_up(kv->len, BK_PAGE_TOKENS));
 }
 
+void bk_kv_set_max_tokens(bk_kv *kv, size_t n) { kv->max_tokens = n; }
+
 bk_status bk_kv_reserve(bk_kv *kv, size_t n, bk_error *err) {
-    size_t max = kv->pool->shape.max_tokens;
+    size_t max = kv->max_tokens;
     if (n > max - bk_min_size(kv->len, max))
         return bk_fail(err, BK_ERR_LIMIT, "%zu tokens and %zu more do not fit the context of %zu",
                        kv->len, n, max);
@@ -261,6 +264,7 @@ bk_status bk_kv_truncate(bk_kv *kv, size_t n, bk_error *err) {
 bk_status bk_kv_fork(const bk_kv *kv, bk_kv **out, bk_error *err) {
     bk_status status = bk_kv_create(kv->pool, out, err);
     if (status != BK_OK) return status;
+    (*out)->max_tokens = kv->max_tokens;
     for (int g = 0; g < kv->pool->shape.n_groups; g++) {
         const table *from = &kv->tables[g];
         table *to = &(*out)->tables[g];
@@ -396,8 +400,7 @@ bk_status bk_kv_import(bk_kv *kv, const void *data, size_t len, bk_error *err) {
     want = header_of(kv, h.begin, h.end);
     if (memcmp(&h, &want, sizeof h) != 0)
         return bk_fail(err, BK_ERR_FORMAT, "exported positions come from another model");
-    if (h.begin != kv->len || h.begin % BK_PAGE_TOKENS || h.end < h.begin ||
-        h.end > kv->pool->shape.max_tokens)
+    if (h.begin != kv->len || h.begin % BK_PAGE_TOKENS || h.end < h.begin || h.end > kv->max_tokens)
         return bk_fail(err, BK_ERR_FORMAT,
                        "exported positions [%llu, %llu) do not continue a sequence of %zu",
                        (unsigned long long)h.begin, (unsigned long long)h.end, kv->len);

@@ -30,7 +30,7 @@ typedef struct bk_kv_shape {
     bk_kv_group group[2];
     int n_kv_heads, head_size;
     bk_kv_type kv_type;
-    size_t max_tokens;  /* of one sequence */
+    size_t max_tokens;  /* of one sequence, unless it is given others */
     size_t state_bytes; /* recurrent state per sequence, beside the pages; 0: none */
 } bk_kv_shape;
 
@@ -50,6 +50,9 @@ bk_status bk_kv_create(bk_kv_pool *pool, bk_kv **out, bk_error *err);
 void bk_kv_destroy(bk_kv **kv);
 size_t bk_kv_len(const bk_kv *kv);
 size_t bk_kv_bytes(const bk_kv *kv); /* of its pages, shared ones counted whole */
+
+/* Another limit for this sequence and its forks: a measurement may pass what the model was trained for. */
+void bk_kv_set_max_tokens(bk_kv *kv, size_t n);
 
 /* Makes room for n more positions and makes the pages to be written private. After success
  * bk_kv_commit(n) counts them in; without it nothing has changed for readers. LIMIT, NOMEM. */

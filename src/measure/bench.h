@@ -16,12 +16,14 @@ typedef struct bk_bench_test {
     const volatile bool *cancel;
 } bk_bench_test;
 
-/* samples_ns[repetitions]. INVALID, LIMIT (deeper than the model's context), CANCELLED, NOMEM. */
+/* samples_ns[repetitions]. The test may go deeper than the model's context, as in
+ * llama-bench: the speed is the same, what comes out means nothing. INVALID, LIMIT (over 2^24 tokens),
+ * CANCELLED, NOMEM. */
 bk_status bk_bench(bk_model *model, const bk_bench_test *test, uint64_t *samples_ns, bk_error *err);
 
 /* What other measurements of the same tests share: whether a test makes sense; n tokens, always the same
  * ones; memory that holds the first n_depth tokens and nothing else. */
-bk_status bk_bench_check(const bk_model *model, const bk_bench_test *test, bk_error *err);
+bk_status bk_bench_check(const bk_bench_test *test, bk_error *err);
 void bk_bench_random(const bk_model *model, int32_t *tokens, size_t n);
 bk_status bk_bench_to_depth(bk_feed *f, const bk_bench_test *test, const int32_t *tokens,
                             bk_error *err);

@@ -26,6 +26,11 @@ void bk_feed_free(bk_feed *f) {
     *f = (bk_feed){0};
 }
 
+void bk_feed_set_context(bk_feed *f, size_t n) {
+    f->context = n;
+    bk_kv_set_max_tokens(f->kv, n);
+}
+
 bool bk_feed_long_context(const bk_feed *f) {
     return bk_config_long_context(bk_model_config(f->model), f->context);
 }

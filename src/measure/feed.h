@@ -9,13 +9,17 @@ typedef struct bk_feed {
     bk_exec *exec;
     bk_kv *kv;
     size_t batch, max_rows, n_vocab;
-    size_t context; /* tokens that the sequence will have; set before the first are fed */
+    size_t context; /* tokens that the sequence will have */
     float *rows;    /* [max_rows][n_vocab] */
 } bk_feed;
 
 /* batch tokens a pass, logits of at most max_rows (1..batch) of them. INVALID, NOMEM. */
 bk_status bk_feed_init(bk_feed *f, bk_model *model, size_t batch, size_t max_rows, bk_error *err);
 void bk_feed_free(bk_feed *f);
+
+/* Says before the first token is fed how many the sequence will have, which may be more than the model
+ * was trained for. */
+void bk_feed_set_context(bk_feed *f, size_t n);
 
 /* bk_rows' long_context of all passes. */
 bool bk_feed_long_context(const bk_feed *f);

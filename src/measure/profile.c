@@ -60,14 +60,14 @@ bk_status bk_profile_run(bk_model *model, const bk_bench_test *t, const int32_t 
                          size_t n_tokens, bk_profile *out, bk_error *err) {
     *out = (bk_profile){0};
     int threads = bk_model_get_meta(model)->threads;
-    bk_status st = bk_bench_check(model, t, err);
+    bk_status st = bk_bench_check(t, err);
     if (st) return st;
     size_t n = (size_t)t->n_prompt + (size_t)t->n_gen + (size_t)t->n_depth;
     int32_t *all = tokens_of(model, tokens, n_tokens, n);
     if (!all) return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu tokens", n);
     bk_feed f;
     st = bk_feed_init(&f, model, bk_min_size((size_t)t->batch, n), 1, err);
-    f.context = n;
+    if (!st) bk_feed_set_context(&f, n);
     if (!st) st = bk_trace_create(threads, &out->prefill.trace, err);
     if (!st) st = bk_trace_create(threads, &out->decode.trace, err);
     if (!st) st = run_all(&f, t, all, out, err);

@@ -367,7 +367,7 @@ class Bench(Case):
         self.refused("bench", "read", "--bytes", str(1 << 49), says=["memory"])
 
     def test_refused(self):
-        self.refused("bench", "-m", MODEL, "-p", "9000", "-n", "0", says=["9000", "8192"])
+        self.refused("bench", "-m", MODEL, "-p", "20000000", "-n", "0", says=["20000000", "16777216"])
 
 
 class Eval(Case):

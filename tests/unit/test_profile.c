@@ -228,6 +228,20 @@ static void test_roof(void **state) {
 
 /* ---- Failures ----------------------------------------------------------------------------------- */
 
+/* Speed may be measured beyond the context of 512 tokens, in every copy of the sequence. */
+static void test_past_the_context(void **state) {
+    (void)state;
+    bk_model *m = NULL;
+    uint64_t ns = 0;
+    bk_model_options o = {.threads = 2};
+    assert_int_equal(bk_model_load("tests/data/tiny_int.gguf", &o, &m, &err), BK_OK);
+    assert_int_equal(bk_model_config(m)->context_length, 512);
+    bk_bench_test test = {.n_gen = 4, .n_seqs = 3, .n_depth = 600, .batch = 64, .repetitions = 1};
+    if (bk_bench(m, &test, &ns, &err) != BK_OK) fail_msg("%s", err.text);
+    assert_true(ns > 0);
+    bk_model_unref(&m);
+}
+
 static void test_refused(void **state) {
     (void)state;
     bk_model *m = NULL;
@@ -238,7 +252,7 @@ static void test_refused(void **state) {
     const int32_t outside[] = {1, 2, 300};
     assert_int_equal(bk_profile_run(m, &test, outside, 3, &p, &err), BK_ERR_INVALID);
     bk_profile_free(&p);
-    test.n_prompt = 1000;
+    test.n_prompt = 1 << 25;
     assert_int_equal(bk_profile_run(m, &test, NULL, 0, &p, &err), BK_ERR_LIMIT);
     bk_profile_free(&p);
     volatile bool cancel = true;
@@ -275,6 +289,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_costs),   cmocka_unit_test(test_window),
         cmocka_unit_test(test_experts), cmocka_unit_test(test_times),
         cmocka_unit_test(test_full),    cmocka_unit_test(test_roof),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_memory)};
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_past_the_context),
+        cmocka_unit_test(test_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
