@@ -139,7 +139,7 @@ enum { BRISK_PROFILE_PARTS = 48 };
 typedef struct brisk_profile_part {
     char name[32], types[32]; /* "gate and up", "Q4_K Q6_K" */
     uint64_t calls, bytes;
-    uint64_t int8_ops, bf16_ops, float_ops;
+    uint64_t int8_ops, int16_ops, float_ops;
     double time_ns;    /* = work_ns + wait_ns */
     double work_ns;    /* at work, mean over the threads */
     double prepare_ns; /* of work_ns: norms, activations, rotation, quantising of the input */
@@ -159,8 +159,8 @@ typedef struct brisk_profile_phase {
 } brisk_profile_phase;
 
 typedef struct brisk_profile {
-    brisk_profile_phase prefill, decode;     /* tokens 0: the test had none */
-    double int8_peak, bf16_peak, float_peak; /* limits: operations per second; 0: not known */
+    brisk_profile_phase prefill, decode;      /* tokens 0: the test had none */
+    double int8_peak, int16_peak, float_peak; /* limits: operations per second; 0: not known */
 } brisk_profile;
 
 /* Runs the test with its commands timed, which costs about a hundredth of the speed. tokens[n_tokens]

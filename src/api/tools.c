@@ -68,7 +68,7 @@ static brisk_profile_part part_of(const bk_trace_row *r) {
     brisk_profile_part p = {.calls = r->calls,
                             .bytes = r->cost.bytes,
                             .int8_ops = r->cost.ops[BK_ARITH_INT8],
-                            .bf16_ops = r->cost.ops[BK_ARITH_BF16],
+                            .int16_ops = r->cost.ops[BK_ARITH_INT16],
                             .float_ops = r->cost.ops[BK_ARITH_F32],
                             .time_ns = r->elapsed_ns,
                             .work_ns = r->work_ns,
@@ -126,7 +126,7 @@ static void add_limits(const bk_limits *l, int threads, brisk_profile_phase *p) 
         brisk_profile_part *part = &p->parts[i];
         bk_cost cost = {.bytes = part->bytes};
         cost.ops[BK_ARITH_INT8] = part->int8_ops;
-        cost.ops[BK_ARITH_BF16] = part->bf16_ops;
+        cost.ops[BK_ARITH_INT16] = part->int16_ops;
         cost.ops[BK_ARITH_F32] = part->float_ops;
         part->limit_ns = bk_roof_ns(&roof, &cost);
         p->limit_ns += part->limit_ns;
@@ -146,7 +146,7 @@ BK_API brisk_status brisk_profile_limits(const brisk_model *model,
     bk_status st = bk_limits_get(meta->cpu_level, meta->threads, o.again, &watch, &l, &e);
     if (st) return bk_api_result(st, &e, err);
     profile->int8_peak = bk_limits_int8(&l, meta->threads);
-    profile->bf16_peak = bk_limits_bf16(&l, meta->threads);
+    profile->int16_peak = profile->int8_peak / 2;
     profile->float_peak = bk_limits_f32(&l, meta->threads);
     add_limits(&l, meta->threads, &profile->prefill);
     add_limits(&l, meta->threads, &profile->decode);

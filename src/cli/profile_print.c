@@ -14,7 +14,7 @@ size_t profile_views(const profile_report *r, profile_view views[2]) {
 }
 
 double profile_ops(const brisk_profile_part *p) {
-    return (double)p->int8_ops + (double)p->bf16_ops + (double)p->float_ops;
+    return (double)p->int8_ops + (double)p->int16_ops + (double)p->float_ops;
 }
 
 double profile_share(double limit_ns, double time_ns) {
@@ -137,7 +137,7 @@ void profile_print_table(const profile_report *r) {
     const brisk_profile *p = &r->result;
     if (p->int8_peak <= 0) return;
     printf("\nlimits: int8 %.0f Gop/s", p->int8_peak * 1e-9);
-    if (p->bf16_peak > 0) printf(", bf16 %.0f", p->bf16_peak * 1e-9);
+    if (p->int16_peak > 0) printf(", int16 %.0f", p->int16_peak * 1e-9);
     printf(", float %.0f", p->float_peak * 1e-9);
     for (size_t i = 0; i < n; i++)
         printf("; reading in %s %.1f GB/s", views[i].name, views[i].phase->read_rate * 1e-9);
@@ -165,7 +165,7 @@ static void json_part(bk_json *w, const brisk_profile_part *p) {
     bk_json_key_double(w, "wait_ns", p->wait_ns);
     bk_json_key_uint(w, "bytes", p->bytes);
     bk_json_key_uint(w, "int8_ops", p->int8_ops);
-    bk_json_key_uint(w, "bf16_ops", p->bf16_ops);
+    bk_json_key_uint(w, "int16_ops", p->int16_ops);
     bk_json_key_uint(w, "float_ops", p->float_ops);
     bk_json_key_double(w, "bytes_per_second", (double)p->bytes * 1e9 / p->time_ns);
     bk_json_key_double(w, "ops_per_second", profile_ops(p) * 1e9 / p->time_ns);
@@ -213,7 +213,7 @@ void profile_print_json(const profile_report *r) {
     bk_json_key_int(&w, "n_ubatch", r->ubatch);
     bk_json_key_int(&w, "repetitions", r->repetitions);
     json_limit(&w, "limit_int8_ops_per_second", r->result.int8_peak);
-    json_limit(&w, "limit_bf16_ops_per_second", r->result.bf16_peak);
+    json_limit(&w, "limit_int16_ops_per_second", r->result.int16_peak);
     json_limit(&w, "limit_float_ops_per_second", r->result.float_peak);
     bk_json_key(&w, "phases");
     bk_json_begin(&w, '[');

@@ -67,7 +67,7 @@ typedef struct plot {
     size_t n;
     double x0, x1, y0, y1; /* logarithms of the range */
     double slope;          /* GB/s of the memory roof; 0: not known */
-    double roof[3];        /* Gop/s of int8, bf16, float; 0: not known or not used */
+    double roof[3];        /* Gop/s of int8, int16, float; 0: not known or not used */
 } plot;
 
 /* Smaller ones would be dust. */
@@ -101,12 +101,12 @@ static void plot_init(plot *p, const profile_report *r, const profile_view *view
     }
     for (size_t i = 0; i < p->n; i++) {
         const brisk_profile_part *part = p->points[i].part;
-        used[0] |= part->int8_ops > 0, used[1] |= part->bf16_ops > 0,
+        used[0] |= part->int8_ops > 0, used[1] |= part->int16_ops > 0,
             used[2] |= part->float_ops > 0;
         reach(&p->x0, &p->x1, p->points[i].x);
         reach(&p->y0, &p->y1, p->points[i].y);
     }
-    const double peaks[3] = {r->result.int8_peak, r->result.bf16_peak, r->result.float_peak};
+    const double peaks[3] = {r->result.int8_peak, r->result.int16_peak, r->result.float_peak};
     for (int i = 0; i < 3; i++) {
         if (used[i]) p->roof[i] = peaks[i] * 1e-9;
         reach(&p->y0, &p->y1, p->roof[i]);
@@ -152,7 +152,7 @@ static void draw_grid(const plot *p, bool vertical, bk_buf *out) {
 }
 
 static void draw_roofs(const plot *p, bk_buf *out) {
-    static const char *const names[] = {"int8", "bf16", "float"};
+    static const char *const names[] = {"int8", "int16", "float"};
     double highest = 0, right = pow(10, p->x1);
     for (int i = 0; i < 3; i++) {
         if (p->roof[i] <= 0) continue;

@@ -30,7 +30,7 @@ static bk_cost product_cost(const bk_cmd *c, size_t experts) {
 }
 
 /* Scores and averages: two products of head_size for each query head and position seen. Positions that
- * several rows see are read once. A product of 16-bit integers takes the place of two of 8 bits. */
+ * several rows see are read once. */
 static bk_cost attention_cost(const bk_cmd *c) {
     const bk_attn_shape *s = c->attention.shape;
     const bk_row *row = c->attention.row;
@@ -44,7 +44,7 @@ static bk_cost attention_cost(const bk_cmd *c) {
     }
     bk_cost cost = {.bytes = read * bk_page_layer_bytes(s->kv_type, s->n_kv_heads, s->head_size) /
                              bk_page_positions()};
-    cost.ops[BK_ARITH_INT8] = 8 * seen * (uint64_t)s->n_heads * (uint64_t)s->head_size;
+    cost.ops[BK_ARITH_INT16] = 4 * seen * (uint64_t)s->n_heads * (uint64_t)s->head_size;
     return cost;
 }
 

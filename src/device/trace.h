@@ -13,7 +13,7 @@
 #include "device/device.h"
 
 /* Arithmetic that operations count as: what the kernels multiply with. */
-typedef enum bk_arith { BK_ARITH_INT8, BK_ARITH_BF16, BK_ARITH_F32, BK_N_ARITH } bk_arith;
+typedef enum bk_arith { BK_ARITH_INT8, BK_ARITH_INT16, BK_ARITH_F32, BK_N_ARITH } bk_arith;
 
 /* What a command has to read and compute, however well it is done: weights, as packed, and keys and
  * values once each; two operations per multiplication and addition. Activations and what is done to

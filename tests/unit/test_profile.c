@@ -16,7 +16,7 @@ static bk_error err;
 
 typedef struct wanted {
     const char *what, *type; /* the first one */
-    uint64_t calls, bytes, int8, f32;
+    uint64_t calls, bytes, int8, int16;
 } wanted;
 
 static const bk_trace_row *row_of(const bk_trace *t, const wanted *w) {
@@ -34,8 +34,8 @@ static void compare(const bk_trace *t, const wanted *rows, size_t n) {
     for (size_t i = 0; i < n; i++) {
         const bk_trace_row *r = row_of(t, &rows[i]);
         const uint64_t found[] = {r->calls, r->cost.bytes, r->cost.ops[BK_ARITH_INT8],
-                                  r->cost.ops[BK_ARITH_F32]};
-        const uint64_t want[] = {rows[i].calls, rows[i].bytes, rows[i].int8, rows[i].f32};
+                                  r->cost.ops[BK_ARITH_INT16]};
+        const uint64_t want[] = {rows[i].calls, rows[i].bytes, rows[i].int8, rows[i].int16};
         for (size_t k = 0; k < BK_ARRAY_LEN(want); k++)
             if (found[k] != want[k])
                 fail_msg("%s, figure %zu: %llu found, %llu wanted", rows[i].what, k,
@@ -78,7 +78,7 @@ static void test_costs(void **state) {
         Q4_K = 320 + 8 * 256,
         Q6_K = 320 + 8 * 384
     };
-    enum { QKV = (16 + 4) * Q4 + 4 * Q5_0, POSITION = 2 * 2 * 32 * 2 };
+    enum { QKV = (16 + 4) * Q4 + 4 * Q5_0, POSITION = 2 * 2 * (32 * 2 + 4) };
     bk_bench_test test = {.n_prompt = 5, .n_gen = 2, .n_seqs = 1, .batch = 8, .repetitions = 1};
     bk_profile p = run("tests/data/tiny_int.gguf", &test, 2);
     const wanted prefill[] = {
@@ -112,7 +112,7 @@ static void test_costs(void **state) {
  * pass has rows 64 to 99 and sees what the first one left. */
 static void test_window(void **state) {
     (void)state;
-    enum { POSITION = 2 * 2 * 16 * 2, OPS = 4 * 4 * 16 };
+    enum { POSITION = 2 * 2 * (16 * 2 + 4), OPS = 4 * 4 * 16 };
     bk_bench_test test = {
         .n_prompt = 100, .n_gen = 1, .n_seqs = 1, .batch = 64, .repetitions = 2, .warm_up = true};
     bk_profile p = run("tests/data/tiny_gemma2.gguf", &test, 2);
@@ -121,12 +121,12 @@ static void test_window(void **state) {
     const bk_trace_row *r = row_of(p.prefill.trace, &window);
     assert_int_equal(r->calls, 2 * 2);
     assert_int_equal(r->cost.bytes, 2 * (64 + 100) * POSITION);
-    assert_int_equal(r->cost.ops[BK_ARITH_F32], 2 * (70 * 71 / 2 + 30 * 70) * OPS);
+    assert_int_equal(r->cost.ops[BK_ARITH_INT16], 2 * (70 * 71 / 2 + 30 * 70) * OPS);
     r = row_of(p.prefill.trace, &all);
-    assert_int_equal(r->cost.ops[BK_ARITH_F32], 2 * (100 * 101 / 2) * OPS);
+    assert_int_equal(r->cost.ops[BK_ARITH_INT16], 2 * (100 * 101 / 2) * OPS);
     r = row_of(p.decode.trace, &window);
     assert_int_equal(r->cost.bytes, 2 * 70 * POSITION);
-    assert_int_equal(r->cost.ops[BK_ARITH_F32], 2 * 70 * OPS);
+    assert_int_equal(r->cost.ops[BK_ARITH_INT16], 2 * 70 * OPS);
     r = row_of(p.decode.trace, &all);
     assert_int_equal(r->cost.bytes, 2 * 101 * POSITION);
     bk_profile_free(&p);
@@ -222,7 +222,7 @@ static void test_roof(void **state) {
     bk_roof roof = {.read = 1e9, .ops = {2e9, 1e9, 0.5e9}};
     bk_cost cost = {.bytes = 100, .ops = {100, 0, 10}};
     assert_true(fabs(bk_roof_ns(&roof, &cost) - 100) < 1e-9);
-    cost.ops[BK_ARITH_BF16] = 50;
+    cost.ops[BK_ARITH_INT16] = 50;
     assert_true(fabs(bk_roof_ns(&roof, &cost) - 120) < 1e-9);
 }
 
