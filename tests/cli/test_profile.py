@@ -216,7 +216,6 @@ class Profile(unittest.TestCase):
                                delta=1e-6 * max(read, compute))
 
     def test_refused(self):
-        self.refused("-m", TINY, "-p", "600", "-n", "1", says=["601", "512"])
         self.refused("-m", TINY, "-p", "0", "-n", "0", says=["tokens"])
         self.refused("-m", TINY, "-hf", "a/b", says=["-m or -hf"])
         self.refused("-m", TINY, "-r", "0", says=["-r", "'0'"])
