@@ -114,11 +114,9 @@ typedef struct run_job {
 } run_job;
 
 /* Memory need not rest while a thread waits. */
-static void look_ahead(const run_job *job, size_t i, int thread) {
-    if (job->cmds[i].op == BK_OP_ATTENTION) return; /* asked for before it */
-    while (++i < job->n && job->cmds[i].op == BK_OP_ATTENTION) continue;
-    if (i < job->n && job->cmds[i].op == BK_OP_PRODUCT)
-        bk_cpu_product_ahead(job->d, &job->cmds[i], thread);
+static void look_ahead(bk_cpu_device *d, const bk_cmd *next, int thread) {
+    if (next->op == BK_OP_PRODUCT) bk_cpu_product_ahead(d, next, thread);
+    if (next->op == BK_OP_ATTENTION) bk_cpu_attention_ahead(d, next, thread);
 }
 
 static void run_region(void *arg, int thread) {
@@ -127,7 +125,7 @@ static void run_region(void *arg, int thread) {
     for (size_t i = 0; i < job->n; i++) {
         const bk_cmd *c = &job->cmds[i];
         if (i) {
-            look_ahead(job, i - 1, thread);
+            look_ahead(job->d, c, thread);
             bk_pool_barrier(job->d->pool);
         }
         bk_trace_command(trace, thread, i);

@@ -46,11 +46,13 @@ void bk_cpu_page_free(bk_cpu_pages *p, void *page);
 /* Commands: called on every thread, which take chunks from the pool's cursor and meet
  * (bk_cpu_meet) where one step needs another finished. */
 void bk_cpu_product(bk_cpu_device *d, const bk_cmd *cmd, int thread);
-/* Asks memory for what this thread will read first of a product to come, so that it arrives while the
- * thread waits for the others. */
+/* The functions called _ahead ask memory for what this thread will read first of a command to come, so
+ * that it arrives while the thread waits for the others: as much as does. */
+enum { BK_CPU_AHEAD = 8192 };
 void bk_cpu_product_ahead(const bk_cpu_device *d, const bk_cmd *cmd, int thread);
 bk_cpu_need bk_cpu_product_need(const bk_cmd *cmd);
 void bk_cpu_attention(bk_cpu_device *d, const bk_cmd *cmd, int thread);
+void bk_cpu_attention_ahead(const bk_cpu_device *d, const bk_cmd *cmd, int thread);
 bk_cpu_need bk_cpu_attention_need(const bk_cpu_device *d, const bk_cmd *cmd);
 void bk_cpu_route(bk_cpu_device *d, const bk_cmd *cmd);
 void bk_cpu_combine(bk_cpu_device *d, const bk_cmd *cmd);

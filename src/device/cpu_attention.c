@@ -243,30 +243,46 @@ static void use_partial(const bk_cpu_device *d, const bk_attn_shape *s, size_t i
     b->part_sum = b->part_max + g;
 }
 
-/* Chunks that a thread takes at a time: neighbours, so that it can fetch the next ahead. */
-static size_t run_chunks(const bk_cpu_device *d, const bk_cmd *c, size_t most) {
-    size_t units = c->rows * (size_t)c->attention.shape->n_kv_heads * most;
-    return bk_max_size(1, units / (8 * (size_t)d->base.threads));
+/* A chunk of one row and KV head: unit i of all, those of a head after one another. */
+typedef struct unit {
+    size_t r, head, chunk;
+    bool seen; /* rows differ in how many chunks they see */
+} unit;
+
+static unit unit_at(const bk_cmd *c, size_t i, size_t most) {
+    size_t heads = (size_t)c->attention.shape->n_kv_heads, first;
+    unit u = {.r = i / most / heads, .head = i / most % heads};
+    u.seen = i % most < chunks_of(c, u.r, &first);
+    u.chunk = first + i % most;
+    return u;
 }
 
-/* Chunks [k, end) of those that row r sees, one KV head. */
-static void attend_run(bk_cpu_device *d, const bk_cmd *c, size_t r, size_t head, size_t k,
-                       size_t end, size_t most, void *scratch) {
+static const char *unit_memory(const bk_cmd *c, const unit *u) {
+    const bk_row *row = &c->attention.row[u->r];
+    return chunk_at(c, c->attention.seqs[row->seq].pages[c->attention.group][u->chunk], u->head);
+}
+
+/* The queries of u's head are gathered when the unit before it was of another one. */
+static void attend_unit(bk_cpu_device *d, const bk_cmd *c, size_t i, size_t n_units, size_t most,
+                        size_t *gathered, block *b) {
     const bk_attn_shape *s = c->attention.shape;
-    size_t first, n = chunks_of(c, r, &first);
-    if (k >= n) return;
-    block b = block_view(scratch, s);
-    gather(d, c, r, 1, head, &b);
-    for (end = bk_min_size(end, n); k < end; k++) {
-        bk_kv_view v = view_chunk(c, r, head, first + k, k + 1 < end);
-        use_partial(d, s, (r * (size_t)s->n_kv_heads + head) * most + k, &b);
-        set_ranges(c, r, first + k, &b);
-        part_of(d, c, &b, 0, b.n, &v);
+    unit u = unit_at(c, i, most);
+    if (!u.seen) return;
+    if (*gathered != i / most) gather(d, c, u.r, 1, u.head, b);
+    *gathered = i / most;
+    const char *p = unit_memory(c, &u);
+    bk_kv_view v = bk_kv_view_of(s->kv_type, p, (size_t)s->head_size);
+    if (i + 1 < n_units) {
+        unit next = unit_at(c, i + 1, most);
+        if (next.seen) v.ahead = (ptrdiff_t)((uintptr_t)unit_memory(c, &next) - (uintptr_t)p);
     }
+    use_partial(d, s, i, b);
+    set_ranges(c, u.r, u.chunk, b);
+    part_of(d, c, b, 0, b->n, &v);
 }
 
-static void merge_runs(bk_cpu_device *d, const bk_cmd *c, size_t r, size_t head, size_t most,
-                       void *scratch) {
+static void merge_units(bk_cpu_device *d, const bk_cmd *c, size_t r, size_t head, size_t most,
+                        void *scratch) {
     const bk_attn_shape *s = c->attention.shape;
     size_t first, n = chunks_of(c, r, &first);
     block b = block_view(scratch, s);
@@ -278,17 +294,29 @@ static void merge_runs(bk_cpu_device *d, const bk_cmd *c, size_t r, size_t head,
     scatter(c, r, head, &b);
 }
 
+/* Each thread has a stretch of neighbouring units, so that it can fetch the next ahead. */
 static void attend_split(bk_cpu_device *d, const bk_cmd *c, size_t most, int thread) {
     void *scratch = d->private[thread];
-    size_t heads = (size_t)c->attention.shape->n_kv_heads, run = run_chunks(d, c, most);
-    size_t runs = bk_div_up(most, run);
-    for (size_t i; (i = bk_pool_next(d->pool)) < c->rows * heads * runs;) {
-        size_t unit = i / runs, k = i % runs * run;
-        attend_run(d, c, unit / heads, unit % heads, k, k + run, most, scratch);
-    }
+    size_t heads = (size_t)c->attention.shape->n_kv_heads, n = c->rows * heads * most;
+    size_t gathered = SIZE_MAX;
+    block b = block_view(scratch, c->attention.shape);
+    for (size_t i; bk_pool_share(d->pool, thread, n, &i);)
+        attend_unit(d, c, i, n, most, &gathered, &b);
     bk_cpu_meet(d, thread);
     for (size_t i; (i = bk_pool_next(d->pool)) < c->rows * heads;)
-        merge_runs(d, c, i / heads, i % heads, most, scratch);
+        merge_units(d, c, i / heads, i % heads, most, scratch);
+}
+
+void bk_cpu_attention_ahead(const bk_cpu_device *d, const bk_cmd *c, int thread) {
+    size_t most = split_chunks(d, c), n = c->rows * (size_t)c->attention.shape->n_kv_heads * most;
+    if (!most) return;
+    unit u = unit_at(c, bk_pool_share_begin(d->pool, thread, n), most);
+    if (!u.seen) return;
+    const char *at = unit_memory(c, &u);
+    size_t bytes =
+        bk_kv_chunk_bytes(c->attention.shape->kv_type, (size_t)c->attention.shape->head_size);
+    for (size_t i = 0; i < bk_min_size(bytes, BK_CPU_AHEAD); i += BK_LINE)
+        __builtin_prefetch(at + i, 0, 2);
 }
 
 bk_cpu_need bk_cpu_attention_need(const bk_cpu_device *d, const bk_cmd *c) {
@@ -313,13 +341,13 @@ void bk_cpu_attention(bk_cpu_device *d, const bk_cmd *c, int thread) {
         attend_split(d, c, split, thread);
         return;
     }
-    size_t unit = bk_pool_next(d->pool), base = 0;
+    size_t next = bk_pool_next(d->pool), base = 0;
     for (size_t r = 0; r < c->rows; r += c->attention.row[r].seq_rows) {
         size_t n = c->attention.row[r].seq_rows, blocks = bk_div_up(n, ROW_BLOCK);
-        for (; unit < base + blocks * heads; unit = bk_pool_next(d->pool)) {
+        for (; next < base + blocks * heads; next = bk_pool_next(d->pool)) {
             /* Later rows see more keys: longest first. */
-            size_t r0 = r + (blocks - 1 - (unit - base) / heads) * ROW_BLOCK;
-            size_t head = (unit - base) % heads;
+            size_t r0 = r + (blocks - 1 - (next - base) / heads) * ROW_BLOCK;
+            size_t head = (next - base) % heads;
             if (single) rope_store(d, c, r, head);
             attend(d, c, r0, bk_min_size(ROW_BLOCK, r + n - r0), head, d->private[thread]);
         }

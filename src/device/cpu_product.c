@@ -12,9 +12,8 @@
 
 enum {
     CHUNKS_PER_THREAD = 8,
-    PRIVATE_ROWS = 2,  /* made by every thread for itself */
-    FEW_ROWS = 48,     /* without panels */
-    AHEAD_BYTES = 8192 /* as much as arrives while threads meet */
+    PRIVATE_ROWS = 2, /* made by every thread for itself */
+    FEW_ROWS = 48,    /* without panels */
 };
 
 /* Input rows ready for the kernels: floats where float weights read them, quantised for integer
@@ -271,7 +270,7 @@ void bk_cpu_product_ahead(const bk_cpu_device *d, const bk_cmd *c, int thread) {
     size_t group, unit = bk_pool_share_begin(d->pool, thread, s.first[c->product.n]);
     const part *p = find_unit(&s, unit, &group);
     const char *at = (const char *)p->w.data + group * p->w.group_bytes;
-    size_t left = (p->w.n_groups - group) * p->w.group_bytes, n = bk_min_size(left, AHEAD_BYTES);
+    size_t left = (p->w.n_groups - group) * p->w.group_bytes, n = bk_min_size(left, BK_CPU_AHEAD);
     for (size_t i = 0; i < n; i += BK_LINE) __builtin_prefetch(at + i, 0, 2);
 }
 
