@@ -17,11 +17,13 @@ import engines
 import machine
 import quality
 import report
+import works
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FIRST_TOKEN_PROMPT = 16
 MEMORY_TEXT = "tests/data/prose.txt"
 MEMORY_TEXT_BYTES = 2200        # about 500 tokens
+SHAPE_OF_ALL = "qwen2.5-0.5b:Q4_K_M"
 
 
 def say(text):
@@ -39,6 +41,10 @@ def arguments():
     p.add_argument("-n", "--n-gen", type=int, default=64)
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--all", action="store_true")
+    p.add_argument("--also", action="append", default=[])
+    p.add_argument("--long", action="store_true")
+    p.add_argument("--parallel", action="append", type=int, default=[])
+    p.add_argument("--few", action="store_true")
     p.add_argument("--shape", action="append", default=[])
     p.add_argument("--quality", action="store_true")
     p.add_argument("--truth", action="store_true")
@@ -51,8 +57,10 @@ def arguments():
     o = p.parse_args()
     if o.smoke:
         o.rounds, o.n_prompt, o.n_gen = 1, 32, 4
-    if min(o.threads, o.n_prompt, o.n_gen, o.rounds) < 1:
-        p.error("threads, tokens and rounds are at least 1")
+    if min([o.threads, o.n_prompt, o.n_gen, o.rounds] + o.parallel) < 1:
+        p.error("threads, tokens, sequences and rounds are at least 1")
+    if o.all and SHAPE_OF_ALL not in o.shape:
+        o.shape.append(SHAPE_OF_ALL)
     return o
 
 
@@ -129,7 +137,7 @@ def measure(o, path, level, random):
     warm(path)
     prompt = None if random else brisk.prompt_of(path, FIRST_TOKEN_PROMPT)
     found = {"file": label_of(path), "path": path, "bytes": os.path.getsize(path),
-             "samples": {e.name: [] for e in [brisk] + others}, "first_token_ms": []}
+             "samples": {e.name: [] for e in [brisk] + others}, "first_token_ms": [], "works": []}
     for r in range(o.rounds):
         for engine in [brisk] + others:
             say(f"{found['file']}, round {r + 1} of {o.rounds}: {engine.name}")
@@ -137,8 +145,9 @@ def measure(o, path, level, random):
         if prompt:
             found["first_token_ms"].append(brisk.first_token(path, prompt))
     found["memory"] = memory_of(brisk, path, o.n_gen)
-    found["bytes_per_token"] = brisk.bytes_per_token(path)
+    found["bytes_per_token"], found["kv_bytes_per_position"] = brisk.bytes_of(path)
     found["read_rate"] = brisk.read_rate(found["bytes_per_token"])
+    found["ops_per_token"] = brisk.ops_per_token(path, o.n_prompt)
     return found
 
 
@@ -173,26 +182,33 @@ def main():
     result["level"] = best_level(o)
     report.print_header(result)
     clock = machine.CpuClock()
-    paths = [o.model] + ([requantised(o, k) for k in ("q4_0", "q8_0")] if o.all else [])
+    paths = [o.model] + ([requantised(o, k) for k in ("q4_0", "q8_0")] if o.all else []) + o.also
     shapes = [made(o, shape) for shape in o.shape]
     result["files"] = [measure(o, path, result["level"], False) for path in paths]
     result["files"] += [measure(o, path, result["level"], True) for path in shapes]
+    works.measure(o, result["files"][0], say)
+    result["int8_peak"] = engines.Brisk(o.brisk, o.threads).int8_peak()
     result["others_percent"], result["stolen_percent"] = clock.shares()
     for file in result["files"]:
-        file["figures"] = report.figures(file)
+        file["figures"] = {**report.figures(file, result["int8_peak"]),
+                           **works.figures(file, result["int8_peak"])}
     if o.quality or o.truth:
         say("quality")
         first = result["files"][0]
         first["quality"] = quality.compare(o, first["path"])
         first["figures"]["kl_ratio"] = first["quality"].get("kl_ratio")
     result["seconds"] = time.time() - start
-    report.print_result(result)
+    for file in result["files"]:
+        report.print_file(result, file)
+        works.print_works(file)
+    report.print_disturbance(result)
     status = 0
     if not o.smoke:
         status = report.judge(result, report.read_table(o.known_peers, 6),
                               report.read_table(o.targets, 4))
     if o.markdown:
         report.print_markdown(result)
+        works.print_markdown(result)
     if o.json:
         with open(o.json, "w", encoding="utf-8") as f:
             json.dump(result, f, indent=1)

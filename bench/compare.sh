@@ -13,7 +13,12 @@ usage: bench/compare.sh [options]
   -t N              threads of both engines (2)
   -p N, -n N        tokens of prefill and of decode (512, 64)
   --rounds N        rounds, each with every engine in turn (5)
-  --all             also the same model as Q4_0 and Q8_0, made by the peer's llama-quantize
+  --all             also the same model as Q4_0 and Q8_0, made by the peer's llama-quantize, Gemma 3
+                    270M, the shape qwen2.5-0.5b:Q4_K_M, and --long --parallel 16 --few (20 minutes)
+  --also FILE       also this file; may be repeated
+  --long            also prefill of 8,192 tokens and decode after them, with the first file
+  --parallel N      also N sequences that decode at once, with the first file; may be repeated
+  --few             also prompts of 1, 4 and 8 tokens, with the first file
   --shape NAME[:TYPE]
                     also a file with the shape of a published model and random weights, of this type
                     (Q4_0); bench/make_model.py --list has the names; may be repeated
@@ -42,11 +47,12 @@ die() {
 model=${BRISK_TEST_MODEL:-}
 peer=build/peer
 numpy=0 # whether build/venv is needed
+all=0
 pass=()
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help) usage && exit 0 ;;
-    -m | --model | --shape | --peer | -t | -p | -n | --rounds | --json | --known-peers | --targets)
+    -m | --model | --shape | --also | --parallel | --peer | -t | -p | -n | --rounds | --json | --known-peers | --targets)
         if [ $# -lt 2 ]; then
             echo "bench/compare.sh: $1 needs a value" >&2
             exit 2
@@ -64,7 +70,12 @@ while [ $# -gt 0 ]; do
         pass+=("$1")
         shift
         ;;
-    --all | --quality | --markdown | --smoke) pass+=("$1") && shift ;;
+    --all)
+        numpy=1 && all=1
+        pass+=("$1")
+        shift
+        ;;
+    --long | --few | --quality | --markdown | --smoke) pass+=("$1") && shift ;;
     *)
         echo "bench/compare.sh: unknown option '$1'; --help lists them" >&2
         exit 2
@@ -75,7 +86,7 @@ done
 . tools/setup.sh
 
 # ---- The peer -----------------------------------------------------------------------------------
-targets='llama-bench llama-server llama-perplexity llama-quantize'
+targets='llama-bench llama-batched-bench llama-server llama-perplexity llama-quantize'
 cmake_flags='-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DBUILD_SHARED_LIBS=OFF -DLLAMA_CURL=OFF
     -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_WEBUI=OFF
     -DLLAMA_BUILD_UI=OFF'
@@ -83,7 +94,7 @@ cmake_flags='-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DBUILD_SHARED_LIBS=OFF
 # A native build fits one kind of CPU and one set of flags.
 peer_stamp() {
     grep -v '^#' bench/peer.txt
-    echo "$cmake_flags"
+    echo "$targets $cmake_flags"
     cc --version | head -n 1
     grep -m 1 '^flags' /proc/cpuinfo | tr ' ' '\n' | sort | sha256sum
 }
@@ -152,6 +163,10 @@ if [ -z "$model" ]; then
     model=$("$brisk" pull </dev/null) || die 'the default model could not be fetched'
 fi
 [ -f "$model" ] || die "no model file $model"
+if [ $all -eq 1 ]; then
+    gemma=${BRISK_TEST_GEMMA:-$("$brisk" pull gemma3-270m </dev/null)} || die 'Gemma 3 could not be fetched'
+    pass+=(--also "$gemma")
+fi
 [ $numpy -eq 0 ] || quietly 'python packages' compare-venv.log make_venv
 
 mkdir -p "$peer" || exit 1

@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+import statistics
 import subprocess
 import tempfile
 import threading
 import time
 
 LIMIT_S = 3600
+FEW_RUNS = 20                   # of prompts of a few tokens, which take milliseconds
 
 
 class Failed(Exception):
@@ -73,26 +75,58 @@ class Engine:
 
     def bench(self, model, n_prompt, n_gen):
         """Tokens/s of prefill and decode, the largest resident set, and what else was said."""
-        command = self.command + ["-m", model, "-p", str(n_prompt), "-n", str(n_gen), "-r", "1",
-                                  "-t", str(self.threads), "-o", "json"]
+        (prefill, decode), resident = self.rows(model, [(n_prompt, 0), (0, n_gen)],
+                                                ["-p", str(n_prompt), "-n", str(n_gen)])
+        return {"prefill": prefill["avg_ts"], "decode": decode["avg_ts"], "resident": resident,
+                "level": prefill.get("cpu_level")}
+
+    def rows(self, model, tests, args, runs=1):
+        """Of a benchmark with these options the row of each test (tokens of prompt, tokens decoded),
+        and the process's largest resident set."""
+        command = self.command + ["-m", model, *args, "-r", str(runs), "-t", str(self.threads), "-o",
+                                  "json"]
         out, _, resident = run(command, self.env)
         rows = parse(command, out)
         try:
-            prefill = next(r for r in rows if r["n_prompt"] == n_prompt and r["n_gen"] == 0)
-            decode = next(r for r in rows if r["n_prompt"] == 0 and r["n_gen"] == n_gen)
-            return {"prefill": float(prefill["avg_ts"]), "decode": float(decode["avg_ts"]),
-                    "resident": resident, "level": prefill.get("cpu_level")}
+            found = [next(r for r in rows if (r["n_prompt"], r["n_gen"]) == test) for test in tests]
+            for row in found:
+                row["avg_ts"] = float(row["avg_ts"])
+            return found, resident
         except (StopIteration, KeyError, TypeError, ValueError) as error:
             raise Failed(f"{' '.join(command)}: unexpected rows: {error!r}") from error
 
+    def few(self, model, counts):
+        """{"tN": milliseconds of a prompt of N tokens}, medians of many runs."""
+        rows, _ = self.rows(model, [(n, 0) for n in counts],
+                            ["-p", ",".join(map(str, counts)), "-n", "0"], FEW_RUNS)
+        return {f"t{n}": statistics.median(r["samples_ns"]) / 1e6 for n, r in zip(counts, rows)}
+
 
 class Brisk(Engine):
-    """brisk, at the best level of this CPU or at the one given."""
+    """brisk, at the best level of this CPU or at the one given, with keys and values of its own type
+    or of the one given."""
 
-    def __init__(self, program, threads, level=None):
+    def __init__(self, program, threads, level=None, cache=None):
         env = {"BRISK_CPU": level} if level else None
-        super().__init__(f"brisk {level}" if level else "brisk", [program, "bench"], threads, env)
-        self.program = program
+        name = f"brisk {level}" if level else f"brisk kv {cache}" if cache else "brisk"
+        options = ["-ctk", cache] if cache else []
+        super().__init__(name, [program, "bench"] + options, threads, env)
+        self.program, self.cache = program, cache
+
+    def long(self, model, depth, n):
+        """Tokens/s of a prompt of `depth` tokens (not again with another type of keys and values), and
+        of n tokens after it."""
+        (row,), _ = self.rows(model, [(0, n)], ["-p", "0", "-n", str(n), "-d", str(depth)])
+        found = {"long_decode": row["avg_ts"]}
+        if not self.cache:
+            (row,), _ = self.rows(model, [(depth, 0)], ["-p", str(depth), "-n", "0"])
+            found["long_prefill"] = row["avg_ts"]
+        return found
+
+    def parallel(self, model, seqs, n):
+        """Tokens/s of so many sequences together."""
+        (row,), _ = self.rows(model, [(0, n)], ["-p", "0", "-n", str(n), "-np", str(seqs)])
+        return row["avg_ts"]
 
     def complete(self, model, prompt, n):
         """`brisk run` on bare text, greedy."""
@@ -105,18 +139,36 @@ class Brisk(Engine):
         out, _, resident = run(command, self.env)
         return parse(command, out), resident
 
-    def bytes_per_token(self, model):
-        """Of experts those that are used."""
-        command = [self.program, "info", "--json", model]
+    def figures(self, *args):
+        """The JSON object that another verb prints."""
+        command = [self.program, *args, "--json"]
         out, _, _ = run(command, self.env)
-        return int(parse(command, out)["token_bytes"])
+        return parse(command, out)
+
+    def bytes_of(self, model):
+        """Bytes read per token, of experts those that are used, and bytes of the keys and values of a
+        position in 16 bits, in all layers."""
+        info = self.figures("info", model)
+        return (int(info["token_bytes"]),
+                info["n_layers"] * info["n_kv_heads"] * info["head_size"] * 2 * 2)
+
+    def int8_peak(self):
+        """Operations per second of all threads, measured now."""
+        return float(self.figures("doctor", "--measure", "-t",
+                                  str(self.threads))["limits"]["int8_ops_per_second"][-1])
+
+    def ops_per_token(self, model, n_prompt):
+        """Operations with weights for each token of a prompt."""
+        profile = self.figures("profile", "-m", model, "-p", str(n_prompt), "-n", "0", "-r", "1", "-t",
+                               str(self.threads))
+        prefill = next(p for p in profile["phases"] if p["phase"] == "prefill")
+        return sum(part["int8_ops"] + part["bf16_ops"] + part["float_ops"]
+                   for part in prefill["parts"] if part["weights"]) / n_prompt
 
     def read_rate(self, n_bytes):
         """Bytes per second when a buffer of that size is read over and over."""
-        command = [self.program, "bench", "read", "--bytes", str(n_bytes), "-t", str(self.threads),
-                   "--json"]
-        out, _, _ = run(command, self.env)
-        return float(parse(command, out)["bytes_per_second"])
+        return float(self.figures("bench", "read", "--bytes", str(n_bytes), "-t",
+                                  str(self.threads))["bytes_per_second"])
 
     def prompt_of(self, model, n_tokens):
         """A text of that many tokens, counting what the model puts before it: the shortest beginning
@@ -144,8 +196,32 @@ class Brisk(Engine):
 
 
 class Peer(Engine):
-    """llama-bench, with flash attention off (0) or on (1)."""
+    """llama-bench and llama-batched-bench, with flash attention off (0) or on (1)."""
 
     def __init__(self, folder, threads, flash_attention):
         super().__init__(f"llama.cpp fa{flash_attention}",
                          [os.path.join(folder, "llama-bench"), "-fa", str(flash_attention)], threads)
+        self.batched_command = [os.path.join(folder, "llama-batched-bench"), "-fa",
+                                ("off", "on")[flash_attention]]
+
+    def batched(self, model, n_prompt, n_gen, seqs):
+        """(tokens/s of the prompts, of what is decoded after them) of so many sequences together."""
+        command = self.batched_command + [
+            "-m", model, "-t", str(self.threads), "-tb", str(self.threads), "-npp", str(n_prompt), "-ntg",
+            str(n_gen), "-npl", str(seqs), "-c", str(seqs * (n_prompt + n_gen)), "--output-format",
+            "jsonl"]
+        out, _, _ = run(command, self.env)
+        row = parse(command, out.strip().split(b"\n")[-1])
+        try:
+            return float(row["speed_pp"]), float(row["speed_tg"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise Failed(f"{' '.join(command)}: unexpected row: {error!r}") from error
+
+    def long(self, model, depth, n):
+        """As Brisk.long, in one process: its prompt takes minutes."""
+        prefill, decode = self.batched(model, depth, n, 1)
+        return {"long_prefill": prefill, "long_decode": decode}
+
+    def parallel(self, model, seqs, n):
+        """As Brisk.parallel; without a prompt it prints a rate that is not a number."""
+        return self.batched(model, 1, n, seqs)[1]

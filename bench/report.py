@@ -7,6 +7,8 @@ OK, PEER_TOO_SLOW, MISSED = 0, 3, 4
 KNOWN_SHARE = 0.8               # a peer below this share of what is known is not compared with
 BUSY_PER_CORE = 0.5             # load above which figures are doubtful
 KNOWN_PROMPT, KNOWN_GEN = 512, 64
+# Where the peer's share of the limit is above the first, brisk's has to reach the second.
+LIMIT_RULES = {"prefill": (1 / 5, 0.50, "int8 peak"), "decode": (1 / 3, 0.85, "read rate")}
 BRISK, PEERS, AVX2 = "brisk", ("llama.cpp fa0", "llama.cpp fa1"), "brisk avx2"
 
 
@@ -43,7 +45,7 @@ def shares(above, below):
     return median(a / b for a, b in zip(above, below))
 
 
-def figures(file):
+def figures(file, peak):
     """What targets are about, by the names in targets.tsv."""
     found = {"memory_factor": (file["memory"]["resident"] - file["memory"]["kv"]) / file["bytes"]}
     if file["first_token_ms"]:
@@ -54,10 +56,11 @@ def figures(file):
         found[f"{what}_peer"] = max(median(series(file, p, what)) for p in PEERS)
         if AVX2 in file["samples"]:
             found[f"avx2_{what}_share"] = shares(series(file, AVX2, what), ours)
-    limit = file["read_rate"] / file["bytes_per_token"]
-    found["decode_limit"] = limit
-    found["decode_limit_share"] = median(series(file, BRISK, "decode")) / limit
-    found["peer_limit_share"] = found["decode_peer"] / limit
+    for what, limit in (("prefill", peak / file["ops_per_token"]),
+                        ("decode", file["read_rate"] / file["bytes_per_token"])):
+        found[what + "_limit"] = limit
+        found[what + "_limit_share"] = median(series(file, BRISK, what)) / limit
+        found[what + "_peer_share"] = found[what + "_peer"] / limit
     return found
 
 
@@ -113,7 +116,11 @@ def print_file(r, file):
     print(f"  decode limit {f['decode_limit']:.0f} tokens/s: {file['bytes_per_token'] / 1e6:.1f} MB per "
           f"token at {file['read_rate'] / 1e9:.1f} GB/s; brisk is at "
           f"{100 * f['decode_limit_share']:.0f} % of it, llama.cpp at "
-          f"{100 * f['peer_limit_share']:.0f} %")
+          f"{100 * f['decode_peer_share']:.0f} %")
+    print(f"  prefill limit {f['prefill_limit']:.0f} tokens/s: {file['ops_per_token'] / 1e6:.0f} million "
+          f"operations per token at {r['int8_peak'] / 1e9:.0f} GOPS of int8; brisk is at "
+          f"{100 * f['prefill_limit_share']:.0f} % of it, llama.cpp at "
+          f"{100 * f['prefill_peer_share']:.0f} %")
     if file["first_token_ms"]:
         print(f"  first token  {spread(file['first_token_ms'])} ms from exec, prompt of 16 tokens")
     print(f"  memory       {megabytes(memory['resident'])} resident in brisk run after "
@@ -132,9 +139,7 @@ def print_quality(q):
               f"{q['truth_ppl']:.4f}): {q['kl_ratio']:.2f}x")
 
 
-def print_result(r):
-    for file in r["files"]:
-        print_file(r, file)
+def print_disturbance(r):
     print(f"\n{r['seconds']:.0f} s; of all CPU time others used {r['others_percent']:.1f} %, the host "
           f"kept {r['stolen_percent']:.1f} %")
     if r["others_percent"] + r["stolen_percent"] > 5:
@@ -142,7 +147,7 @@ def print_result(r):
 
 
 MARKDOWN = ("date", "CPU", "threads", "file", "prefill, brisk", "llama.cpp", "ratio", "decode, brisk",
-            "llama.cpp", "ratio", "of the limit", "first token", "memory", "AVX2 share")
+            "llama.cpp", "ratio", "of the limits", "first token", "memory", "AVX2 share")
 
 
 def print_markdown(r):
@@ -156,7 +161,7 @@ def print_markdown(r):
             cells += [f"{median(series(file, BRISK, what)):.0f}", f"{f[what + '_peer']:.0f}",
                       f"**{f[what + '_ratio']:.2f}**"]
         first = f"{f['first_token_ms']:.0f} ms" if "first_token_ms" in f else ""
-        cells += [f"{100 * f['decode_limit_share']:.0f} %", first,
+        cells += [f"{100 * f['prefill_limit_share']:.0f} / {100 * f['decode_limit_share']:.0f} %", first,
                   f"{f['memory_factor']:.2f} x file + KV"]
         cells.append("{:.2f} / {:.2f}".format(f["avx2_prefill_share"], f["avx2_decode_share"])
                      if "avx2_prefill_share" in f else "")
@@ -197,6 +202,36 @@ def judge_peer(r, file, rows):
     return good
 
 
+def rule_of(name, figures):
+    """(figure, share wanted, why) where the limit decides in place of a ratio to the peer; else None."""
+    what = name.removesuffix("_ratio")
+    kind = "prefill" if "prefill" in what else "decode"
+    share = figures.get(what + "_peer_share") if name.endswith("_ratio") else None
+    most, least, limit = LIMIT_RULES[kind]
+    if share is None or share <= most:
+        return None
+    return what + "_limit_share", least, (f"llama.cpp itself uses {100 * share:.0f} % of the {limit}, "
+                                          f"more than {100 * most:.0f} %")
+
+
+def judge_target(label, name, bound, wanted, figures):
+    """Prints the line of a target; whether it is met."""
+    found, value, note = figures[name], float(wanted), ""
+    rule = rule_of(name, figures)
+    if rule:
+        share, value, why = rule
+        note = f" in place of {name} {found:.2f}, {bound} {wanted}: {why}"
+        name, found, bound = share, figures[share], ">="
+    allowed = figures.get(name.removesuffix("_ratio") + "_allowed")
+    if allowed is not None:
+        note = f" (or {allowed:.2f}, the columns' operations at 60 % of the int8 peak)"
+        value = max(value, allowed)
+    good = found >= value if bound == ">=" else found <= value
+    shown = f"{value:g}" if allowed is None else wanted
+    print(f"{'PASS' if good else 'FAIL'} {label} {name} {found:.2f}, {bound} {shown} wanted{note}")
+    return good
+
+
 def judge(r, peer_rows, target_rows):
     """Prints a line for each target; the exit status."""
     print()
@@ -206,13 +241,11 @@ def judge(r, peer_rows, target_rows):
     missed = 0
     for label, name, bound, value in target_rows:
         for file in (f for f in r["files"] if f["file"] == label):
-            found = file["figures"].get(name)
-            if found is None:
+            found = file["figures"]
+            if found.get(name) is None:
                 print(f"---- {label} {name}: not measured here, {bound} {value} wanted")
                 continue
-            good = found >= float(value) if bound == ">=" else found <= float(value)
-            missed += not good
-            print(f"{'PASS' if good else 'FAIL'} {label} {name} {found:.2f}, {bound} {value} wanted")
+            missed += not judge_target(label, name, bound, value, found)
     if not comparable:
         print("The peer is slower here than it should be: nothing above says anything about brisk.")
         return PEER_TOO_SLOW
