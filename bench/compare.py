@@ -137,16 +137,17 @@ def measure(o, path, level, random):
     warm(path)
     prompt = None if random else brisk.prompt_of(path, FIRST_TOKEN_PROMPT)
     found = {"file": label_of(path), "path": path, "bytes": os.path.getsize(path),
-             "samples": {e.name: [] for e in [brisk] + others}, "first_token_ms": [], "works": []}
+             "samples": {e.name: [] for e in [brisk] + others}, "first_token_ms": [], "works": [],
+             "read_rates": []}
+    found["bytes_per_token"], found["kv_bytes_per_position"] = brisk.bytes_of(path)
     for r in range(o.rounds):
         for engine in [brisk] + others:
             say(f"{found['file']}, round {r + 1} of {o.rounds}: {engine.name}")
             found["samples"][engine.name].append(engine.bench(path, o.n_prompt, o.n_gen))
+        found["read_rates"].append(brisk.read_rate(found["bytes_per_token"]))
         if prompt:
             found["first_token_ms"].append(brisk.first_token(path, prompt))
     found["memory"] = memory_of(brisk, path, o.n_gen)
-    found["bytes_per_token"], found["kv_bytes_per_position"] = brisk.bytes_of(path)
-    found["read_rate"] = brisk.read_rate(found["bytes_per_token"])
     found["ops_per_token"] = brisk.ops_per_token(path, o.n_prompt)
     return found
 

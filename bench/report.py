@@ -45,6 +45,18 @@ def shares(above, below):
     return median(a / b for a, b in zip(above, below))
 
 
+def limit_figures(what, source, limits):
+    """Of the limits of all rounds, in tokens/s: the median, and the share that each engine reaches. source
+    has the samples, and figures of the rounds are compared with each other."""
+    return {what + "_limit": median(limits),
+            what + "_limit_share": shares(series(source, BRISK, what), limits),
+            what + "_peer_share": shares(best_peer(source, what), limits)}
+
+
+def read_limits(source, n_bytes):
+    return [rate / n_bytes for rate in source["read_rates"]]
+
+
 def figures(file, peak):
     """What targets are about, by the names in targets.tsv."""
     found = {"memory_factor": (file["memory"]["resident"] - file["memory"]["kv"]) / file["bytes"]}
@@ -56,11 +68,9 @@ def figures(file, peak):
         found[f"{what}_peer"] = max(median(series(file, p, what)) for p in PEERS)
         if AVX2 in file["samples"]:
             found[f"avx2_{what}_share"] = shares(series(file, AVX2, what), ours)
-    for what, limit in (("prefill", peak / file["ops_per_token"]),
-                        ("decode", file["read_rate"] / file["bytes_per_token"])):
-        found[what + "_limit"] = limit
-        found[what + "_limit_share"] = median(series(file, BRISK, what)) / limit
-        found[what + "_peer_share"] = found[what + "_peer"] / limit
+    rounds = len(file["read_rates"])
+    found.update(limit_figures("prefill", file, [peak / file["ops_per_token"]] * rounds))
+    found.update(limit_figures("decode", file, read_limits(file, file["bytes_per_token"])))
     return found
 
 
@@ -114,7 +124,7 @@ def print_file(r, file):
         print(f"  {'brisk avx2 / brisk':<30}{f['avx2_prefill_share']:>23.2f}x"
               f"{f['avx2_decode_share']:>23.2f}x")
     print(f"  decode limit {f['decode_limit']:.0f} tokens/s: {file['bytes_per_token'] / 1e6:.1f} MB per "
-          f"token at {file['read_rate'] / 1e9:.1f} GB/s; brisk is at "
+          f"token at {spread([rate / 1e9 for rate in file['read_rates']], '{:.1f}')} GB/s; brisk is at "
           f"{100 * f['decode_limit_share']:.0f} % of it, llama.cpp at "
           f"{100 * f['decode_peer_share']:.0f} %")
     print(f"  prefill limit {f['prefill_limit']:.0f} tokens/s: {file['ops_per_token'] / 1e6:.0f} million "

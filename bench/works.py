@@ -2,7 +2,7 @@
 once. Each has rounds of its own, in which every engine takes its turn."""
 
 import engines
-from report import BRISK, PEERS, best_peer, median, series, shares
+from report import BRISK, PEERS, best_peer, limit_figures, median, read_limits, series, shares
 
 LONG_ROUNDS, PARALLEL_ROUNDS = 2, 3
 LONG_GEN, PARALLEL_GEN = 32, 64
@@ -48,27 +48,24 @@ def measure(o, file, say):
     file["works"] = []
     for work in wanted(o, file["path"]):
         found = {"name": work.name, "title": work.title, "names": work.names,
-                 "samples": {e.name: [] for e in work.engines}}
+                 "samples": {e.name: [] for e in work.engines}, "read_rates": []}
+        depth = SMOKE_LONG if o.smoke else LONG
+        found["bytes"] = file["bytes_per_token"] + depth * file["kv_bytes_per_position"]
         for r in range(work.rounds):
             for engine in work.engines:
                 say(f"{file['file']}, {work.name}, round {r + 1} of {work.rounds}: {engine.name}")
                 found["samples"][engine.name].append(work.run(engine))
-        if work.name == "long":
-            depth = SMOKE_LONG if o.smoke else LONG
-            found["bytes"] = file["bytes_per_token"] + depth * file["kv_bytes_per_position"]
-            found["read_rate"] = work.engines[0].read_rate(found["bytes"])
+            if work.name == "long":
+                found["read_rates"].append(work.engines[0].read_rate(found["bytes"]))
         file["works"].append(found)
 
 
 # ---- Figures ------------------------------------------------------------------------------------
 
 def figures_of_long(work, file, peak, found):
-    limit = {"long_prefill": peak / file["ops_per_token"],
-             "long_decode": work["read_rate"] / work["bytes"]}
-    for what in work["names"]:
-        found[what + "_limit"] = limit[what]
-        found[what + "_limit_share"] = median(series(work, BRISK, what)) / limit[what]
-        found[what + "_peer_share"] = found[what + "_peer"] / limit[what]
+    rounds = len(work["read_rates"])
+    found.update(limit_figures("long_prefill", work, [peak / file["ops_per_token"]] * rounds))
+    found.update(limit_figures("long_decode", work, read_limits(work, work["bytes"])))
     found["long_q8_0_share"] = shares(series(work, Q8, "long_decode"),
                                       series(work, BRISK, "long_decode"))
 
