@@ -11,6 +11,7 @@ struct bk_exec {
     size_t max_rows, max_logits;
     bk_pass pass;
     int32_t *tokens, *logit_rows;
+    float *logits; /* [max_logits][n_vocab], when those of the callers are not side by side */
     bk_row *rows;
     bk_seq_view *seqs;
     float *angles[BK_MAX_GROUPS];
@@ -39,7 +40,7 @@ static size_t list_buffers(bk_exec *x, buffer *b) {
     BUFFER(p->qkv, n, (size_t)bk_dim_size(c, BK_DIM_QKV));
     BUFFER(p->attn, n, (size_t)bk_dim_size(c, BK_DIM_Q));
     BUFFER(p->gate_up, experts ? 0 : n, 2 * (size_t)c->n_ff);
-    BUFFER(p->logits, x->max_logits + 1, (size_t)c->n_vocab);
+    BUFFER(x->logits, x->max_logits + 1, (size_t)c->n_vocab);
     BUFFER(p->x2, post ? n : 0, embd);
     BUFFER(p->delta, post ? n : 0, embd);
     BUFFER(p->scores, experts ? n : 0, (size_t)c->n_experts);
@@ -160,13 +161,37 @@ static void fill(bk_exec *x, const bk_rows *rows, size_t n) {
     p->n_cmds = 0;
 }
 
+/* The callers' memory where that is one run, as it is for a single sequence; else NULL. */
+static float *side_by_side(const bk_rows *rows, size_t n, size_t n_vocab) {
+    float *first = NULL, *next = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (rows[i].n_logits == 0) continue;
+        if (next && rows[i].logits != next) return NULL;
+        if (!first) first = rows[i].logits;
+        next = rows[i].logits + rows[i].n_logits * n_vocab;
+    }
+    return first;
+}
+
+static void copy_logits(const bk_exec *x, const bk_rows *rows, size_t n, size_t n_vocab) {
+    const float *from = x->logits;
+    for (size_t i = 0; i < n; i++) {
+        size_t count = rows[i].n_logits * n_vocab;
+        if (count) memcpy(rows[i].logits, from, count * sizeof(float));
+        from += count;
+    }
+}
+
 bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *err) {
+    size_t n_vocab = (size_t)x->model->config.n_vocab;
     bk_status status = check(x, rows, n, err);
     if (status != BK_OK) return status;
     for (size_t i = 0; status == BK_OK && i < n; i++)
         status = bk_kv_reserve(rows[i].kv, rows[i].n, err);
     if (status == BK_OK) {
         fill(x, rows, n);
+        float *direct = side_by_side(rows, n, n_vocab);
+        x->pass.logits = direct ? direct : x->logits;
         bk_transformer_record(&x->pass);
         bk_device *d = x->model->device;
         status = d->ops->run(d, x->pass.cmds, x->pass.n_cmds, err);
@@ -176,13 +201,7 @@ bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *e
         for (size_t i = 0; i < n; i++) bk_kv_truncate(rows[i].kv, bk_kv_len(rows[i].kv), NULL);
         return status;
     }
-    size_t n_vocab = (size_t)x->model->config.n_vocab;
-    const float *logits = x->pass.logits;
-    for (size_t i = 0; i < n; i++) {
-        bk_kv_commit(rows[i].kv, rows[i].n);
-        size_t count = rows[i].n_logits * n_vocab;
-        if (count) memcpy(rows[i].logits, logits, count * sizeof(float));
-        logits += count;
-    }
+    for (size_t i = 0; i < n; i++) bk_kv_commit(rows[i].kv, rows[i].n);
+    if (x->pass.logits == x->logits) copy_logits(x, rows, n, n_vocab);
     return BK_OK;
 }
