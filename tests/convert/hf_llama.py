@@ -2,8 +2,13 @@
 hf_folder.Folder: rotation turns halves of a head (`rotate_half`), matrices are [rows, columns]. What it
 says holds before any conversion, so it shows whether a converted model still is the same one."""
 import math
+import os
+import sys
 
 import numpy as np
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "truth"))
+from attention16 import attention  # noqa: E402
 
 
 def inverse_frequencies(c, head):
@@ -42,20 +47,6 @@ def rotate(x, angles):
     return x * np.cos(both) + turned * np.sin(both)
 
 
-def attention(q, k, v):
-    """[n, heads, size] each; k and v have fewer heads, and are kept in half precision."""
-    k, v = (a.astype(np.float16).astype(np.float64) for a in (k, v))
-    n, heads, size = q.shape
-    out = np.empty_like(q)
-    mask = np.triu(np.full((n, n), -np.inf), 1)
-    for h in range(heads):
-        g = h // (heads // k.shape[1])
-        scores = q[:, h] @ k[:, g].T / math.sqrt(size) + mask
-        p = np.exp(scores - scores.max(-1, keepdims=True))
-        out[:, h] = p / p.sum(-1, keepdims=True) @ v[:, g]
-    return out.reshape(n, -1)
-
-
 def logits(folder, tokens):
     """[len(tokens), vocabulary] of a "llama" or "mistral" Folder that has been written."""
     c, w = folder.config, folder.weights
@@ -69,7 +60,9 @@ def logits(folder, tokens):
         q, k, v = (y @ w[f"{n}self_attn.{p}_proj.weight"].T for p in "qkv")
         q = rotate(q.reshape(-1, heads, head), angles)
         k = rotate(k.reshape(-1, kv, head), angles)
-        x = x + attention(q, k, v.reshape(-1, kv, head)) @ w[n + "self_attn.o_proj.weight"].T
+        unseen = np.triu(np.ones((len(tokens), len(tokens)), bool), 1)
+        seen = attention(q, k, v.reshape(-1, kv, head), unseen, 1 / math.sqrt(head))
+        x = x + seen.reshape(len(tokens), -1) @ w[n + "self_attn.o_proj.weight"].T
         y = norm(x, w[n + "post_attention_layernorm.weight"], c["rms_norm_eps"])
         gate, up = (y @ w[f"{n}mlp.{p}_proj.weight"].T for p in ("gate", "up"))
         x = x + (gate / (1 + np.exp(-gate)) * up) @ w[n + "mlp.down_proj.weight"].T

@@ -30,6 +30,7 @@ import numpy as np
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(HERE, "..", "..")
 sys.path[:0] = [HERE, os.path.join(ROOT, "tests", "tools"), os.path.join(ROOT, "bench")]
+import attention16  # noqa: E402
 from activation_schemes import (LlamaCpp, divergence, everywhere, half_attention,  # noqa: E402
                                 int8, log_softmax, tokenize)
 from forward import Model  # noqa: E402
@@ -89,43 +90,18 @@ def brisk_logits(folder, model, tokens, *more, level=None):
 
 # ---- Small models -------------------------------------------------------------------------------
 
-UNIT, CHUNK = 32700, 64  # src/kernel/kv_chunk.h
-
-
-def lengths(x):
-    """Units of the last axis' vectors as 16-bit integers; 1 for a vector of zeros."""
-    unit = np.linalg.norm(x, axis=-1, keepdims=True) / UNIT
-    return np.where(unit > 0, unit, 1)
-
-
 class AsBrisk(Model):
     """What brisk computes, in float64: inputs of products with integer weights go through int8 by 32
     without the two largest of the row, which stay; queries, keys, values and the weights of the
     average of 64 values through 16-bit integers."""
 
     def attend(self, q, k, v, kv, layer):
-        n, group = len(q), self.heads // self.kv_heads
-        q, k = (np.rint(x / lengths(x)) * lengths(x) for x in (q, k))
-        unit, behind = lengths(v), np.arange(n)[:, None] - np.arange(n)
-        v = np.rint(v / unit)
+        behind = np.arange(len(q))[:, None] - np.arange(len(q))
         unseen = behind < 0
         if self.sees_window(layer):
             unseen |= behind >= self.window
-        out = np.empty((n, self.heads, self.value_size), dtype=self.dtype)
-        for h in range(self.heads):
-            score = (q[:, h] @ k[:, h // group].T) * self.score_scale
-            if self.score_cap:
-                score = np.tanh(score / self.score_cap) * self.score_cap
-            score[unseen] = -np.inf
-            score = np.exp(score - score.max(axis=-1, keepdims=True))
-            out[:, h] = 0
-            for at in (slice(i, i + CHUNK) for i in range(0, n, CHUNK)):
-                weight = score[:, at] * unit[at, h // group].T
-                one = weight.sum(axis=-1, keepdims=True) / UNIT
-                weight = np.rint(weight / np.where(one > 0, one, 1)) * one
-                out[:, h] += weight @ v[at, h // group]
-            out[:, h] /= score.sum(axis=-1, keepdims=True)
-        return out.reshape(n, -1)
+        out = attention16.attention(q, k, v, unseen, self.score_scale, self.score_cap)
+        return out.astype(self.dtype).reshape(len(q), -1)
 
     @staticmethod
     def rounded(x):
