@@ -162,7 +162,7 @@ class Brisk(Engine):
         profile = self.figures("profile", "-m", model, "-p", str(n_prompt), "-n", "0", "-r", "1", "-t",
                                str(self.threads))
         prefill = next(p for p in profile["phases"] if p["phase"] == "prefill")
-        return sum(part["int8_ops"] + part["bf16_ops"] + part["float_ops"]
+        return sum(part["int8_ops"] + part["int16_ops"] + part["float_ops"]
                    for part in prefill["parts"] if part["weights"]) / n_prompt
 
     def read_rate(self, n_bytes):

@@ -17,9 +17,9 @@ doctor) echo "{\\"limits\\": {\\"int8_ops_per_second\\": [1, ${FAKE_PEAK:-400000
 profile) # 2 million operations with weights for each of 512 tokens, and others
     [ "$*" = "profile -m $3 -p 512 -n 0 -r 1 -t 2 --json" ] || [ "$5" = 32 ] || exit 1
     echo '{"phases": [{"phase": "prefill", "parts": [
-        {"weights": "Q4_1", "int8_ops": 1000000000, "bf16_ops": 23000000, "float_ops": 1000000},
-        {"weights": "", "int8_ops": 7, "bf16_ops": 7, "float_ops": 7000000}]},
-        {"phase": "decode", "parts": [{"weights": "Q4_1", "int8_ops": 7, "bf16_ops": 0, "float_ops": 0}]}]}'
+        {"weights": "Q4_1", "int8_ops": 1000000000, "int16_ops": 23000000, "float_ops": 1000000},
+        {"weights": "", "int8_ops": 7, "int16_ops": 7, "float_ops": 7000000}]},
+        {"phase": "decode", "parts": [{"weights": "Q4_1", "int8_ops": 7, "int16_ops": 0, "float_ops": 0}]}]}'
     exit ;;
 tokenize) awk '{ printf "["; for (i = 1; i < NF; i++) printf "7,"; print (NF ? "7]" : "]") }' "$5"; exit ;;
 run)
