@@ -49,6 +49,12 @@ void bk_cpu_product(bk_cpu_device *d, const bk_cmd *cmd, int thread);
 /* The functions called _ahead ask memory for what this thread will read first of a command to come, so
  * that it arrives while the thread waits for the others: as much as does. */
 enum { BK_CPU_AHEAD = 8192 };
+
+/* Asks for lines; a hint, which may reach past what is there. */
+static inline void bk_cpu_ask(const void *at, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += BK_LINE) __builtin_prefetch((const char *)at + i, 0, 2);
+}
+
 void bk_cpu_product_ahead(const bk_cpu_device *d, const bk_cmd *cmd, int thread);
 bk_cpu_need bk_cpu_product_need(const bk_cmd *cmd);
 void bk_cpu_attention(bk_cpu_device *d, const bk_cmd *cmd, int thread);

@@ -312,11 +312,9 @@ void bk_cpu_attention_ahead(const bk_cpu_device *d, const bk_cmd *c, int thread)
     if (!most) return;
     unit u = unit_at(c, bk_pool_share_begin(d->pool, thread, n), most);
     if (!u.seen) return;
-    const char *at = unit_memory(c, &u);
-    size_t bytes =
-        bk_kv_chunk_bytes(c->attention.shape->kv_type, (size_t)c->attention.shape->head_size);
-    for (size_t i = 0; i < bk_min_size(bytes, BK_CPU_AHEAD); i += BK_LINE)
-        __builtin_prefetch(at + i, 0, 2);
+    const bk_attn_shape *s = c->attention.shape;
+    size_t bytes = bk_kv_chunk_bytes(s->kv_type, (size_t)s->head_size);
+    bk_cpu_ask(unit_memory(c, &u), bk_min_size(bytes, BK_CPU_AHEAD));
 }
 
 bk_cpu_need bk_cpu_attention_need(const bk_cpu_device *d, const bk_cmd *c) {

@@ -269,9 +269,8 @@ void bk_cpu_product_ahead(const bk_cpu_device *d, const bk_cmd *c, int thread) {
     stretch s = stretch_of(d, c);
     size_t group, unit = bk_pool_share_begin(d->pool, thread, s.first[c->product.n]);
     const part *p = find_unit(&s, unit, &group);
-    const char *at = (const char *)p->w.data + group * p->w.group_bytes;
-    size_t left = (p->w.n_groups - group) * p->w.group_bytes, n = bk_min_size(left, BK_CPU_AHEAD);
-    for (size_t i = 0; i < n; i += BK_LINE) __builtin_prefetch(at + i, 0, 2);
+    size_t left = (p->w.n_groups - group) * p->w.group_bytes;
+    bk_cpu_ask(p->w.data + group * p->w.group_bytes, bk_min_size(left, BK_CPU_AHEAD));
 }
 
 static void multiply_few(bk_cpu_device *d, const bk_cmd *c, const operand *o, int thread) {
@@ -289,15 +288,11 @@ static void make_private(bk_cpu_device *d, const bk_cmd *c, const operand *o, fl
     bk_trace_prepared(d->base.trace, thread);
 }
 
-static void prefetch(const float *x, size_t n) {
-    for (size_t i = 0; i < n; i += BK_LINE / sizeof *x) __builtin_prefetch(x + i, 0, 2);
-}
-
 /* What other threads wrote comes slowly: asked for while the row before is made. */
 static void ask_for_row(const bk_input *in, size_t r) {
     size_t row = in->index ? (size_t)in->index[r] : r;
-    prefetch(in->x + row * in->ld, in->k);
-    if (in->kind == BK_INPUT_GATE) prefetch(in->up + r * in->ld, in->k);
+    bk_cpu_ask(in->x + row * in->ld, in->k * sizeof *in->x);
+    if (in->kind == BK_INPUT_GATE) bk_cpu_ask(in->up + r * in->ld, in->k * sizeof *in->up);
 }
 
 static void make_together(bk_cpu_device *d, const bk_cmd *c, const operand *o, float *own,
