@@ -1,7 +1,7 @@
 #include "engine/generate.h"
 
 #include "base/clock.h"
-#include "engine/stop.h"
+#include "engine/reply.h"
 
 /* One answer in the making. */
 typedef struct answer {
@@ -9,9 +9,7 @@ typedef struct answer {
     const bk_generate_options *o;
     const bk_tokenizer *tokenizer;
     bk_sampler *sampler;
-    bk_detok detok;
-    bk_stop stop;
-    bk_buf text; /* of the newest token */
+    bk_reply reply;
     bk_stats stats;
     uint64_t started, first, last; /* ns */
 } answer;
@@ -20,7 +18,6 @@ static double ms(uint64_t from, uint64_t to) { return (double)(to - from) * 1e-6
 
 static bool cancelled(const answer *a) { return a->o->cancel && *a->o->cancel; }
 
-/* The buffers hold far more than a step adds: no allocation while tokens come. */
 static bk_status prepare(answer *a, bk_error *err) {
     const bk_generate_options *o = a->o;
     size_t n_vocab = (size_t)bk_model_config(bk_session_model(a->session))->n_vocab;
@@ -28,34 +25,25 @@ static bk_status prepare(answer *a, bk_error *err) {
         return bk_fail(err, BK_ERR_INVALID, "max_tokens is %d, it must be -1 (no limit) or more",
                        o->max_tokens);
     }
-    bk_status st = bk_stop_init(&a->stop, o->stop, o->n_stop, err);
+    bk_status st = bk_reply_init(&a->reply, a->tokenizer, o->stop, o->n_stop, err);
     if (!st) st = bk_sampler_create(&o->sampling, n_vocab, &a->sampler, err);
     if (st) return st;
-    if (!bk_buf_reserve(&a->text, 4096) || !bk_buf_reserve(&a->stop.held, 4096)) {
-        return bk_fail(err, BK_ERR_NOMEM, "no memory for the answer's text");
-    }
     size_t n;
     const int32_t *tokens = bk_session_tokens(a->session, &n);
     for (size_t i = 0; i < n; i++) bk_sampler_accept(a->sampler, tokens[i]);
     return BK_OK;
 }
 
-/* Passes on what may be; whether to go on. */
-static bool hand_over(answer *a, size_t n, int32_t token) {
-    bool more = n == 0 || !a->o->on_text || a->o->on_text(a->stop.held.data, n, token, a->o->user);
-    bk_stop_drop(&a->stop, n);
-    return more;
+/* Passes text on; whether to go on. */
+static bool hand_over(answer *a, bk_str text, int32_t token) {
+    return text.len == 0 || !a->o->on_text ||
+           a->o->on_text(text.data, text.len, token, a->o->user);
 }
 
 /* The text of a token on its way to the caller; false when the answer ends here. */
 static bool put_token(answer *a, int32_t token) {
-    bk_buf_clear(&a->text);
-    if (bk_tokenizer_type(a->tokenizer, token) != BK_TOKEN_CONTROL) {
-        bk_detok_push(&a->detok, bk_tokenizer_bytes(a->tokenizer, token), &a->text);
-    }
-    size_t n = bk_stop_push(&a->stop, bk_buf_view(&a->text));
-    bool more = hand_over(a, n, token);
-    if (a->stop.found) {
+    bool more = hand_over(a, bk_reply_push(&a->reply, token), token);
+    if (a->reply.stop.found) {
         a->stats.finish = BK_FINISH_STOP;
         return false;
     }
@@ -63,13 +51,9 @@ static bool put_token(answer *a, int32_t token) {
     return more;
 }
 
-/* What was held back for a character or a stop text that did not come. */
 static void flush(answer *a, int32_t token) {
-    if (a->stop.found || a->stats.finish == BK_FINISH_CANCELLED) return;
-    bk_buf_clear(&a->text);
-    bk_detok_finish(&a->detok, &a->text);
-    bk_stop_push(&a->stop, bk_buf_view(&a->text));
-    hand_over(a, a->stop.held.len, token);
+    if (a->stats.finish == BK_FINISH_CANCELLED) return;
+    hand_over(a, bk_reply_finish(&a->reply), token);
 }
 
 /* Takes the next token from the logits into session, sampler and text. *more says whether the answer
@@ -93,7 +77,7 @@ static bk_status step(answer *a, const float *logits, int32_t *token, bool *more
     }
     a->last = bk_now_ns();
     if (a->stats.generated_tokens == 1) a->first = a->last;
-    return a->text.failed || a->stop.held.failed
+    return bk_reply_failed(&a->reply)
                ? bk_fail(err, BK_ERR_NOMEM, "no memory for the answer's text")
                : BK_OK;
 }
@@ -150,7 +134,6 @@ bk_status bk_generate(bk_session *s, const bk_generate_options *options, bk_stat
     }
     if (stats) *stats = a.stats;
     bk_sampler_destroy(&a.sampler);
-    bk_stop_free(&a.stop);
-    bk_buf_free(&a.text);
+    bk_reply_free(&a.reply);
     return st;
 }
