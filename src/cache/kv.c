@@ -9,7 +9,8 @@
 /* A page carries its own count in front of the table that names it: pages are device memory. */
 typedef struct page {
     void *memory;
-    _Atomic int refs;
+    _Atomic int refs; /* sequences that hold it */
+    int idle;         /* those of them that are idle */
 } page;
 
 struct bk_kv_pool {
@@ -17,6 +18,7 @@ struct bk_kv_pool {
     bk_kv_shape shape;
     size_t page_bytes[2], limit_bytes;
     _Atomic size_t bytes;
+    size_t idle_bytes;
     _Atomic int refs;
 };
 
@@ -32,6 +34,7 @@ struct bk_kv {
     size_t len, max_tokens;
     table tables[2];
     void *state;
+    bool idle;
 };
 
 /* ---- Types ---------------------------------------------------------------------------------------- */
@@ -85,7 +88,26 @@ void bk_kv_pool_unref(bk_kv_pool **pool) {
 
 size_t bk_kv_pool_bytes(const bk_kv_pool *pool) { return atomic_load(&pool->bytes); }
 
-static bk_status page_create(bk_kv_pool *pool, int group, page **out, bk_error *err) {
+size_t bk_kv_pool_idle_bytes(const bk_kv_pool *pool) { return pool->idle_bytes; }
+
+/* Changes who holds a page and returns by how many it is held now; the pool's sum of those that only
+ * idle sequences hold follows. */
+static int page_count(bk_kv_pool *pool, int group, page *p, int refs, int idle) {
+    int before = atomic_fetch_add(&p->refs, refs), after = before + refs;
+    bool was = before > 0 && before == p->idle;
+    if (idle) p->idle += idle;
+    bool is = after > 0 && after == p->idle;
+    if (was && !is) pool->idle_bytes -= pool->page_bytes[group];
+    if (is && !was) pool->idle_bytes += pool->page_bytes[group];
+    return after;
+}
+
+static void page_ref(bk_kv *kv, int group, page *p) {
+    if (p) (void)page_count(kv->pool, group, p, 1, kv->idle);
+}
+
+static bk_status page_create(bk_kv *kv, int group, page **out, bk_error *err) {
+    bk_kv_pool *pool = kv->pool;
     size_t bytes = pool->page_bytes[group];
     size_t held = atomic_fetch_add(&pool->bytes, bytes) + bytes;
     bool fits = !pool->limit_bytes || held <= pool->limit_bytes;
@@ -99,13 +121,14 @@ static bk_status page_create(bk_kv_pool *pool, int group, page **out, bk_error *
                            pool->limit_bytes);
         return bk_fail(err, BK_ERR_NOMEM, "no memory for a KV page of %zu bytes", bytes);
     }
-    atomic_init(&p->refs, 1);
+    page_ref(kv, group, p);
     *out = p;
     return BK_OK;
 }
 
-static void page_unref(bk_kv_pool *pool, int group, page *p) {
-    if (!p || atomic_fetch_sub(&p->refs, 1) != 1) return;
+static void page_unref(bk_kv *kv, int group, page *p) {
+    bk_kv_pool *pool = kv->pool;
+    if (!p || page_count(pool, group, p, -1, -(int)kv->idle) > 0) return;
     pool->device->ops->page_free(pool->device, p->memory);
     atomic_fetch_sub(&pool->bytes, pool->page_bytes[group]);
     bk_free(p);
@@ -132,7 +155,7 @@ static void table_set(table *t, size_t i, page *p) {
 
 static void table_cut(bk_kv *kv, int group, size_t n) {
     table *t = &kv->tables[group];
-    for (size_t i = n; i < t->n; i++) page_unref(kv->pool, group, t->pages[i]);
+    for (size_t i = n; i < t->n; i++) page_unref(kv, group, t->pages[i]);
     t->n = bk_min_size(t->n, n);
     t->dropped = bk_min_size(t->dropped, t->n);
 }
@@ -149,7 +172,7 @@ static void drop_left(bk_kv *kv, int group) {
     table *t = &kv->tables[group];
     size_t keep = first_needed(kv->pool, group, kv->len);
     for (; t->dropped < keep && t->dropped < t->n; t->dropped++) {
-        page_unref(kv->pool, group, t->pages[t->dropped]);
+        page_unref(kv, group, t->pages[t->dropped]);
         table_set(t, t->dropped, NULL);
     }
 }
@@ -198,11 +221,11 @@ static bk_status make_private(bk_kv *kv, int group, size_t i, bk_error *err) {
     table *t = &kv->tables[group];
     if (i >= t->n || !t->pages[i] || atomic_load(&t->pages[i]->refs) == 1) return BK_OK;
     page *copy = NULL;
-    bk_status status = page_create(kv->pool, group, &copy, err);
+    bk_status status = page_create(kv, group, &copy, err);
     if (status != BK_OK) return status;
     bk_device *d = kv->pool->device;
     d->ops->page_copy(d, copy->memory, t->pages[i]->memory, kv->pool->page_bytes[group]);
-    page_unref(kv->pool, group, t->pages[i]);
+    page_unref(kv, group, t->pages[i]);
     table_set(t, i, copy);
     return BK_OK;
 }
@@ -214,7 +237,7 @@ static bk_status reserve_group(bk_kv *kv, int group, size_t n, bk_error *err) {
     bk_status status = make_private(kv, group, kv->len / BK_PAGE_TOKENS, err);
     while (status == BK_OK && t->n < pages) {
         page *p = NULL;
-        status = page_create(kv->pool, group, &p, err);
+        status = page_create(kv, group, &p, err);
         if (status == BK_OK) table_set(t, t->n++, p);
     }
     return status;
@@ -246,15 +269,21 @@ void bk_kv_commit(bk_kv *kv, size_t n) {
     for (int g = 0; g < kv->pool->shape.n_groups; g++) drop_left(kv, g);
 }
 
+bool bk_kv_keeps(const bk_kv *kv, size_t n) {
+    if (n == 0 || n >= kv->len) return n <= kv->len;
+    for (int g = 0; g < kv->pool->shape.n_groups; g++)
+        if (kv->tables[g].dropped > first_needed(kv->pool, g, n)) return false;
+    return !kv->state;
+}
+
 bk_status bk_kv_truncate(bk_kv *kv, size_t n, bk_error *err) {
     if (n > kv->len)
         return bk_fail(err, BK_ERR_INVALID, "cannot keep %zu of %zu tokens", n, kv->len);
     if (n > 0 && n < kv->len && kv->state)
         return bk_fail(err, BK_ERR_LIMIT, "a recurrent state cannot be cut back to %zu tokens", n);
-    for (int g = 0; n > 0 && g < kv->pool->shape.n_groups; g++)
-        if (kv->tables[g].dropped > first_needed(kv->pool, g, n))
-            return bk_fail(err, BK_ERR_LIMIT,
-                           "the window has moved past what the first %zu tokens need", n);
+    if (!bk_kv_keeps(kv, n))
+        return bk_fail(err, BK_ERR_LIMIT,
+                       "the window has moved past what the first %zu tokens need", n);
     kv->len = n;
     cut_reserved(kv);
     if (n == 0 && kv->state) memset(kv->state, 0, kv->pool->shape.state_bytes);
@@ -275,7 +304,7 @@ bk_status bk_kv_fork(const bk_kv *kv, bk_kv **out, bk_error *err) {
             return bk_fail(err, BK_ERR_NOMEM, "no memory for a page table");
         }
         for (size_t i = 0; i < n; i++) {
-            if (from->pages[i]) atomic_fetch_add(&from->pages[i]->refs, 1);
+            page_ref(*out, g, from->pages[i]);
             table_set(to, i, from->pages[i]);
         }
         to->n = n;
@@ -284,6 +313,38 @@ bk_status bk_kv_fork(const bk_kv *kv, bk_kv **out, bk_error *err) {
     if (kv->state) memcpy((*out)->state, kv->state, kv->pool->shape.state_bytes);
     (*out)->len = kv->len;
     return BK_OK;
+}
+
+void bk_kv_share(bk_kv *kv, const bk_kv *from, size_t n) {
+    for (int g = 0; g < kv->pool->shape.n_groups; g++) {
+        table *t = &kv->tables[g];
+        const table *f = &from->tables[g];
+        size_t pages = bk_min_size(n, bk_min_size(kv->len, from->len)) / BK_PAGE_TOKENS;
+        for (size_t i = bk_max_size(t->dropped, f->dropped); i < pages; i++) {
+            if (t->pages[i] == f->pages[i] || !t->pages[i] || !f->pages[i]) continue;
+            page_ref(kv, g, f->pages[i]);
+            page_unref(kv, g, t->pages[i]);
+            table_set(t, i, f->pages[i]);
+        }
+    }
+}
+
+void bk_kv_set_idle(bk_kv *kv, bool idle) {
+    int change = (int)idle - (int)kv->idle;
+    kv->idle = idle;
+    for (int g = 0; change && g < kv->pool->shape.n_groups; g++)
+        for (size_t i = kv->tables[g].dropped; i < kv->tables[g].n; i++)
+            if (kv->tables[g].pages[i])
+                (void)page_count(kv->pool, g, kv->tables[g].pages[i], 0, change);
+}
+
+size_t bk_kv_private_bytes(const bk_kv *kv) {
+    size_t sum = 0;
+    for (int g = 0; g < kv->pool->shape.n_groups; g++)
+        for (size_t i = kv->tables[g].dropped; i < kv->tables[g].n; i++)
+            if (kv->tables[g].pages[i] && atomic_load(&kv->tables[g].pages[i]->refs) == 1)
+                sum += kv->pool->page_bytes[g];
+    return sum;
 }
 
 void *const *bk_kv_table(const bk_kv *kv, int group, size_t *n) {
@@ -366,7 +427,7 @@ static bk_status import_page(bk_kv *kv, int group, size_t i, size_t end, const u
     if (present == 0) {
         if (i >= first_needed(kv->pool, group, end))
             return bk_fail(err, BK_ERR_FORMAT, "exported positions lack page %zu", i);
-        page_unref(kv->pool, group, t->pages[i]);
+        page_unref(kv, group, t->pages[i]);
         table_set(t, i, NULL);
         return BK_OK;
     }

@@ -45,11 +45,18 @@ bk_status bk_kv_pool_create(const struct bk_device *device, const bk_kv_shape *s
 bk_kv_pool *bk_kv_pool_ref(bk_kv_pool *pool);
 void bk_kv_pool_unref(bk_kv_pool **pool);
 size_t bk_kv_pool_bytes(const bk_kv_pool *pool); /* held by live pages */
+/* Of these, pages that none but idle sequences hold. */
+size_t bk_kv_pool_idle_bytes(const bk_kv_pool *pool);
 
 bk_status bk_kv_create(bk_kv_pool *pool, bk_kv **out, bk_error *err);
 void bk_kv_destroy(bk_kv **kv);
 size_t bk_kv_len(const bk_kv *kv);
-size_t bk_kv_bytes(const bk_kv *kv); /* of its pages, shared ones counted whole */
+size_t bk_kv_bytes(const bk_kv *kv);         /* of its pages, shared ones counted whole */
+size_t bk_kv_private_bytes(const bk_kv *kv); /* of the pages that nobody else holds */
+
+/* An idle sequence is only kept for later, by a cache: the pool's account tells what it costs. A fork
+ * of it is not idle. */
+void bk_kv_set_idle(bk_kv *kv, bool idle);
 
 /* Another limit for this sequence and its forks: a measurement may pass what the model was trained for. */
 void bk_kv_set_max_tokens(bk_kv *kv, size_t n);
@@ -63,9 +70,14 @@ void bk_kv_commit(bk_kv *kv, size_t n);
  * dropped positions that n needs, or when there is a recurrent state and n is neither the length nor
  * 0 (start again from 0 or from a snapshot). */
 bk_status bk_kv_truncate(bk_kv *kv, size_t n, bk_error *err);
+bool bk_kv_keeps(const bk_kv *kv, size_t n); /* whether truncation to n succeeds */
 
 /* A copy that shares all pages. */
 bk_status bk_kv_fork(const bk_kv *kv, bk_kv **out, bk_error *err);
+
+/* Takes over, for its own, the whole pages below position n that `from`, of the same pool, has. Both
+ * must hold the same values there: two sequences that computed the same tokens apart. */
+void bk_kv_share(bk_kv *kv, const bk_kv *from, size_t n);
 
 /* The pages of a group: table[i] holds positions [i*BK_PAGE_TOKENS, ...), NULL when dropped. The
  * table is valid until the sequence changes. */

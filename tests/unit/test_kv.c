@@ -264,6 +264,7 @@ static void truncating_a_state(void **state) {
     memset(m.state, 0x11, STATE);
     assert_int_equal(bk_kv_truncate(m.kv, 70, &err), BK_OK);
     assert_int_equal(bk_kv_truncate(m.kv, 69, &err), BK_ERR_LIMIT);
+    for (size_t n = 0; n < 80; n++) assert_int_equal(bk_kv_keeps(m.kv, n), n == 0 || n == 70);
     assert_true(holds(&m));
     assert_int_equal(bk_kv_truncate(m.kv, 0, &err), BK_OK);
     m.len = 0;
@@ -381,6 +382,7 @@ static void a_window_limits_truncation(void **state) {
         bool possible = n >= 3 * PAGE + WINDOW - 1;
         model cut;
         forked(&m, &cut);
+        assert_int_equal(bk_kv_keeps(cut.kv, n), possible);
         assert_int_equal(bk_kv_truncate(cut.kv, n, &err), possible ? BK_OK : BK_ERR_LIMIT);
         if (possible) cut.len = n;
         assert_true(holds(&cut));
