@@ -90,6 +90,23 @@ size_t bk_kv_pool_bytes(const bk_kv_pool *pool) { return atomic_load(&pool->byte
 
 size_t bk_kv_pool_idle_bytes(const bk_kv_pool *pool) { return pool->idle_bytes; }
 
+void bk_kv_pool_set_limit(bk_kv_pool *pool, size_t bytes) { pool->limit_bytes = bytes; }
+
+size_t bk_kv_pool_limit(const bk_kv_pool *pool) { return pool->limit_bytes; }
+
+size_t bk_kv_pool_bytes_for(const bk_kv_pool *pool, size_t n, size_t chunk) {
+    size_t sum = 0;
+    for (int g = 0; g < pool->shape.n_groups; g++) {
+        size_t window = (size_t)pool->shape.group[g].window;
+        size_t pages = bk_div_up(n, BK_PAGE_TOKENS);
+        /* What one chunk sees and writes, wherever in a page it begins. */
+        size_t seen = window - 1 + bk_min_size(chunk, n) + BK_PAGE_TOKENS - 1;
+        if (window) pages = bk_min_size(pages, bk_div_up(seen, BK_PAGE_TOKENS));
+        sum += pages * pool->page_bytes[g];
+    }
+    return sum;
+}
+
 /* Changes who holds a page and returns by how many it is held now; the pool's sum of those that only
  * idle sequences hold follows. */
 static int page_count(bk_kv_pool *pool, int group, page *p, int refs, int idle) {
@@ -216,10 +233,14 @@ size_t bk_kv_bytes(const bk_kv *kv) {
     return sum;
 }
 
+static bool is_shared(const table *t, size_t i) {
+    return i < t->n && t->pages[i] && atomic_load(&t->pages[i]->refs) > 1;
+}
+
 /* The first page to be written may be shared: it is replaced by a copy. */
 static bk_status make_private(bk_kv *kv, int group, size_t i, bk_error *err) {
     table *t = &kv->tables[group];
-    if (i >= t->n || !t->pages[i] || atomic_load(&t->pages[i]->refs) == 1) return BK_OK;
+    if (!is_shared(t, i)) return BK_OK;
     page *copy = NULL;
     bk_status status = page_create(kv, group, &copy, err);
     if (status != BK_OK) return status;
@@ -262,6 +283,18 @@ bk_status bk_kv_reserve(bk_kv *kv, size_t n, bk_error *err) {
         status = reserve_group(kv, g, n, err);
     if (status != BK_OK) cut_reserved(kv);
     return status;
+}
+
+size_t bk_kv_reserve_bytes(const bk_kv *kv, size_t n) {
+    size_t sum = 0, len = kv->len;
+    if (n == 0 || n > kv->max_tokens - bk_min_size(len, kv->max_tokens)) return 0;
+    for (int g = 0; g < kv->pool->shape.n_groups; g++) {
+        const table *t = &kv->tables[g];
+        size_t pages = bk_div_up(len + n, BK_PAGE_TOKENS),
+               copy = is_shared(t, len / BK_PAGE_TOKENS);
+        sum += (pages - bk_min_size(t->n, pages) + copy) * kv->pool->page_bytes[g];
+    }
+    return sum;
 }
 
 void bk_kv_commit(bk_kv *kv, size_t n) {
@@ -342,7 +375,7 @@ size_t bk_kv_private_bytes(const bk_kv *kv) {
     size_t sum = 0;
     for (int g = 0; g < kv->pool->shape.n_groups; g++)
         for (size_t i = kv->tables[g].dropped; i < kv->tables[g].n; i++)
-            if (kv->tables[g].pages[i] && atomic_load(&kv->tables[g].pages[i]->refs) == 1)
+            if (kv->tables[g].pages[i] && !is_shared(&kv->tables[g], i))
                 sum += kv->pool->page_bytes[g];
     return sum;
 }

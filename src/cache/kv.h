@@ -47,6 +47,11 @@ void bk_kv_pool_unref(bk_kv_pool **pool);
 size_t bk_kv_pool_bytes(const bk_kv_pool *pool); /* held by live pages */
 /* Of these, pages that none but idle sequences hold. */
 size_t bk_kv_pool_idle_bytes(const bk_kv_pool *pool);
+/* Another limit, 0: none. What is held beyond it stays. */
+void bk_kv_pool_set_limit(bk_kv_pool *pool, size_t bytes);
+size_t bk_kv_pool_limit(const bk_kv_pool *pool);
+/* The most that a sequence of n tokens holds which grows by at most `chunk` (> 0) at a time. */
+size_t bk_kv_pool_bytes_for(const bk_kv_pool *pool, size_t n, size_t chunk);
 
 bk_status bk_kv_create(bk_kv_pool *pool, bk_kv **out, bk_error *err);
 void bk_kv_destroy(bk_kv **kv);
@@ -64,6 +69,8 @@ void bk_kv_set_max_tokens(bk_kv *kv, size_t n);
 /* Makes room for n more positions and makes the pages to be written private. After success
  * bk_kv_commit(n) counts them in; without it nothing has changed for readers. LIMIT, NOMEM. */
 bk_status bk_kv_reserve(bk_kv *kv, size_t n, bk_error *err);
+/* By how much that will grow the pool, the copy of a shared page included. */
+size_t bk_kv_reserve_bytes(const bk_kv *kv, size_t n);
 void bk_kv_commit(bk_kv *kv, size_t n);
 
 /* Keeps the first n positions. INVALID when n is above the length, LIMIT when a window has already

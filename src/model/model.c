@@ -105,3 +105,5 @@ bk_status bk_model_new_kv(bk_model *m, bk_kv **out, bk_error *err) {
         return bk_fail(err, BK_ERR_INVALID, "the model was opened for its vocabulary alone");
     return bk_kv_create(m->kv_pool, out, err);
 }
+
+bk_kv_pool *bk_model_kv_pool(const bk_model *m) { return m->kv_pool; }

@@ -90,6 +90,8 @@ void bk_model_set_trace(bk_model *m, struct bk_trace *trace);
 
 /* An empty sequence of this model. */
 bk_status bk_model_new_kv(bk_model *m, bk_kv **out, bk_error *err);
+/* The pages of all of them, the model's; NULL when it was opened for its vocabulary alone. */
+bk_kv_pool *bk_model_kv_pool(const bk_model *m);
 
 /* ---- Forward pass --------------------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-/* What sequences cost: pages shared, private and idle. */
+/* What sequences cost: pages shared, private, idle and still to come; the pool's limit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/rng.h"
 #include "cache/kv.h"
 #include "device/device.h"
 
@@ -143,10 +144,95 @@ static void idle_pages_are_counted(void **state) {
     end_use();
 }
 
+/* ---- Before it is taken ----------------------------------------------------------------------------- */
+
+/* What a step will take is known before, to the byte, whatever has been forked and cut. */
+static void the_cost_of_a_step_is_known(void **state) {
+    (void)state;
+    enum { SEQUENCES = 4 };
+    for (int w = 0; w < 2; w++) {
+        use(&shapes[w]);
+        bk_kv *kv[SEQUENCES];
+        bk_rng rng;
+        bk_rng_seed(&rng, 5, 1);
+        for (int i = 0; i < SEQUENCES; i++) kv[i] = sequence(0, 0);
+        for (int i = 0; i < 5000; i++) {
+            bk_kv **one = &kv[bk_rng_u32(&rng) % SEQUENCES], **other = &kv[bk_rng_u32(&rng) % 2];
+            size_t n = bk_rng_u32(&rng) % 150, before = bk_kv_pool_bytes(pool);
+            size_t wanted = bk_kv_reserve_bytes(*one, n);
+            if (bk_kv_reserve(*one, n, &err) == BK_OK)
+                assert_int_equal(bk_kv_pool_bytes(pool) - before, wanted);
+            else
+                assert_int_equal(wanted, 0); /* the context is full */
+            if (bk_rng_u32(&rng) % 4 && err.code == BK_OK) bk_kv_commit(*one, n);
+            size_t cut = bk_rng_u32(&rng) % (bk_kv_len(*one) + 1);
+            if (err.code != BK_OK || (bk_rng_u32(&rng) % 4 == 0 && bk_kv_keeps(*one, cut)))
+                assert_int_equal(bk_kv_truncate(*one, err.code ? 0 : cut, &err), BK_OK);
+            err.code = BK_OK;
+            if (*one == *other || bk_rng_u32(&rng) % 4) continue;
+            bk_kv_destroy(one);
+            *one = fork_of(*other);
+        }
+        for (int i = 0; i < SEQUENCES; i++) bk_kv_destroy(&kv[i]);
+        end_use();
+    }
+}
+
+/* What a request may come to hold: never less, and sometimes just as much. */
+static void the_cost_of_a_request_is_known(void **state) {
+    (void)state;
+    for (int w = 0; w < 2; w++) {
+        use(&shapes[w]);
+        assert_int_equal(bk_kv_pool_bytes_for(pool, 0, 1), 0);
+        const size_t chunks[] = {1, 7, 64, 100, 1000};
+        for (size_t c = 0; c < 5; c++) {
+            size_t most = 0, wanted = bk_kv_pool_bytes_for(pool, 1000, chunks[c]);
+            for (size_t first = 1; first <= 64; first++) {
+                bk_kv *kv = sequence(0, 0);
+                size_t n = bk_min_size(first, chunks[c]);
+                for (; n; n = bk_min_size(chunks[c], 1000 - bk_kv_len(kv))) {
+                    assert_int_equal(bk_kv_reserve(kv, n, &err), BK_OK);
+                    most = bk_max_size(most, bk_kv_bytes(kv));
+                    bk_kv_commit(kv, n);
+                    if (bk_kv_len(kv) == 64)
+                        assert_true(bk_kv_bytes(kv) <= bk_kv_pool_bytes_for(pool, 64, chunks[c]));
+                }
+                bk_kv_destroy(&kv);
+            }
+            assert_true(most <= wanted);
+            /* The first group at its end and the second at its worst may not meet. */
+            assert_true(most + (w ? page_bytes(0) + page_bytes(1) : 0) >= wanted);
+        }
+        end_use();
+    }
+}
+
+static void the_limit_can_be_moved(void **state) {
+    (void)state;
+    use(&shapes[0]);
+    bk_kv *kv = sequence(200, 1);
+    assert_int_equal(bk_kv_pool_limit(pool), 0);
+    bk_kv_pool_set_limit(pool, 3 * page_bytes(0)); /* below what is held */
+    assert_int_equal(bk_kv_pool_limit(pool), 3 * page_bytes(0));
+    assert_int_equal(bk_kv_reserve(kv, 50, &err), BK_OK); /* has room in its page */
+    assert_int_equal(bk_kv_reserve(kv, 60, &err), BK_ERR_LIMIT);
+    assert_true(holds(kv, 0, 200, 1));
+    bk_kv_pool_set_limit(pool, 5 * page_bytes(0));
+    assert_int_equal(bk_kv_reserve(kv, 60, &err), BK_OK);
+    assert_int_equal(bk_kv_reserve(kv, 150, &err), BK_ERR_LIMIT);
+    bk_kv_pool_set_limit(pool, 0);
+    assert_int_equal(bk_kv_reserve(kv, 150, &err), BK_OK);
+    bk_kv_destroy(&kv);
+    end_use();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_pages_can_be_shared),
         cmocka_unit_test(idle_pages_are_counted),
+        cmocka_unit_test(the_cost_of_a_step_is_known),
+        cmocka_unit_test(the_cost_of_a_request_is_known),
+        cmocka_unit_test(the_limit_can_be_moved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
