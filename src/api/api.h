@@ -5,6 +5,7 @@
 
 #include "brisk.h"
 #include "engine/chat.h"
+#include "engine/sample.h"
 #include "engine/session.h"
 
 _Static_assert((int)BRISK_ERR_CANCELLED == (int)BK_ERR_CANCELLED, "status codes agree");
@@ -22,6 +23,9 @@ brisk_status bk_api_result(bk_status st, const bk_error *from, brisk_error *err)
 
 /* INVALID: a NULL where there must be none. */
 brisk_status bk_api_null(const char *what, brisk_error *err);
+
+/* Arrays are borrowed. */
+bk_sampling bk_api_sampling(const brisk_sampling *s);
 
 /* The messages as the engine takes them, texts borrowed; freed with bk_free. NULL when memory is
  * short. */

@@ -129,9 +129,6 @@ BK_API brisk_status brisk_session_eval_rows(brisk_session *session, const brisk_
 /* ---- Generate ----------------------------------------------------------------------------------- */
 
 _Static_assert((int)BRISK_FINISH_CANCELLED == (int)BK_FINISH_CANCELLED, "finishes agree");
-_Static_assert(sizeof(brisk_logit_bias) == sizeof(bk_logit_bias) &&
-                   offsetof(brisk_logit_bias, bias) == offsetof(bk_logit_bias, bias),
-               "biases agree");
 
 BK_API void brisk_sampling_default(brisk_sampling *sampling) {
     *sampling = (brisk_sampling){.temperature = 0.8f,
@@ -150,27 +147,14 @@ BK_API void brisk_generate_options_default(brisk_generate_options *options) {
 
 static bk_generate_options convert(const brisk_generate_options *o, brisk_text_fn on_text,
                                    void *user) {
-    const brisk_sampling *s = &o->sampling;
-    return (bk_generate_options){
-        .sampling = {.temperature = s->temperature,
-                     .top_k = s->top_k,
-                     .top_p = s->top_p,
-                     .min_p = s->min_p,
-                     .repeat_penalty = s->repeat_penalty,
-                     .presence_penalty = s->presence_penalty,
-                     .frequency_penalty = s->frequency_penalty,
-                     .penalty_last_n = s->penalty_last_n,
-                     .seed = s->seed,
-                     .typical_p = s->typical_p,
-                     .biases = (const bk_logit_bias *)(const void *)s->logit_bias,
-                     .n_biases = s->logit_bias ? s->n_logit_bias : 0},
-        .max_tokens = o->max_tokens,
-        .ignore_end = o->ignore_end,
-        .stop = o->stop,
-        .n_stop = o->stop ? o->n_stop : 0,
-        .cancel = o->cancel,
-        .on_text = on_text,
-        .user = user};
+    return (bk_generate_options){.sampling = bk_api_sampling(&o->sampling),
+                                 .max_tokens = o->max_tokens,
+                                 .ignore_end = o->ignore_end,
+                                 .stop = o->stop,
+                                 .n_stop = o->stop ? o->n_stop : 0,
+                                 .cancel = o->cancel,
+                                 .on_text = on_text,
+                                 .user = user};
 }
 
 BK_API brisk_status brisk_generate(brisk_session *session, const brisk_generate_options *options,

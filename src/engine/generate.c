@@ -36,8 +36,7 @@ static bk_status prepare(answer *a, bk_error *err) {
 
 /* Passes text on; whether to go on. */
 static bool hand_over(answer *a, bk_str text, int32_t token) {
-    return text.len == 0 || !a->o->on_text ||
-           a->o->on_text(text.data, text.len, token, a->o->user);
+    return text.len == 0 || !a->o->on_text || a->o->on_text(text.data, text.len, token, a->o->user);
 }
 
 /* The text of a token on its way to the caller; false when the answer ends here. */
@@ -60,7 +59,7 @@ static void flush(answer *a, int32_t token) {
  * goes on after it. */
 static bk_status step(answer *a, const float *logits, int32_t *token, bool *more, bk_error *err) {
     *more = false;
-    *token = bk_sampler_pick(a->sampler, logits);
+    *token = bk_sampler_pick(a->sampler, logits, NULL);
     if (*token < 0) {
         return bk_fail(err, BK_ERR_FORMAT,
                        "the model computed no usable logits (all NaN): the file "

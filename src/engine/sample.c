@@ -48,7 +48,7 @@ bk_status bk_sampling_check(const bk_sampling *p, bk_error *err) {
     return st;
 }
 
-static bk_status check_biases(const bk_sampling *p, size_t n_vocab, bk_error *err) {
+bk_status bk_sampling_check_biases(const bk_sampling *p, size_t n_vocab, bk_error *err) {
     for (size_t i = 0; i < p->n_biases; i++) {
         const bk_logit_bias *b = &p->biases[i];
         if (b->token < 0 || (size_t)b->token >= n_vocab || isnan(b->bias)) {
@@ -87,7 +87,7 @@ bk_status bk_sampler_create(const bk_sampling *p, size_t n_vocab, bk_sampler **o
     bk_status st = bk_sampling_check(p, err);
     if (st) return st;
     if (n_vocab == 0) return bk_fail(err, BK_ERR_INVALID, "the vocabulary is empty");
-    st = check_biases(p, n_vocab, err);
+    st = bk_sampling_check_biases(p, n_vocab, err);
     if (st) return st;
     bk_sampler *s = bk_alloc_zero(1, sizeof *s);
     if (!s) return bk_fail(err, BK_ERR_NOMEM, "no memory for the sampler");
@@ -295,7 +295,9 @@ static int32_t draw(bk_sampler *s, size_t n, float max) {
     return s->cands[last].id;
 }
 
-int32_t bk_sampler_pick(bk_sampler *s, const float *logits) {
+int32_t bk_sampler_pick(bk_sampler *s, const float *logits, const uint32_t *mask) {
+    (void)mask;
+
     logits = adjust(s, logits);
     int32_t best = argmax(logits, s->n_vocab);
     if (best < 0) return -1;

@@ -39,6 +39,7 @@ void bk_sampler_destroy(bk_sampler **s);
 void bk_sampler_accept(bk_sampler *s, int32_t token);
 
 /* The next token, or -1 when no logit is a number. */
-int32_t bk_sampler_pick(bk_sampler *s, const float *logits);
+int32_t bk_sampler_pick(bk_sampler *s, const float *logits, const uint32_t *mask);
+bk_status bk_sampling_check_biases(const bk_sampling *p, size_t n_vocab, bk_error *err);
 
 #endif

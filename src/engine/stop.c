@@ -38,6 +38,7 @@ size_t bk_stop_push(bk_stop *s, bk_str text) {
                 s->found = true;
                 found = at;
                 found_end = at + len;
+                s->which = i;
             }
         }
     }

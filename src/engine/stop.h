@@ -11,6 +11,7 @@ typedef struct bk_stop {
     size_t n;
     bk_buf held; /* text not yet passed on */
     bool found;
+    size_t which; /* of the texts, once one is found */
 } bk_stop;
 
 /* Zero-initialised has no texts. INVALID for a text that is empty or not UTF-8 (cutting there

@@ -110,6 +110,15 @@ void bk_exec_destroy(bk_exec **exec) {
     bk_free(x);
 }
 
+size_t bk_exec_bytes(const bk_exec *x) {
+    buffer b[MAX_BUFFERS];
+    size_t count = list_buffers((bk_exec *)(uintptr_t)x, b), sum = 0; /* it only looks */
+    for (size_t i = 0; i < count; i++) sum += b[i].rows * b[i].cols * 4;
+    return sum + x->max_rows * (sizeof *x->rows + sizeof *x->seqs);
+}
+
+float *bk_exec_logits(bk_exec *x) { return x->logits; }
+
 /* ---- A pass ---------------------------------------------------------------------------------------- */
 
 static bk_status check(const bk_exec *x, const bk_rows *rows, size_t n, bk_error *err) {
@@ -188,9 +197,9 @@ bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *e
     if (status != BK_OK) return status;
     for (size_t i = 0; status == BK_OK && i < n; i++)
         status = bk_kv_reserve(rows[i].kv, rows[i].n, err);
+    float *direct = side_by_side(rows, n, n_vocab);
     if (status == BK_OK) {
         fill(x, rows, n);
-        float *direct = side_by_side(rows, n, n_vocab);
         x->pass.logits = direct ? direct : x->logits;
         bk_transformer_record(&x->pass);
         bk_device *d = x->model->device;
@@ -202,6 +211,6 @@ bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *e
         return status;
     }
     for (size_t i = 0; i < n; i++) bk_kv_commit(rows[i].kv, rows[i].n);
-    if (x->pass.logits == x->logits) copy_logits(x, rows, n, n_vocab);
+    if (!direct) copy_logits(x, rows, n, n_vocab);
     return BK_OK;
 }

@@ -101,6 +101,10 @@ typedef struct bk_exec bk_exec;
 bk_status bk_exec_create(bk_model *m, size_t max_rows, size_t max_logits, bk_exec **out,
                          bk_error *err);
 void bk_exec_destroy(bk_exec **x);
+size_t bk_exec_bytes(const bk_exec *x); /* that the scratch takes */
+
+/* Memory for max_logits rows of logits, for callers that have none of their own. */
+float *bk_exec_logits(bk_exec *x);
 
 /* The rows of one sequence in a pass. */
 typedef struct bk_rows {
@@ -109,6 +113,7 @@ typedef struct bk_rows {
     size_t n;
     size_t n_logits;   /* logits are wanted of the last n_logits rows */
     float *logits;     /* [n_logits][n_vocab], or NULL when n_logits is 0 */
+    float *hidden;
     bool long_context; /* bk_config_long_context; the same in all passes of a sequence */
 } bk_rows;
 

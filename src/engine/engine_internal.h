@@ -1,0 +1,83 @@
+/* What engine.c, loop.c and step.c share. */
+#ifndef BRISK_ENGINE_ENGINE_INTERNAL_H
+#define BRISK_ENGINE_ENGINE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/engine.h"
+#include "engine/mailbox.h"
+#include "engine/plan.h"
+#include "engine/sequence.h"
+
+enum {
+    BK_MAX_RUNNING = BK_MAX_CLAIMS,
+    BK_PROMPT_LOGITS = 32 /* rows of prompts in a step whose logits are wanted */
+};
+
+/* What is promised to sequences that run, in bytes of KV, and what everybody may have. */
+typedef struct bk_sequences {
+    bk_sequence **at;
+    size_t n, cap;
+} bk_sequences;
+
+struct bk_engine {
+    bk_model *model;
+    bk_engine_options o;
+    pthread_t thread;
+    atomic_bool stop;
+    bk_mailbox in, out;
+
+    /* The engine's thread alone. */
+    bk_exec *exec;
+    float *hidden;     /* [batch][n_embd], of embeddings; made by the first */
+    bk_prefix *prefix; /* NULL: no cache */
+    bk_sequences waiting, running;
+    bk_buf commands, events;
+    bk_work work;
+    bk_cost cost;
+    bk_pace pace;
+    bk_shares shares;
+    double service_ms; /* running mean of a request's time from start to end */
+    double gap_ms;     /* running median of the gaps between tokens */
+    int32_t *ends;     /* tokens that end an answer */
+    size_t n_ends;
+    bk_engine_stats live;
+
+    /* Whoever polls. */
+    bk_buf taken;
+    size_t taken_at;
+
+    /* Under the lock. */
+    pthread_mutex_t lock;
+    bk_engine_stats published;
+    size_t queued; /* submitted, not yet started */
+    double wait_ms,
+        slope;       /* predicted wait of the queue and ms per prompt token, by the last step */
+    double fresh_ms; /* of requests submitted since then */
+    uint64_t last_id;
+};
+
+/* The thread. */
+void *bk_engine_loop(void *engine);
+
+/* Runs one step with the sequences in e->running; those that end are taken out and destroyed. */
+void bk_engine_step(bk_engine *e);
+
+/* The longest wait between two tokens that prompts may cause now. */
+double bk_engine_budget(const bk_engine *e);
+
+/* Ends a sequence that is in neither list any more: its last event, its tokens to the cache. */
+void bk_engine_finish(bk_engine *e, bk_sequence *s, bk_finish finish, int32_t stop_token,
+                      const bk_error *failure);
+/* Adds an event of a sequence; from may be NULL. */
+void bk_engine_emit(bk_engine *e, const bk_sequence *s, bk_event head, const bk_event_view *from);
+
+/* Shares what a sequence has computed with others, and pins it there. whole: with its last page,
+ * otherwise up to the last full one. */
+void bk_engine_remember(bk_engine *e, bk_sequence *s, bool whole);
+
+bool bk_sequences_push(bk_sequences *list, bk_sequence *s);
+bk_sequence *bk_sequences_take(bk_sequences *list, size_t i); /* keeps the order */
+
+#endif

@@ -1,0 +1,63 @@
+/* One request on its way through the engine: its tokens, what the model remembers of them, its sampler,
+ * its text, its times. Lives on the engine's thread alone. */
+#ifndef BRISK_ENGINE_SEQUENCE_H
+#define BRISK_ENGINE_SEQUENCE_H
+
+#include "cache/prefix.h"
+#include "engine/record.h"
+#include "engine/reply.h"
+#include "model/model.h"
+
+typedef enum bk_phase { BK_PHASE_WAITING, BK_PHASE_PREFILL, BK_PHASE_DECODE } bk_phase;
+
+typedef struct bk_sequence {
+    bk_request *request; /* the record, owned */
+    bk_request_view view;
+    bk_phase phase;
+    int32_t *tokens; /* [cap]: the prompt, then the answer */
+    size_t n, n_prompt, cap;
+    size_t n_target; /* tokens to compute before the next one can be chosen */
+    bk_kv *kv;       /* of tokens [0, bk_kv_len); NULL while waiting */
+    bk_prefix_pin pin;
+    bk_sampler *sampler; /* made when it starts, kept when it is preempted */
+    bk_reply reply;
+    const char **stop;     /* [n_stop], into the record */
+    uint32_t *allowed;     /* bitmask over the vocabulary; NULL: all */
+    bool early;            /* before min_tokens */
+    float *pooled;         /* [n_embd], of embeddings */
+    size_t rows, n_logits; /* of this step */
+    size_t n_reported;     /* tokens of the prompt whose log-probabilities are out */
+    bool cancelled;
+    bk_request_stats stats;
+    uint64_t submitted, started, first, last; /* ns */
+    float *gaps;                              /* [cap - n_prompt] ms between tokens */
+} bk_sequence;
+
+/* Takes over a copy of the record. NOMEM. */
+bk_status bk_sequence_create(const bk_request *record, size_t context, bk_sequence **out,
+                             bk_error *err);
+void bk_sequence_destroy(bk_sequence **s);
+
+/* What answering needs, made at the first start: sampler, text, masks. `ends` are the tokens that end
+ * an answer. INVALID, NOMEM. */
+bk_status bk_sequence_prepare(bk_sequence *s, bk_model *m, const int32_t *ends, size_t n_ends,
+                              bk_error *err);
+
+/* min_tokens have come: end tokens and stop texts count from now on. */
+void bk_sequence_open_ends(bk_sequence *s, const int32_t *ends, size_t n_ends);
+
+/* Gives back the KV; the tokens stay, so that it can start again. */
+void bk_sequence_release(bk_sequence *s);
+
+/* A token was chosen at `now`. */
+void bk_sequence_push(bk_sequence *s, int32_t token, uint64_t now);
+
+/* Fills in the times of stats that are known when it ends. */
+void bk_sequence_finish(bk_sequence *s);
+
+static inline size_t bk_sequence_computed(const bk_sequence *s) {
+    return s->kv ? bk_kv_len(s->kv) : 0;
+}
+static inline size_t bk_sequence_generated(const bk_sequence *s) { return s->n - s->n_prompt; }
+
+#endif
