@@ -191,8 +191,8 @@ static bk_status check_request(const bk_engine *e, const bk_request *r, const bk
     int n_vocab = bk_model_config(e->model)->n_vocab;
     size_t context = (size_t)e->o.context;
     bool answers = r->kind == BK_REQUEST_GENERATE && r->max_tokens != 0;
-    if (r->kind == BK_REQUEST_EMBED || r->n_allowed || r->min_tokens > 0)
-        return bk_fail(err, BK_ERR_UNSUPPORTED, "embeddings and masks come with the next change");
+    if (r->n_allowed || r->min_tokens > 0)
+        return bk_fail(err, BK_ERR_UNSUPPORTED, "masks come with the next change");
     if (r->n_tokens == 0) return bk_fail(err, BK_ERR_INVALID, "the prompt is empty");
     if (r->n_tokens + (answers ? 1 : 0) > context)
         return bk_fail(err, BK_ERR_LIMIT,

@@ -198,6 +198,12 @@ static bk_status make_hidden(bk_engine *e, bk_error *err) {
     return e->hidden ? BK_OK : bk_fail(err, BK_ERR_NOMEM, "no memory for embeddings");
 }
 
+/* States that an embedding needs of this step: all rows, or the prompt's last. */
+static size_t hidden_of(const bk_sequence *s) {
+    if (!s->pooled || s->rows == 0) return 0;
+    return s->request->pooling == BK_POOLING_MEAN ? s->rows : 1;
+}
+
 /* Rows of all who take part; the number of parts, 0 when there is no memory. */
 static size_t list_rows(bk_engine *e, bk_rows *rows) {
     const bk_config *c = bk_model_config(e->model);
@@ -214,8 +220,9 @@ static size_t list_rows(bk_engine *e, bk_rows *rows) {
                               .long_context = bk_config_long_context(c, (size_t)e->o.context)};
         logits += s->n_logits * (size_t)c->n_vocab;
         if (!s->pooled) continue;
+        rows[n - 1].n_hidden = hidden_of(s);
         rows[n - 1].hidden = hidden;
-        hidden += s->rows * (size_t)c->n_embd;
+        hidden += hidden_of(s) * (size_t)c->n_embd;
     }
     return n;
 }
@@ -265,7 +272,7 @@ static void emit_prompt(bk_engine *e, bk_sequence *s, size_t begin, const float 
 static void pool_rows(const bk_engine *e, bk_sequence *s, const float *hidden) {
     size_t n_embd = (size_t)bk_model_config(e->model)->n_embd;
     bool mean = s->request->pooling == BK_POOLING_MEAN;
-    for (size_t r = mean ? 0 : s->rows - 1; r < s->rows; r++)
+    for (size_t r = 0; r < hidden_of(s); r++)
         for (size_t i = 0; i < n_embd; i++)
             s->pooled[i] = (mean ? s->pooled[i] : 0) + hidden[r * n_embd + i];
 }
@@ -381,10 +388,10 @@ static void follow_all(bk_engine *e) {
     size_t kept = 0;
     for (size_t i = 0; i < e->running.n; i++) {
         bk_sequence *s = e->running.at[i];
-        size_t n_logits = s->n_logits, rows = s->pooled ? s->rows : 0;
+        size_t n_logits = s->n_logits, n_hidden = hidden_of(s);
         if (s->rows == 0 || follow_up(e, s, logits, hidden, now)) e->running.at[kept++] = s;
         logits += n_logits * (size_t)c->n_vocab;
-        if (rows) hidden += rows * (size_t)c->n_embd;
+        if (n_hidden) hidden += n_hidden * (size_t)c->n_embd;
     }
     e->running.n = kept;
 }

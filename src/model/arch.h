@@ -120,6 +120,9 @@ typedef struct bk_pass {
     float *x, *qkv, *attn, *gate_up, *logits;
     /* Models with post-norms: the other copy of x, and what is to be added to it. */
     float *x2, *delta;
+    /* Once recorded: where the rows will be before the last norm, and what the delta is still to be
+     * added by (NULL: there is none). */
+    const float *last_x, *last_post_norm;
     /* Experts: scores [rows][n_experts], gate and up of all slots, what they say [slots][n_embd]. */
     float *scores, *expert_gate_up, *expert_out;
     bk_routes routes;
@@ -155,6 +158,8 @@ static inline bool bk_role_applies(const bk_role *r, const bk_config *c) {
 /* transformer.c: appends the commands of a pass; at most bk_transformer_cmds of them. */
 void bk_transformer_record(bk_pass *p);
 size_t bk_transformer_cmds(const bk_config *c);
+/* After the run, [n_embd]: a row after the last norm, which the head turns into logits. */
+void bk_transformer_hidden(const bk_pass *p, size_t row, float *out);
 
 /* rope.c */
 bk_status bk_rope_read(const bk_gguf *g, const char *arch, bk_rope_config *r, bk_error *err);

@@ -129,6 +129,9 @@ static bk_status check(const bk_exec *x, const bk_rows *rows, size_t n, bk_error
                            x->max_rows);
         if (rows[i].n_logits > rows[i].n || rows[i].n_logits > x->max_logits - logits)
             return bk_fail(err, BK_ERR_LIMIT, "logits of more than %zu rows", x->max_logits);
+        if (rows[i].n_hidden > rows[i].n)
+            return bk_fail(err, BK_ERR_INVALID, "states of %zu rows of %zu", rows[i].n_hidden,
+                           rows[i].n);
         total += rows[i].n;
         logits += rows[i].n_logits;
         for (size_t t = 0; t < rows[i].n; t++)
@@ -191,6 +194,17 @@ static void copy_logits(const bk_exec *x, const bk_rows *rows, size_t n, size_t 
     }
 }
 
+/* The states that are wanted, from where the last layer left them. */
+static void copy_hidden(const bk_exec *x, const bk_rows *rows, size_t n) {
+    size_t end = 0, n_embd = (size_t)x->model->config.n_embd;
+    for (size_t i = 0; i < n; i++) {
+        end += rows[i].n;
+        for (size_t k = 0; k < rows[i].n_hidden; k++)
+            bk_transformer_hidden(&x->pass, end - rows[i].n_hidden + k,
+                                  rows[i].hidden + k * n_embd);
+    }
+}
+
 bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *err) {
     size_t n_vocab = (size_t)x->model->config.n_vocab;
     bk_status status = check(x, rows, n, err);
@@ -212,5 +226,6 @@ bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *e
     }
     for (size_t i = 0; i < n; i++) bk_kv_commit(rows[i].kv, rows[i].n);
     if (!direct) copy_logits(x, rows, n, n_vocab);
+    copy_hidden(x, rows, n);
     return BK_OK;
 }

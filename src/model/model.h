@@ -113,11 +113,12 @@ typedef struct bk_rows {
     size_t n;
     size_t n_logits;   /* logits are wanted of the last n_logits rows */
     float *logits;     /* [n_logits][n_vocab], or NULL when n_logits is 0 */
-    float *hidden;
+    size_t n_hidden;   /* states after the last norm are wanted of the last n_hidden rows */
+    float *hidden;     /* [n_hidden][n_embd], or NULL when n_hidden is 0 */
     bool long_context; /* bk_config_long_context; the same in all passes of a sequence */
 } bk_rows;
 
-/* One pass over the weights for all rows. The bits of every logit depend on the tokens of its
+/* One pass over the weights for all rows. The bits of every logit and state depend on the tokens of its
  * sequence alone: not on the other rows, on how a prompt is cut, or on the number of threads.
  * On failure no sequence has changed. INVALID, LIMIT (too many rows, context full), NOMEM. */
 bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *err);

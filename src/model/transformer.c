@@ -7,6 +7,9 @@
  *
  * A post-norm costs no pass of its own: what a block adds stays aside (`delta`), and the next norm
  * adds it on its way, writing the sum to the other copy of x. */
+#include <math.h>
+#include <string.h>
+
 #include "model/arch.h"
 
 /* Where the residual stream is while commands are recorded. */
@@ -188,7 +191,29 @@ void bk_transformer_record(bk_pass *p) {
         else
             feed_forward(&s, &m->weights.layers[i]);
     }
+    p->last_x = s.x;
+    p->last_post_norm = s.post_norm;
     if (p->n_logits) head(&s);
+}
+
+/* What a norm of row x multiplies by, beside the weights. */
+static float norm_scale(const bk_config *cfg, const float *x) {
+    double sum = 0;
+    for (int i = 0; i < cfg->n_embd; i++) sum += (double)x[i] * (double)x[i];
+    return (float)(1 / sqrt(sum / cfg->n_embd + (double)cfg->norm_eps));
+}
+
+void bk_transformer_hidden(const bk_pass *p, size_t row, float *out) {
+    const bk_config *cfg = &p->model->config;
+    size_t n = (size_t)cfg->n_embd;
+    memcpy(out, p->last_x + row * n, n * sizeof *out);
+    if (p->last_post_norm) {
+        const float *delta = p->delta + row * n;
+        float scale = norm_scale(cfg, delta);
+        for (size_t i = 0; i < n; i++) out[i] += delta[i] * scale * p->last_post_norm[i];
+    }
+    float scale = norm_scale(cfg, out);
+    for (size_t i = 0; i < n; i++) out[i] *= scale * p->model->weights.out_norm[i];
 }
 
 size_t bk_transformer_cmds(const bk_config *c) {

@@ -284,15 +284,21 @@ class Model:
         y = (self.experts if routed else self.feed_forward)(x, name, layer, act)
         return x + after(y, "post_ffw_norm.weight")
 
-    def logits(self, tokens, act=None, kv=None):
-        """[n, vocabulary] logits: row i is what follows tokens[0 .. i]."""
+    def states(self, tokens, act=None, kv=None):
+        """[n, width] what the last norm leaves of tokens[0 .. i]: an embedding of them."""
         act = act or (lambda x, site, layer: x)
         x = self.weight("token_embd.weight")[np.asarray(tokens)]
         if self.traits.embed_root:
             x = x * self.dtype(np.sqrt(self.width))
         for layer in range(self.layers):
             x = self.block(x, layer, act, kv)
-        x = act(self.norm(x, "output_norm.weight"), "head", -1)
+        return self.norm(x, "output_norm.weight")
+
+    def logits(self, tokens, act=None, kv=None):
+        """[n, vocabulary] logits: row i is what follows tokens[0 .. i]."""
+        x = self.states(tokens, act, kv)
+        if act:
+            x = act(x, "head", -1)
         tied = "output.weight" not in self.tensors
         y = self.project(x, "token_embd" if tied else "output", "head", -1)
         return np.tanh(y / self.logit_cap) * self.logit_cap if self.logit_cap else y

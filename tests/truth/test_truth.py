@@ -9,7 +9,8 @@
 2. The default model on a text: mean KL at most 0.7 times that of llama.cpp's arithmetic (simulated);
    the same bits for any number of threads and any CPU level.
 3. Greedy text: at each step the truth's best token, or one within 0.5 of its logit.
-4. With BRISK_TEST_GEMMA, a file of Gemma 3: logits past its window.
+4. States after the last norm, which embeddings are made of, of the float models and the default one.
+5. With BRISK_TEST_GEMMA, a file of Gemma 3: logits past its window.
 With --full and BRISK_PEER_BIN, the folder of llama.cpp's programs: KL of llama.cpp itself.
 
 True log probabilities of the default model are kept in build/truth/ by the hashes of model, tokens
@@ -37,6 +38,7 @@ from forward import Model  # noqa: E402
 from make_tiny import make  # noqa: E402
 
 BRISK = os.environ.get("BRISK", os.path.join(ROOT, "build", "brisk"))
+STATES = os.path.join(ROOT, "build", "release", "tests", "truth", "states")
 KEPT = os.path.join(ROOT, "build", "truth")
 TEXT = os.path.join(ROOT, "tests", "data", "prose.txt")
 PROMPTS = ("The old lighthouse stood at the end of the road.",
@@ -55,6 +57,7 @@ KL_UNFLIPPED = 1e-10        # lower quartile, sequences of one token, against th
 RATIO_BOUND = 0.7
 GEMMA_KL = 1.5e-3           # llama.cpp's: 4.2e-3
 GREEDY_BOUND = 0.5
+COSINE_BOUND = 0.999
 
 failures = []
 
@@ -86,6 +89,14 @@ def brisk_logits(folder, model, tokens, *more, level=None):
     logits = np.load(out)
     os.remove(out)
     return logits, said
+
+
+def brisk_states(model, tokens):
+    """[n, width] float32."""
+    done = subprocess.run([STATES, model, *map(str, tokens)], capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"{STATES} {model}: {done.stderr.decode(errors='replace').strip()}")
+    return np.frombuffer(done.stdout, "<f4").reshape(len(tokens), -1)
 
 
 # ---- Small models -------------------------------------------------------------------------------
@@ -193,10 +204,12 @@ def is_float(options):
 
 
 def check_floats(path, tokens, ours, name, long_context):
-    true = AsBrisk(path, long_context=long_context).logits(tokens)
-    worst = np.abs(ours - true).max(axis=1) / true.std()
-    report(np.median(worst) <= FLOAT_MEDIAN and worst.max() <= FLOAT_MOST, name,
-           f"logits differ by {np.median(worst):.1e} (median), {worst.max():.1e} (most)")
+    model = AsBrisk(path, long_context=long_context)
+    for what, rows, true in (("logits", ours, model.logits(tokens)),
+                             ("states", brisk_states(path, tokens), model.states(tokens))):
+        worst = np.abs(rows - true).max(axis=1) / true.std()
+        report(np.median(worst) <= FLOAT_MEDIAN and worst.max() <= FLOAT_MOST, name,
+               f"{what} differ by {np.median(worst):.1e} (median), {worst.max():.1e} (most)")
 
 
 def check_integers(folder, path, tokens, ours, name):
@@ -295,6 +308,16 @@ def check_bits(folder, path, tokens, ours):
         report(differ == 0, f"bits, {what}", f"{differ} of {again.size} logits differ")
 
 
+def check_states(path, tokens):
+    """As embeddings are compared: by their angles, of the last row and of the mean."""
+    true, ours = Model(path).states(tokens), brisk_states(path, tokens)
+    cosine = lambda a, b: a @ b / np.sqrt((a @ a) * (b @ b))  # noqa: E731
+    rows = np.array([cosine(a, b) for a, b in zip(true, ours)])
+    mean = cosine(true.mean(axis=0), ours.mean(axis=0))
+    report(rows.min() >= COSINE_BOUND and mean >= COSINE_BOUND, "states",
+           f"1 - cosine: {1 - rows.min():.1e} (worst row), {1 - mean:.1e} (mean)")
+
+
 def check_greedy(truth, path):
     for i, prompt in enumerate(PROMPTS):
         said = brisk("run", "-m", path, "--raw", "-p", prompt, "-n", "64", "--temp", "0",
@@ -362,7 +385,7 @@ def check_peer(folder, truth, path, programs):
 
 def main():
     parser = argparse.ArgumentParser(description="brisk's logits against a float64 pass")
-    parser.add_argument("--only", default="*", help="tiny models, or default, bits, greedy, peer")
+    parser.add_argument("--only", default="*", help="tiny models, or default, bits, states, greedy, peer")
     parser.add_argument("--count", type=int, default=512, help="tokens of the text")
     parser.add_argument("--full", action="store_true", help="llama.cpp too, from BRISK_PEER_BIN")
     options = parser.parse_args()
@@ -379,6 +402,9 @@ def main():
         if wanted("default") or wanted("bits"):
             tokens, ours = check_default(folder, truth, path, options.count)
             check_bits(folder, path, tokens, ours)
+        if wanted("states"):
+            with open(TEXT, encoding="utf-8") as file:
+                check_states(path, tokenize(path, file.read())[:200])
         if wanted("greedy"):
             check_greedy(truth, path)
         if options.full:

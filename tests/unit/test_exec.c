@@ -134,6 +134,13 @@ static void computes_truth(const setup *s, bk_kv *kv, size_t n, size_t chunk, co
     same_bits(s->out, truth[s->file], n, s->vocab, what);
 }
 
+/* Tokens [from, N) into a sequence that holds [0, from), all rows equal to the truth. */
+static void goes_on(const setup *s, bk_kv *kv, size_t from, size_t chunk, const char *what) {
+    assert_int_equal(bk_kv_len(kv), from);
+    feed(s->exec, kv, tokens[s->file] + from, N - from, chunk, s->out, s->vocab);
+    same_bits(s->out, truth[s->file] + from * s->vocab, N - from, s->vocab, what);
+}
+
 /* ---- Sanity: the logits are logits ------------------------------------------------------------------ */
 
 static void logits_are_finite_and_differ(void **state) {
@@ -295,14 +302,81 @@ static void only_the_logits_asked_for(void **state) {
     }
 }
 
-/* ---- Sequences that were forked, cut or carried ---------------------------------------------------------- */
+/* ---- States ------------------------------------------------------------------------------------------- */
 
-/* Tokens [from, N) into a sequence that holds [0, from), all rows equal to the truth. */
-static void goes_on(const setup *s, bk_kv *kv, size_t from, size_t chunk, const char *what) {
-    assert_int_equal(bk_kv_len(kv), from);
-    feed(s->exec, kv, tokens[s->file] + from, N - from, chunk, s->out, s->vocab);
-    same_bits(s->out, truth[s->file] + from * s->vocab, N - from, s->vocab, what);
+/* Feeds n tokens in passes of at most `chunk`, beside a sequence that wants nothing; states of all. */
+static void feed_states(const setup *s, const int32_t *t, size_t n, size_t chunk, float *hidden) {
+    size_t embd = (size_t)bk_model_config(s->model)->n_embd;
+    bk_kv *kv = kv_of(s->model), *other = kv_of(s->model);
+    for (size_t at = 0; at < n; at += chunk) {
+        size_t count = bk_min_size(chunk, n - at);
+        bk_rows r[2] = {{.kv = other, .tokens = t, .n = 1},
+                        {.kv = kv,
+                         .tokens = t + at,
+                         .n = count,
+                         .n_hidden = count,
+                         .hidden = hidden + at * embd}};
+        if (bk_exec_forward(s->exec, r, 2, &err) != BK_OK) fail_msg("%s", err.text);
+    }
+    bk_kv_destroy(&kv);
+    bk_kv_destroy(&other);
 }
+
+static void states_have_the_same_bits(void **state) {
+    (void)state;
+    const size_t chunks[] = {N, 1, 7, 64};
+    for (int f = 0; f < FILES; f++) {
+        float *all = NULL;
+        for (int t = 1; t <= 4; t *= 2) {
+            setup s = setup_of(f, t, t == 4 ? "avx2" : NULL);
+            size_t embd = (size_t)bk_model_config(s.model)->n_embd;
+            float *states = rows_of(embd, N);
+            if (!all) feed_states(&s, tokens[f], N, N, all = rows_of(embd, N));
+            for (size_t c = 0; c < BK_ARRAY_LEN(chunks); c++) {
+                memset(states, 0, N * embd * sizeof *states);
+                feed_states(&s, tokens[f], N, chunks[c], states);
+                same_bits(states, all, N, embd, "states");
+            }
+            for (size_t i = 0; i < N * embd; i++) assert_true(isfinite(states[i]));
+            bk_free(states);
+            setup_free(&s);
+        }
+        bk_free(all);
+    }
+}
+
+/* The last few of two sequences, with logits of one; the next pass is as it would be. */
+static void only_the_states_asked_for(void **state) {
+    (void)state;
+    setup s = setup_of(WINDOWED, 2, NULL);
+    size_t embd = (size_t)bk_model_config(s.model)->n_embd;
+    float *all = rows_of(embd, N), *some = rows_of(embd, 6);
+    feed_states(&s, tokens[WINDOWED], N, N, all);
+    bk_kv *kv[2] = {kv_of(s.model), kv_of(s.model)};
+    const int32_t *t = tokens[WINDOWED];
+    bk_rows rows[2] = {{.kv = kv[0], .tokens = t, .n = 90, .n_hidden = 5, .hidden = some},
+                       {.kv = kv[1],
+                        .tokens = t,
+                        .n = 33,
+                        .n_logits = 2,
+                        .logits = s.out,
+                        .n_hidden = 1,
+                        .hidden = some + 5 * embd}};
+    assert_int_equal(bk_exec_forward(s.exec, rows, 2, &err), BK_OK);
+    same_bits(some, all + 85 * embd, 5, embd, "five states");
+    same_bits(some + 5 * embd, all + 32 * embd, 1, embd, "one state");
+    same_bits(s.out, truth[WINDOWED] + 31 * s.vocab, 2, s.vocab, "logits beside states");
+    goes_on(&s, kv[0], 90, 50, "after states");
+    rows[1].n_hidden = 34;
+    assert_int_equal(bk_exec_forward(s.exec, rows, 2, &err), BK_ERR_INVALID);
+    assert_non_null(strstr(err.text, "34"));
+    bk_free(all);
+    bk_free(some);
+    for (int i = 0; i < 2; i++) bk_kv_destroy(&kv[i]);
+    setup_free(&s);
+}
+
+/* ---- Sequences that were forked, cut or carried ---------------------------------------------------------- */
 
 /* Other tokens than those of the truth. */
 static void goes_astray(const setup *s, bk_kv *kv, size_t n) {
@@ -532,6 +606,7 @@ static void wrong_scratch_is_refused(void **state) {
     assert_int_equal(bk_exec_create(m, 8, 0, &x, &err), BK_OK); /* passes without logits */
     bk_kv *kv = kv_of(m);
     feed(x, kv, tokens[0], 20, 8, NULL, n_vocab[0]);
+    assert_int_equal(bk_kv_pool_bytes(bk_model_kv_pool(m)), bk_kv_bytes(kv));
     bk_rows r = {.kv = kv, .tokens = tokens[0], .n = 1, .n_logits = 1, .logits = truth[0]};
     assert_int_equal(bk_exec_forward(x, &r, 1, &err), BK_ERR_LIMIT);
     bk_kv_destroy(&kv);
@@ -544,6 +619,7 @@ static void wrong_scratch_is_refused(void **state) {
     assert_int_equal(bk_model_load(files[0], &vocabulary, &m, &err), BK_OK);
     assert_int_equal(bk_exec_create(m, 8, 1, &x, &err), BK_ERR_INVALID);
     assert_int_equal(bk_model_new_kv(m, &kv, &err), BK_ERR_INVALID);
+    assert_null(bk_model_kv_pool(m));
     bk_model_unref(&m);
     bk_model_options level = {.cpu_level = "sse9"}, many = {.threads = 1000};
     assert_int_equal(bk_model_load(files[0], &level, &m, &err), BK_ERR_INVALID);
@@ -620,6 +696,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(cpu_levels),
         cmocka_unit_test(beside_other_sequences),
         cmocka_unit_test(only_the_logits_asked_for),
+        cmocka_unit_test(states_have_the_same_bits),
+        cmocka_unit_test(only_the_states_asked_for),
         cmocka_unit_test(after_a_fork),
         cmocka_unit_test(after_truncation),
         cmocka_unit_test(after_export_and_import),
