@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # An installed copy is enough: `make install` to a folder of its own, examples/generate.c built
 # against it through pkg-config (shared and static), examples/pipeline.c likewise, run on the model in
-# BRISK_TEST_MODEL, and examples/matmul_threads.c; what is installed is what is expected, and `make
+# BRISK_TEST_MODEL, and examples/matmul_threads.c and examples/kv_cache.c; what is installed is what is expected, and `make
 # uninstall` leaves nothing.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -66,6 +66,14 @@ cp examples/matmul_threads.c "$tmp" || die 'no examples/matmul_threads.c'
 "$tmp/matmul_threads" 3 256 >"$tmp/matmul_threads.txt" || die 'running matmul_threads'
 [ "$(grep -c '3 threads .* the same bits' "$tmp/matmul_threads.txt")" -eq 4 ] ||
     die 'matmul_threads does not show four types'
+
+# With and without keys and values kept, of docs/questions/q04.md: it compares the answers itself.
+cp examples/kv_cache.c "$tmp" || die 'no examples/kv_cache.c'
+# shellcheck disable=SC2046
+(cd "$tmp" && gcc -std=c11 -Wall -Wextra -Werror -o kv_cache kv_cache.c \
+    $(pkg-config --cflags --libs brisk) -Wl,-rpath,"$prefix/lib") || die 'building kv_cache'
+"$tmp/kv_cache" tests/data/tiny_chat.gguf >"$tmp/kv_cache.txt" || die 'running kv_cache'
+grep -q '255 tokens shared' "$tmp/kv_cache.txt" || die 'kv_cache shared nothing'
 
 make -s PREFIX="$prefix" uninstall || die 'make uninstall'
 left=$(find "$prefix" -type f -o -type l)
