@@ -11,8 +11,8 @@ _Static_assert((int)BRISK_EVENT_DONE == (int)BK_EVENT_DONE, "kinds of events agr
 _Static_assert((int)BRISK_REQUEST_EMBED == (int)BK_REQUEST_EMBED, "kinds of requests agree");
 _Static_assert((int)BRISK_POOLING_MEAN == (int)BK_POOLING_MEAN, "poolings agree");
 _Static_assert((int)BRISK_MAX_TOP_LOGPROBS == (int)BK_MAX_LOGPROBS, "limits agree");
-_Static_assert(sizeof(brisk_token_logprob) == sizeof(bk_token_logprob) &&
-                   offsetof(brisk_token_logprob, logprob) == offsetof(bk_token_logprob, logprob),
+_Static_assert(sizeof(brisk_token_logprob) == sizeof(bk_logprob) &&
+                   offsetof(brisk_token_logprob, logprob) == offsetof(bk_logprob, logprob),
                "log-probabilities agree");
 _Static_assert(sizeof(brisk_engine_stats) == sizeof(bk_engine_stats) &&
                    offsetof(brisk_engine_stats, over_budget) ==

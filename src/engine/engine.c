@@ -10,7 +10,6 @@
 
 enum { DEFAULT_RUNNING = 16, DEFAULT_BATCH = 512, DEFAULT_QUEUE = 256, DEFAULT_CONTEXTS = 4 };
 #define DEFAULT_QUEUE_SECONDS 60.0
-#define MAX_LOGPROBS 20
 
 /* Upper bounds of the histogram of steps, seconds. */
 static const double step_bounds[BK_STEP_BUCKETS] = {0.001, 0.002, 0.004, 0.006,   0.01, 0.015,
@@ -191,8 +190,6 @@ static bk_status check_request(const bk_engine *e, const bk_request *r, const bk
     int n_vocab = bk_model_config(e->model)->n_vocab;
     size_t context = (size_t)e->o.context;
     bool answers = r->kind == BK_REQUEST_GENERATE && r->max_tokens != 0;
-    if (r->n_allowed || r->min_tokens > 0)
-        return bk_fail(err, BK_ERR_UNSUPPORTED, "masks come with the next change");
     if (r->n_tokens == 0) return bk_fail(err, BK_ERR_INVALID, "the prompt is empty");
     if (r->n_tokens + (answers ? 1 : 0) > context)
         return bk_fail(err, BK_ERR_LIMIT,
@@ -203,7 +200,7 @@ static bk_status check_request(const bk_engine *e, const bk_request *r, const bk
     if (!st) st = check_tokens("allowed tokens", v->allowed, r->n_allowed, n_vocab, err);
     if (!st) st = check_range("max_tokens", r->max_tokens, -1, INT32_MAX, err);
     if (!st) st = check_range("min_tokens", r->min_tokens, 0, INT32_MAX, err);
-    if (!st) st = check_range("logprobs", r->logprobs, -1, MAX_LOGPROBS, err);
+    if (!st) st = check_range("logprobs", r->logprobs, -1, BK_MAX_LOGPROBS, err);
     if (!st) st = check_range("priority", r->priority, -100, 100, err);
     bk_sampling p = r->sampling;
     p.biases = v->biases;

@@ -10,6 +10,8 @@
 #include "engine/generate.h"
 #include "engine/logprob.h"
 
+enum { BK_MAX_LOGPROBS = 20 }; /* most likely tokens that are reported */
+
 typedef enum bk_request_kind {
     BK_REQUEST_GENERATE,
     BK_REQUEST_EMBED,
@@ -57,7 +59,7 @@ typedef struct bk_request_stats {
     double gap_p50_ms, gap_p99_ms, gap_max_ms;
 } bk_request_stats;
 
-/* Head of an event; its arrays are top (bk_token_logprob), values (float), text, stop and message
+/* Head of an event; its arrays are top (bk_logprob), values (float), text, stop and message
  * (bytes, each with a NUL). */
 typedef struct bk_event {
     uint64_t bytes;
@@ -72,7 +74,7 @@ typedef struct bk_event {
 } bk_event;
 
 typedef struct bk_event_view {
-    const bk_token_logprob *top;
+    const bk_logprob *top;
     const float *values;
     const char *text, *stop, *message;
 } bk_event_view;

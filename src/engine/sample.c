@@ -139,11 +139,21 @@ static const float *adjust(bk_sampler *s, const float *logits) {
     return s->adjusted;
 }
 
-/* The first of the largest, passing over NaN; -1 when there is none above -infinity. */
-static int32_t argmax(const float *logits, size_t n) {
+/* The first allowed token from i on; n or more when there is none. */
+static inline size_t next_allowed(const uint32_t *allowed, size_t i, size_t n) {
+    while (allowed && i < n) {
+        uint32_t word = allowed[i / 32] >> i % 32;
+        if (word) return i + (size_t)__builtin_ctz(word);
+        i = (i / 32 + 1) * 32;
+    }
+    return i;
+}
+
+/* The first of the largest that are allowed, passing over NaN; -1 when there is none above -infinity. */
+static int32_t argmax(const float *logits, size_t n, const uint32_t *allowed) {
     float best = -INFINITY;
     int32_t at = -1;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = next_allowed(allowed, 0, n); i < n; i = next_allowed(allowed, i + 1, n)) {
         if (logits[i] > best) {
             best = logits[i];
             at = (int32_t)i;
@@ -214,12 +224,12 @@ static size_t keep_largest(bk_sampler *s, size_t n, double target, bool by_weigh
 }
 
 /* Candidates in order of id: the top_k best, or all that are finite when top_k is off. */
-static size_t gather(bk_sampler *s, const float *logits) {
+static size_t gather(bk_sampler *s, const float *logits, const uint32_t *allowed) {
     size_t k = s->p.top_k > 0 ? (size_t)s->p.top_k : s->n_vocab;
     size_t room = k < s->n_vocab / 2 ? bk_min_size(s->n_vocab, 2 * k + TOP_K_SLACK) : s->n_vocab;
     float floor = -INFINITY;
-    size_t n = 0;
-    for (size_t i = 0; i < s->n_vocab; i++) {
+    size_t n = 0, end = s->n_vocab;
+    for (size_t i = next_allowed(allowed, 0, end); i < end; i = next_allowed(allowed, i + 1, end)) {
         if (!(logits[i] > floor)) continue; /* NaN too */
         if (n == room) { /* the k best so far: nothing up to the least of them matters any more */
             n = keep_largest(s, n, (double)k, false);
@@ -295,15 +305,13 @@ static int32_t draw(bk_sampler *s, size_t n, float max) {
     return s->cands[last].id;
 }
 
-int32_t bk_sampler_pick(bk_sampler *s, const float *logits, const uint32_t *mask) {
-    (void)mask;
-
+int32_t bk_sampler_pick(bk_sampler *s, const float *logits, const uint32_t *allowed) {
     logits = adjust(s, logits);
-    int32_t best = argmax(logits, s->n_vocab);
+    int32_t best = argmax(logits, s->n_vocab, allowed);
     if (best < 0) return -1;
     float max = logits[best];
     if (s->p.temperature <= 0 || s->p.top_k == 1 || isinf(max)) return best;
-    size_t n = gather(s, logits);
+    size_t n = gather(s, logits, allowed);
     if (s->p.typical_p > 0 && s->p.typical_p < 1) n = keep_typical(s, n, logits, &max);
     if (s->p.top_p < 1) n = keep_top_p(s, n, max);
     if (s->p.min_p > 0) n = keep_min_p(s, n, max);

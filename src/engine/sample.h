@@ -30,6 +30,8 @@ typedef struct bk_sampler bk_sampler;
 
 /* INVALID names the field, what was found and what is possible. */
 bk_status bk_sampling_check(const bk_sampling *p, bk_error *err);
+/* The same for its biases over n_vocab tokens. */
+bk_status bk_sampling_check_biases(const bk_sampling *p, size_t n_vocab, bk_error *err);
 
 /* Reserves all that sampling over n_vocab tokens needs. INVALID, NOMEM. */
 bk_status bk_sampler_create(const bk_sampling *p, size_t n_vocab, bk_sampler **out, bk_error *err);
@@ -38,8 +40,9 @@ void bk_sampler_destroy(bk_sampler **s);
 /* A token (0 <= id < n_vocab) of the sequence, prompt included, for the penalties to look back on. */
 void bk_sampler_accept(bk_sampler *s, int32_t token);
 
-/* The next token, or -1 when no logit is a number. */
-int32_t bk_sampler_pick(bk_sampler *s, const float *logits, const uint32_t *mask);
-bk_status bk_sampling_check_biases(const bk_sampling *p, size_t n_vocab, bk_error *err);
+/* The next token, or -1 when no logit is a number. allowed: a bit for each token of the vocabulary, that
+ * of token i in word i / 32 with value 1 << i % 32; the others are as if their logits were -infinity,
+ * whatever their bias. NULL: all. */
+int32_t bk_sampler_pick(bk_sampler *s, const float *logits, const uint32_t *allowed);
 
 #endif

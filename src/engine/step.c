@@ -244,14 +244,15 @@ static bk_status pass(bk_engine *e, bk_error *err) {
 /* The log-probabilities of a row, as an event of this kind. */
 static void emit_token(bk_engine *e, bk_sequence *s, bk_event_kind kind, int32_t token,
                        const float *logits, bk_str text, bool control) {
-    bk_token_logprob top[BK_MAX_LOGPROBS];
+    bk_logprob top[BK_MAX_LOGPROBS];
     bk_event head = {
         .kind = kind, .token = token, .stop_token = -1, .control = control, .text_len = text.len};
     bk_event_view v = {.top = top, .text = text.data};
     if (logits && s->request->logprobs >= 0) {
         size_t n_vocab = (size_t)bk_model_config(e->model)->n_vocab;
-        head.n_top = (uint64_t)s->request->logprobs;
-        head.logprob = bk_logprobs(logits, n_vocab, token, (size_t)s->request->logprobs, top);
+        double norm = bk_logprob_norm(logits, n_vocab);
+        head.n_top = bk_logprob_top(logits, n_vocab, norm, (size_t)s->request->logprobs, top);
+        head.logprob = bk_logprob_of(logits[token], norm);
         head.has_logprob = true;
     }
     bk_engine_emit(e, s, head, &v);

@@ -26,7 +26,7 @@ static bk_sampler *make(bk_sampling p, size_t n) {
 
 static int32_t pick_once(bk_sampling p, const float *logits, size_t n) {
     bk_sampler *s = make(p, n);
-    int32_t id = bk_sampler_pick(s, logits);
+    int32_t id = bk_sampler_pick(s, logits, NULL);
     bk_sampler_destroy(&s);
     return id;
 }
@@ -160,7 +160,8 @@ static void test_against_plain(void **state) {
                 bk_rng_seed(&rng, p.seed, 1);
                 bk_sampler *s = make(p, sizes[z]);
                 for (int again = 0; again < 4; again++) {
-                    int32_t got = bk_sampler_pick(s, x), want = plain_pick(&p, &rng, x, sizes[z]);
+                    int32_t got = bk_sampler_pick(s, x, NULL),
+                            want = plain_pick(&p, &rng, x, sizes[z]);
                     if (got != want) {
                         fail_msg("kind %d size %zu setting %zu: %d, wanted %d", kind, sizes[z], k,
                                  got, want);
@@ -169,6 +170,40 @@ static void test_against_plain(void **state) {
                 bk_sampler_destroy(&s);
             }
         }
+    }
+}
+
+/* A mask is as good as -infinity in its place; the mask is no longer than it must be. */
+static void test_masks(void **state) {
+    (void)state;
+    static float x[MOST], cut[MOST];
+    static const size_t sizes[] = {1, 31, 32, 33, 300, MOST};
+    const bk_logit_bias biases[] = {{.token = 0, .bias = 100}};
+    static const uint32_t share[] = {0, 1, 50, 500, 1000}; /* of 1000 that are allowed */
+    bk_rng rng;
+    bk_rng_seed(&rng, 3, 9);
+    for (size_t round = 0; round < 6 * 6 * 5 * 4; round++) {
+        size_t n = sizes[round % 6], words = bk_div_up(n, 32);
+        uint32_t *allowed = bk_alloc_zero(words, sizeof *allowed);
+        fill(x, n, (int)(round / 6 % 6), &rng);
+        for (size_t i = 0; i < 32 * words; i++) /* bits beyond the vocabulary too */
+            if (bk_rng_u32(&rng) % 1000 < share[round / 36 % 5]) allowed[i / 32] |= 1u << i % 32;
+        for (size_t i = 0; i < n; i++) cut[i] = allowed[i / 32] >> i % 32 & 1 ? x[i] : -INFINITY;
+        bk_sampling p = off;
+        p.temperature = round / 180 ? 1 : 0;
+        p.top_k = round / 180 > 1 ? 5 : 0;
+        p.typical_p = round / 180 == 2 ? 0.5f : 1;
+        p.seed = round;
+        if (round / 180 == 3) p.biases = biases, p.n_biases = 1;
+        bk_sampler *with = make(p, n), *without = make(p, n);
+        for (int again = 0; again < 3; again++) {
+            int32_t got = bk_sampler_pick(with, x, allowed);
+            assert_int_equal(got, bk_sampler_pick(without, cut, NULL));
+            assert_true(got == -1 || ((size_t)got < n && allowed[got / 32] >> got % 32 & 1));
+        }
+        bk_sampler_destroy(&with);
+        bk_sampler_destroy(&without);
+        bk_free(allowed);
     }
 }
 
@@ -197,7 +232,7 @@ static void test_shares(void **state) {
     bk_sampler *s = make(p, N);
     int count[N] = {0};
     double total = 0;
-    for (int i = 0; i < DRAWS; i++) count[bk_sampler_pick(s, x)]++;
+    for (int i = 0; i < DRAWS; i++) count[bk_sampler_pick(s, x, NULL)]++;
     for (int i = 0; i < N; i++) total += exp((double)x[i] / 0.7);
     for (int i = 0; i < N; i++) {
         double share = exp((double)x[i] / 0.7) / total;
@@ -215,7 +250,7 @@ static void test_seed(void **state) {
         bk_sampling p = off;
         p.seed = run < 2 ? 42 : 43;
         bk_sampler *s = make(p, BK_ARRAY_LEN(x));
-        for (int i = 0; i < 32; i++) first[run][i] = bk_sampler_pick(s, x);
+        for (int i = 0; i < 32; i++) first[run][i] = bk_sampler_pick(s, x, NULL);
         bk_sampler_destroy(&s);
     }
     assert_memory_equal(first[0], first[1], sizeof first[0]);
@@ -227,13 +262,13 @@ static void test_penalties(void **state) {
     const float x[4] = {2.0f, 1.9f, -1.0f, 1.0f};
     bk_sampling p = {.repeat_penalty = 2, .top_p = 1, .penalty_last_n = 2};
     bk_sampler *s = make(p, 4);
-    assert_int_equal(bk_sampler_pick(s, x), 0);
+    assert_int_equal(bk_sampler_pick(s, x, NULL), 0);
     bk_sampler_accept(s, 0);
-    assert_int_equal(bk_sampler_pick(s, x), 1); /* 2 / 2 < 1.9 */
+    assert_int_equal(bk_sampler_pick(s, x, NULL), 1); /* 2 / 2 < 1.9 */
     bk_sampler_accept(s, 1);
-    assert_int_equal(bk_sampler_pick(s, x), 0); /* 1, 0.95, -1, 1: the first of the largest */
+    assert_int_equal(bk_sampler_pick(s, x, NULL), 0); /* 1, 0.95, -1, 1: the first of the largest */
     bk_sampler_accept(s, 2);
-    assert_int_equal(bk_sampler_pick(s, x), 0); /* 0 has left the window of two */
+    assert_int_equal(bk_sampler_pick(s, x, NULL), 0); /* 0 has left the window of two */
     bk_sampler_destroy(&s);
 
     p = (bk_sampling){
@@ -241,14 +276,14 @@ static void test_penalties(void **state) {
     s = make(p, 4);
     for (int i = 0; i < 3; i++) bk_sampler_accept(s, 0);
     bk_sampler_accept(s, 1);
-    assert_int_equal(bk_sampler_pick(s, x), 1); /* 0.5, 1.4, -1, 1 */
+    assert_int_equal(bk_sampler_pick(s, x, NULL), 1); /* 0.5, 1.4, -1, 1 */
     bk_sampler_destroy(&s);
 
     p = (bk_sampling){.repeat_penalty = 1, .top_p = 1, .presence_penalty = 3, .penalty_last_n = 0};
     s = make(p, 4);
     bk_sampler_accept(s, 0);
-    assert_int_equal(bk_sampler_pick(s, x), 0); /* looks back on nothing */
-    bk_sampler_accept(s, 99);                   /* no such token: ignored */
+    assert_int_equal(bk_sampler_pick(s, x, NULL), 0); /* looks back on nothing */
+    bk_sampler_accept(s, 99);                         /* no such token: ignored */
     bk_sampler_destroy(&s);
 }
 
@@ -265,7 +300,7 @@ static void test_typical(void **state) {
     for (int i = 1; i < 9; i++) x[i] = logf(0.075f);
     /* Entropy 1.92; 0.92 (1.00 away) against 2.59 (0.67 away): the best is left out. */
     bk_sampler *s = make(p, 9);
-    for (int i = 0; i < 200; i++) assert_in_range(bk_sampler_pick(s, x), 1, 3);
+    for (int i = 0; i < 200; i++) assert_in_range(bk_sampler_pick(s, x, NULL), 1, 3);
     bk_sampler_destroy(&s);
 }
 
@@ -286,7 +321,7 @@ static void test_biases(void **state) {
     p.penalty_last_n = 4;
     bk_sampler *s = make(p, 4);
     bk_sampler_accept(s, 0);
-    assert_int_equal(bk_sampler_pick(s, x), 1);
+    assert_int_equal(bk_sampler_pick(s, x, NULL), 1);
     bk_sampler_destroy(&s);
     static const bk_logit_bias bad[] = {{4, 1}, {-1, 1}, {0, NAN}};
     for (size_t i = 0; i < BK_ARRAY_LEN(bad); i++) {
@@ -303,7 +338,7 @@ static void test_negative_logits_repeat(void **state) {
     bk_sampling p = {.repeat_penalty = 3, .top_p = 1, .penalty_last_n = 8};
     bk_sampler *s = make(p, 2);
     bk_sampler_accept(s, 0);
-    assert_int_equal(bk_sampler_pick(s, (float[]){-1, -2}), 1); /* -3 against -2 */
+    assert_int_equal(bk_sampler_pick(s, (float[]){-1, -2}, NULL), 1); /* -3 against -2 */
     bk_sampler_destroy(&s);
 }
 
@@ -321,7 +356,7 @@ static void test_no_allocation(void **state) {
                      .typical_p = 0.9f};
     bk_sampler *s = make(p, MOST);
     uint64_t before = bk_alloc_count();
-    for (int i = 0; i < 40; i++) bk_sampler_accept(s, bk_sampler_pick(s, x));
+    for (int i = 0; i < 40; i++) bk_sampler_accept(s, bk_sampler_pick(s, x, NULL));
     assert_int_equal(bk_alloc_count() - before, 0);
     bk_sampler_destroy(&s);
     assert_null(s);
@@ -355,11 +390,17 @@ static void test_ranges(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_plain), cmocka_unit_test(test_greedy),
-        cmocka_unit_test(test_shares),        cmocka_unit_test(test_seed),
-        cmocka_unit_test(test_penalties),     cmocka_unit_test(test_negative_logits_repeat),
-        cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_typical),       cmocka_unit_test(test_biases),
+        cmocka_unit_test(test_against_plain),
+        cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_seed),
+        cmocka_unit_test(test_penalties),
+        cmocka_unit_test(test_negative_logits_repeat),
+        cmocka_unit_test(test_no_allocation),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_typical),
+        cmocka_unit_test(test_biases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
