@@ -121,6 +121,7 @@ static void note(const brisk_event *e) {
         o->done = true;
         o->finish = e->finish;
         o->status = e->status;
+        if (e->status) print_error("request %d: %s\n", (int)e->tag, e->message);
         if (e->stop) memcpy(o->stop, e->stop, strlen(e->stop) + 1);
         break;
     default: break;
