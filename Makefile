@@ -16,8 +16,9 @@ SONAME := libbrisk.so.0
 
 # ---- Sources ------------------------------------------------------------------------------------
 SRC := $(filter-out $(DROPPED),$(sort $(wildcard src/*/*.c src/*/*/*.c)))
-CLI_SRC := $(filter src/cli/% src/server/%,$(SRC))
-LIB_SRC := $(filter-out $(CLI_SRC),$(SRC))
+CLI_SRC := $(filter src/cli/%,$(SRC))
+SERVER_SRC := $(filter src/server/%,$(SRC))
+LIB_SRC := $(filter-out $(CLI_SRC) $(SERVER_SRC),$(SRC))
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_COMMON := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
 CHECK_SRC := $(sort $(wildcard tests/check/*.c))
@@ -31,6 +32,9 @@ FORMATTED := $(filter-out %_tables.c,$(sort $(wildcard include/*.h src/*/*.[ch] 
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 prog = $(patsubst %.c,$(B)/%,$(1))
 LIB_OBJ := $(call obj,$(LIB_SRC))
+SERVER_OBJ := $(call obj,$(SERVER_SRC))
+# The server's parts as an archive, so that a program takes those that it needs.
+ARCHIVES := $(B)/libserver.a $(B)/libbrisk.a
 UNIT_PROGS := $(call prog,$(UNIT_SRC))
 CHECK_PROG := $(if $(CHECK_SRC),$(B)/tests/check/check)
 TOOL_PROGS := $(call prog,$(TOOL_SRC))
@@ -110,11 +114,16 @@ $(B)/libbrisk.a: $(LIB_OBJ) $(B)/.sources
 	$(call say,AR,$@)
 	$(Q)$(AR) rcs $@ $(LIB_OBJ)
 
+$(B)/libserver.a: $(SERVER_OBJ) $(B)/.sources
+	@rm -f $@
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $(SERVER_OBJ)
+
 $(B)/libbrisk.so: $(LIB_OBJ) $(B)/.sources
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--no-undefined -o $@ $(LIB_OBJ) $(LIB_LIBS)
 
-$(B)/brisk: $(call obj,$(CLI_SRC)) $(B)/libbrisk.a
+$(B)/brisk: $(call obj,$(CLI_SRC)) $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -pie -o $@ $^ $(LIB_LIBS) $(CLI_LIBS)
 $(BUILD)/brisk: $(BUILD)/release/brisk
@@ -129,7 +138,7 @@ export BRISK_TEST_MODEL ?= $(CACHE)/smollm2-135m-instruct-q4_1.gguf
 tests: $(UNIT_PROGS) $(CHECK_PROG) $(TOOL_PROGS) $(REPLAY_PROGS)
 check: check-unit check-kernels check-fuzz
 
-$(UNIT_PROGS): $(B)/tests/unit/%: $(B)/tests/unit/%.o $(call obj,$(UNIT_COMMON)) $(B)/libbrisk.a
+$(UNIT_PROGS): $(B)/tests/unit/%: $(B)/tests/unit/%.o $(call obj,$(UNIT_COMMON)) $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -pie -o $@ $^ $(LIB_LIBS) $(TEST_LIBS)
 $(TOOL_PROGS): $(B)/%: $(B)/%.o $(B)/libbrisk.a
@@ -139,10 +148,10 @@ $(CHECK_PROG): $(call obj,$(CHECK_SRC)) $(B)/libbrisk.a
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -pie -o $@ $^ $(LIB_LIBS)
 $(REPLAY_PROGS): $(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o \
-                                           $(B)/libbrisk.a
+                                           $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -pie -o $@ $^ $(LIB_LIBS)
-$(FUZZ_PROGS): $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/libbrisk.a
+$(FUZZ_PROGS): $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $^ $(LIB_LIBS)
 

@@ -150,6 +150,15 @@ brisk_status brisk_chat_render_json(const brisk_model *model, const char *reques
                                     size_t request_len, const char *template_text, char **text,
                                     size_t *len, brisk_error *err);
 
+/* The same as token ids: only the template's own text yields control tokens, whatever the messages
+ * spell. *tokens is owned by the caller, freed with brisk_free; *n may be 0, then *tokens is NULL. */
+brisk_status brisk_chat_tokenize_json(const brisk_model *model, const char *request,
+                                      size_t request_len, const char *template_text,
+                                      brisk_token **tokens, size_t *n, brisk_error *err);
+
+/* The model's own template; NULL when it has none that can be used. Valid as long as the model. */
+const char *brisk_model_chat_template(const brisk_model *model);
+
 void brisk_free(void *memory);
 
 /* ---- Session: a sequence of tokens and what the model remembers of it ----------------------- */

@@ -7,7 +7,7 @@ mkdir -p "$log_dir" || exit 1
 
 # Debian packages. Each is probed by what it is needed for, so that another provider of it counts.
 build_packages='gcc libc6-dev make pkg-config libjansson-dev'
-optional_packages='libedit-dev libcurl4-openssl-dev'
+optional_packages='libedit-dev libcurl4-openssl-dev libevent-dev libssl-dev'
 fetch_packages='python3 python3-pip ca-certificates'
 test_packages='g++ clang-format libcmocka-dev libpcre2-dev python3-venv openssl'
 long_test_packages='clang'
@@ -24,6 +24,8 @@ is_there() {
     libpcre2-dev) pkg-config --exists libpcre2-8 ;;
     libedit-dev) pkg-config --exists libedit ;;
     libcurl4-openssl-dev) pkg-config --exists libcurl ;;
+    libevent-dev) pkg-config --exists libevent_core ;;
+    libssl-dev) pkg-config --exists openssl ;;
     libcmocka-dev) pkg-config --exists cmocka ;;
     *) false ;;
     esac >/dev/null 2>&1

@@ -159,6 +159,17 @@ BK_API brisk_status brisk_chat_render(const brisk_model *model, const brisk_chat
     return bk_api_result(st, &e, err);
 }
 
+/* A request's rendering by a template's text, or by the model's own (NULL). */
+static bk_status render_request(const brisk_model *model, const char *template_text, bk_str request,
+                                bk_rendered *r, bk_error *e) {
+    bk_template *t = NULL;
+    bk_status st = BK_OK;
+    if (template_text) st = bk_template_parse(bk_str_from(template_text), &t, e);
+    if (!st) st = bk_chat_render_request(bk_api_cmodel(model), t, request, r, e);
+    bk_template_destroy(&t);
+    return st;
+}
+
 BK_API brisk_status brisk_chat_render_json(const brisk_model *model, const char *request,
                                            size_t request_len, const char *template_text,
                                            char **text, size_t *len, brisk_error *err) {
@@ -166,18 +177,40 @@ BK_API brisk_status brisk_chat_render_json(const brisk_model *model, const char 
     *text = NULL;
     if (!model) return bk_api_null("model", err);
     if (!request) return bk_api_null("request", err);
-    bk_template *t = NULL;
     bk_rendered r = {0};
     bk_error e;
-    bk_status st = BK_OK;
-    if (template_text) st = bk_template_parse(bk_str_from(template_text), &t, &e);
-    if (!st)
-        st =
-            bk_chat_render_request(bk_api_cmodel(model), t, (bk_str){request, request_len}, &r, &e);
+    bk_status st = render_request(model, template_text, (bk_str){request, request_len}, &r, &e);
     if (!st) st = hand_over(&r.text, text, len, &e);
     bk_rendered_free(&r);
-    bk_template_destroy(&t);
     return bk_api_result(st, &e, err);
+}
+
+BK_API brisk_status brisk_chat_tokenize_json(const brisk_model *model, const char *request,
+                                             size_t request_len, const char *template_text,
+                                             brisk_token **tokens, size_t *n, brisk_error *err) {
+    if (!tokens || !n) return bk_api_null(tokens ? "n" : "tokens", err);
+    *tokens = NULL;
+    *n = 0;
+    if (!model) return bk_api_null("model", err);
+    if (!request) return bk_api_null("request", err);
+    bk_rendered r = {0};
+    bk_ids ids = {0};
+    bk_error e;
+    bk_status st = render_request(model, template_text, (bk_str){request, request_len}, &r, &e);
+    if (!st) st = bk_chat_encode(tokenizer(model), &r, &ids, &e);
+    bk_rendered_free(&r);
+    if (st) {
+        bk_ids_free(&ids);
+        return bk_api_result(st, &e, err);
+    }
+    *tokens = ids.data;
+    *n = ids.len;
+    return BRISK_OK;
+}
+
+BK_API const char *brisk_model_chat_template(const brisk_model *model) {
+    const bk_template *t = model ? bk_model_template(bk_api_cmodel(model), NULL) : NULL;
+    return t ? bk_template_source(t).data : NULL;
 }
 
 BK_API void brisk_free(void *memory) { bk_free(memory); }

@@ -16,6 +16,9 @@ typedef struct bk_template bk_template;
 bk_status bk_template_parse(bk_str source, bk_template **out, bk_error *err);
 void bk_template_destroy(bk_template **t);
 
+/* Its text, as long as the template lives and with a NUL behind it; line ends are newlines. */
+bk_str bk_template_source(const bk_template *t);
+
 /* The variables of a rendering, as JSON text: an object such as
  *   {"messages": [{"role": "user", "content": "hi"}], "add_generation_prompt": true,
  *    "bos_token": "<s>", "tools": null}

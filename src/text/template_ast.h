@@ -156,6 +156,7 @@ struct bk_tnode {
 
 struct bk_template {
     bk_arena arena;
+    bk_str source;
     bk_tnode *body;
 };
 

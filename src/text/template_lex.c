@@ -35,6 +35,7 @@ bk_status bk_tlexer_init(bk_tlexer *lx, bk_str source, bk_arena *arena, bk_error
         copy[n++] = c == '\r' ? '\n' : c;
     }
     if (n && copy[n - 1] == '\n') n--;
+    copy[n] = '\0';
     lx->src = (bk_str){copy, n};
     return BK_OK;
 }

@@ -277,12 +277,15 @@ bk_status bk_template_parse(bk_str source, bk_template **out, bk_error *err) {
     if (status == BK_OK && bk_tparser_advance(&p)) parse_body(&p, no_end, &t->body);
     if (status == BK_OK) status = p.lx.status;
     if (status == BK_OK) {
+        t->source = p.lx.src;
         *out = t;
     } else {
         bk_template_destroy(&t);
     }
     return status;
 }
+
+bk_str bk_template_source(const bk_template *t) { return t->source; }
 
 void bk_template_destroy(bk_template **t) {
     if (!*t) return;
