@@ -11,6 +11,7 @@
 /* Each takes its own argv (argv[0] is the verb) and returns the exit status: 0, 1 after an error,
  * 130 when Ctrl-C ended it. */
 int cmd_run(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_profile(int argc, char **argv);
 int cmd_eval(int argc, char **argv);

@@ -13,6 +13,7 @@ static const struct verb {
     bool plumbing; /* for scripts and for looking inside; listed apart */
 } verbs[] = {
     {"run", cmd_run, "answer a prompt, complete text, or chat", false},
+    {"serve", cmd_serve, "answer many users over HTTP, with a chat page", false},
     {"pull", cmd_pull, "fetch a model", false},
     {"ls", cmd_ls, "list the models on this machine", false},
     {"bench", cmd_bench, "measure prompt and decode speed", false},

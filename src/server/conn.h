@@ -90,7 +90,7 @@ void sv_stream_begin(sv_exchange *x);
 bool sv_stream_write(sv_exchange *x, const void *data, size_t len);
 void sv_stream_end(sv_exchange *x); /* x is gone then */
 
-/* Cuts the connection. Neither left nor ended is called. */
+/* Cuts the connection; left is not called. */
 void sv_cut(sv_exchange *x);
 
 #endif

@@ -83,14 +83,17 @@ static const char *megabytes(uint64_t bytes, char *out, size_t cap) {
     return out;
 }
 
+void sv_log_listening(const sv_server *s) {
+    bool six = strchr(s->o->host, ':') != NULL;
+    fprintf(stderr, "listening %s://%s%s%s:%d%s\n", s->tls ? "https" : "http", six ? "[" : "",
+            s->o->host, six ? "]" : "", s->port, s->o->n_api_keys ? ", with API keys" : "");
+}
+
 void sv_log_start(const sv_server *s) {
     brisk_engine_stats st;
     brisk_engine_get_stats(s->engine, &st);
     const brisk_engine_memory *m = &st.memory;
     char limit[32], weights[32], kv[32], scratch[32];
-    char host[300];
-    bool six = strchr(s->o->host, ':') != NULL;
-    snprintf(host, sizeof host, "%s%s%s", six ? "[" : "", s->o->host, six ? "]" : "");
     fprintf(stderr, "model     %s (%s, %s)\n", s->name, s->info.architecture, s->info.quantization);
     fprintf(stderr, "compute   %s, %d threads\n", s->info.cpu_level, s->info.threads);
     fprintf(stderr, "memory    weights %s + KV up to %s + scratch %s, limit %s\n",
@@ -99,6 +102,5 @@ void sv_log_start(const sv_server *s) {
     fprintf(stderr, "context   %d tokens, %s, %llu bytes each; up to %d answers at a time, %d waiting\n",
             st.context, s->info.kv_type, (unsigned long long)m->kv_per_token, st.max_running,
             st.queue_max);
-    fprintf(stderr, "listening %s://%s:%d%s\n", s->tls ? "https" : "http", host, s->port,
-            s->o->n_api_keys ? " (with API keys)" : "");
+    fprintf(stderr, "ready\n");
 }

@@ -88,4 +88,9 @@ void sv_stream_end(sv_exchange *x) {
     finish(x);
 }
 
-void sv_cut(sv_exchange *x) { sv_conn_free(x->conn); }
+void sv_cut(sv_exchange *x) {
+    sv_conn *c = x->conn;
+    x->ended = true;
+    c->http->o.ended(c->http->o.user, x, false);
+    sv_conn_free(c);
+}

@@ -26,7 +26,6 @@ typedef struct sv_server {
     const char *name, *chat_template;
     int64_t created; /* when the model was there, seconds since 1970 */
     struct sv_live *live;
-    struct sv_life *life;
 } sv_server;
 
 /* ---- Problems (problem.c) ----------------------------------------------------------------------- */
@@ -57,6 +56,9 @@ void sv_reply_json(sv_exchange *x, int status, bk_buf *out);
 
 /* The body as a JSON object; NULL after replying what is wrong with it. */
 json_t *sv_body_object(sv_exchange *x);
+
+/* Most tokens of one sequence. */
+int sv_context(const sv_server *s);
 
 /* ---- Tokens ------------------------------------------------------------------------------------- */
 
@@ -96,7 +98,8 @@ void sv_log(const char *fmt, ...) BK_PRINTF(1, 2);
 /* A line when a request has ended. */
 void sv_log_exchange(const sv_server *s, const sv_exchange *x, bool whole);
 
-/* The table at the start. */
+/* Where the server listens, before the model is there; the table when it is. */
+void sv_log_listening(const sv_server *s);
 void sv_log_start(const sv_server *s);
 
 #endif

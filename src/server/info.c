@@ -1,0 +1,127 @@
+/* What the server says of itself: health, models, properties, version; the chat page's files. */
+#include "server/state.h"
+
+void sv_get_health(sv_server *s, sv_exchange *x) {
+    static const char loading[] =
+        "{\"error\":{\"code\":503,\"message\":\"Loading model\",\"type\":\"unavailable_error\"}}";
+    static const char draining[] = "{\"error\":{\"code\":503,\"message\":\"The server is about to "
+                                   "end\",\"type\":\"unavailable_error\"}}";
+    static const char good[] = "{\"status\":\"ok\"}";
+    if (s->phase == SV_LOADING)
+        sv_reply(x, 503, "application/json", loading, sizeof loading - 1);
+    else if (s->phase == SV_DRAINING)
+        sv_reply(x, 503, "application/json", draining, sizeof draining - 1);
+    else
+        sv_reply(x, 200, "application/json", good, sizeof good - 1);
+}
+
+int sv_context(const sv_server *s) {
+    brisk_engine_stats st;
+    brisk_engine_get_stats(s->engine, &st);
+    return st.context;
+}
+
+static void write_model(bk_json *w, const sv_server *s) {
+    bk_json_begin(w, '{');
+    bk_json_key_str(w, "id", s->name);
+    bk_json_key_str(w, "object", "model");
+    bk_json_key_int(w, "created", s->created);
+    bk_json_key_str(w, "owned_by", "brisk");
+    bk_json_key_int(w, "max_model_len", sv_context(s));
+    bk_json_key(w, "meta");
+    bk_json_begin(w, '{');
+    bk_json_key_str(w, "architecture", s->info.architecture);
+    bk_json_key_str(w, "quant", s->info.quantization);
+    bk_json_key_uint(w, "n_params", s->info.n_params);
+    bk_json_key_uint(w, "size", s->info.file_bytes);
+    bk_json_key_int(w, "n_ctx", sv_context(s));
+    bk_json_key_int(w, "n_ctx_train", s->info.context_length);
+    bk_json_key_int(w, "n_vocab", s->info.n_vocab);
+    bk_json_key_int(w, "n_embd", s->info.n_embd);
+    bk_json_end(w, '}');
+    bk_json_end(w, '}');
+}
+
+/* The list, or one of it. */
+void sv_get_models(sv_server *s, sv_exchange *x) {
+    static const char all[] = "/v1/models";
+    bk_str id = {x->head.path.data + sizeof all - 1, x->head.path.len - (sizeof all - 1)};
+    bk_buf out = {0};
+    bk_json w = {.out = &out};
+    if (id.len == 0) {
+        bk_json_begin(&w, '{');
+        bk_json_key_str(&w, "object", "list");
+        bk_json_key(&w, "data");
+        bk_json_begin(&w, '[');
+        write_model(&w, s);
+        bk_json_end(&w, ']');
+        bk_json_end(&w, '}');
+    } else if (bk_str_eq((bk_str){id.data + 1, id.len - 1}, bk_str_from(s->name))) {
+        write_model(&w, s);
+    } else {
+        sv_problem p;
+        sv_problem_set(&p, 404, "model_not_found", "model", "there is no model '" BK_STR_FMT
+                       "' here; the one that answers is '%.200s'",
+                       BK_STR_ARG(((bk_str){id.data + 1, id.len - 1})), s->name);
+        sv_reply_problem(x, &p);
+        return;
+    }
+    sv_reply_json(x, 200, &out);
+}
+
+void sv_get_props(sv_server *s, sv_exchange *x) {
+    brisk_engine_stats st;
+    brisk_engine_get_stats(s->engine, &st);
+    bk_buf out = {0};
+    bk_json w = {.out = &out};
+    bk_json_begin(&w, '{');
+    bk_json_key_str(&w, "model_alias", s->name);
+    bk_json_key_str(&w, "build_info", brisk_version());
+    bk_json_key_int(&w, "total_slots", st.max_running);
+    bk_json_key(&w, "default_generation_settings");
+    bk_json_begin(&w, '{');
+    bk_json_key_int(&w, "n_ctx", st.context);
+    bk_json_end(&w, '}');
+    bk_json_key(&w, "chat_template");
+    if (s->chat_template) bk_json_str(&w, bk_str_from(s->chat_template));
+    else bk_json_null(&w);
+    bk_json_key_str(&w, "cpu_level", s->info.cpu_level);
+    bk_json_key_str(&w, "kv_type", s->info.kv_type);
+    bk_json_key_int(&w, "threads", s->info.threads);
+    bk_json_key(&w, "memory");
+    bk_json_begin(&w, '{');
+    bk_json_key_uint(&w, "limit", st.memory.limit);
+    bk_json_key_uint(&w, "weights", st.memory.weights);
+    bk_json_key_uint(&w, "scratch", st.memory.scratch);
+    bk_json_key_uint(&w, "kv_limit", st.memory.kv_limit);
+    bk_json_key_uint(&w, "kv_used", st.memory.kv_used);
+    bk_json_key_uint(&w, "cached", st.memory.cached);
+    bk_json_key_uint(&w, "kv_per_token", st.memory.kv_per_token);
+    bk_json_end(&w, '}');
+    bk_json_key(&w, "engine");
+    bk_json_begin(&w, '{');
+    bk_json_key_int(&w, "running", st.running);
+    bk_json_key_int(&w, "waiting", st.waiting);
+    bk_json_key_int(&w, "queue_max", st.queue_max);
+    bk_json_key_double(&w, "queue_seconds", st.queue_seconds);
+    bk_json_key_double(&w, "itl_budget_ms", st.itl_budget_ms);
+    bk_json_key_double(&w, "prefill_per_second", st.prefill_per_second);
+    bk_json_key_double(&w, "decode_per_second", st.decode_per_second);
+    bk_json_key_uint(&w, "chunk", st.chunk);
+    bk_json_key_uint(&w, "cache_tokens", st.cache_tokens);
+    bk_json_key_uint(&w, "cache_asked_tokens", st.cache_asked_tokens);
+    bk_json_key_uint(&w, "cache_hit_tokens", st.cache_hit_tokens);
+    bk_json_end(&w, '}');
+    bk_json_end(&w, '}');
+    sv_reply_json(x, 200, &out);
+}
+
+void sv_get_version(sv_server *s, sv_exchange *x) {
+    (void)s;
+    bk_buf out = {0};
+    bk_json w = {.out = &out};
+    bk_json_begin(&w, '{');
+    bk_json_key_str(&w, "version", brisk_version());
+    bk_json_end(&w, '}');
+    sv_reply_json(x, 200, &out);
+}

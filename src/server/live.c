@@ -1,0 +1,357 @@
+#include "server/live.h"
+
+#include <stdio.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+/* A place in the table; the engine's tag names it and how often it had been used before. */
+typedef struct slot {
+    sv_choice *choice; /* NULL: free, or its answer is gone */
+    uint32_t uses;
+    bool taken;
+} slot;
+
+struct sv_live {
+    slot *slots;
+    size_t n_slots;
+    sv_answer *first;
+    sv_live_counts counts;
+};
+
+sv_live *sv_live_create(void) { return bk_alloc_zero(1, sizeof(sv_live)); }
+
+void sv_live_destroy(sv_live **live) {
+    if (!*live) return;
+    while ((*live)->first) {
+        sv_answer *a = (*live)->first;
+        (*live)->first = a->next;
+        a->kind->destroy(a);
+    }
+    bk_free((*live)->slots);
+    bk_free(*live);
+    *live = NULL;
+}
+
+sv_live_counts sv_live_get_counts(const sv_live *live) { return live->counts; }
+
+/* ---- Slots -------------------------------------------------------------------------------------- */
+
+static bool take_slot(sv_live *l, sv_choice *c, uint64_t *tag) {
+    size_t i = 0;
+    while (i < l->n_slots && l->slots[i].taken) i++;
+    if (i == l->n_slots) {
+        size_t n = l->n_slots ? 2 * l->n_slots : 64;
+        slot *more = bk_realloc(l->slots, n, sizeof *more);
+        if (!more) return false;
+        for (size_t k = l->n_slots; k < n; k++) more[k] = (slot){0};
+        l->slots = more;
+        l->n_slots = n;
+    }
+    slot *s = &l->slots[i];
+    *s = (slot){.choice = c, .uses = s->uses + 1, .taken = true};
+    *tag = (uint64_t)s->uses << 32 | i;
+    l->counts.engine++;
+    return true;
+}
+
+static slot *find_slot(sv_live *l, uint64_t tag) {
+    size_t i = (size_t)(tag & UINT32_MAX);
+    if (i >= l->n_slots || !l->slots[i].taken || l->slots[i].uses != tag >> 32) return NULL;
+    return &l->slots[i];
+}
+
+static void free_slot(sv_live *l, slot *s) {
+    s->taken = false;
+    s->choice = NULL;
+    l->counts.engine--;
+}
+
+/* ---- Answers ------------------------------------------------------------------------------------ */
+
+void sv_answer_begin(sv_answer *a, sv_server *s, sv_exchange *x, const sv_answer_kind *kind) {
+    uint64_t random[2];
+    if (getrandom(random, sizeof random, 0) != sizeof random) random[0] = random[1] = bk_now_ns();
+    a->s = s;
+    a->x = x;
+    a->kind = kind;
+    a->created = time(NULL);
+    a->began_ns = a->wrote_ns = bk_now_ns();
+    snprintf(a->id, sizeof a->id, "%s%016llx%08llx", kind->prefix, (unsigned long long)random[0],
+             (unsigned long long)(random[1] & UINT32_MAX));
+    a->prev = NULL;
+    a->next = s->live->first;
+    if (a->next) a->next->prev = a;
+    s->live->first = a;
+    s->live->counts.answers++;
+    x->user = a;
+}
+
+/* The engine may still have events for its choices: they go nowhere then. */
+static void detach(sv_answer *a) {
+    sv_live *l = a->s->live;
+    for (size_t i = 0; i < l->n_slots; i++) {
+        sv_choice *c = l->slots[i].choice;
+        if (!c || c->answer != a) continue;
+        l->slots[i].choice = NULL;
+        brisk_engine_cancel(a->s->engine, c->engine_id);
+    }
+}
+
+static void forget(sv_answer *a) {
+    sv_live *l = a->s->live;
+    detach(a);
+    if (a->prev) a->prev->next = a->next;
+    if (a->next) a->next->prev = a->prev;
+    if (l->first == a) l->first = a->next;
+    l->counts.answers--;
+    a->kind->destroy(a);
+}
+
+/* What the log and the metrics say of it. */
+static void tally(const sv_answer *a) {
+    sv_tally *t = &a->x->tally;
+    *t = (sv_tally){.any = a->n_choices > 0};
+    for (size_t i = 0; i < a->n_choices; i++) {
+        const brisk_request_stats *st = &a->choices[i]->stats;
+        t->prompt += st->prompt_tokens;
+        t->cached += st->cached_tokens;
+        t->generated += st->generated_tokens;
+        if (i > 0) continue;
+        t->queue_ms = st->queue_ms;
+        t->first_ms = st->first_token_ms;
+    }
+    for (size_t i = 0; i < a->n_choices; i++) {
+        double ms = a->choices[i]->stats.decode_ms;
+        if (ms > t->decode_ms) t->decode_ms = ms;
+    }
+}
+
+void sv_answer_end(sv_answer *a) {
+    a->x->user = NULL;
+    forget(a);
+}
+
+void sv_answer_fail(sv_answer *a, const sv_problem *p) {
+    sv_exchange *x = a->x;
+    tally(a);
+    sv_answer_end(a);
+    if (!x->streaming) {
+        sv_reply_problem(x, p);
+        return;
+    }
+    bk_buf out = {0};
+    bk_buf_append_str(&out, "data: ");
+    sv_problem_write(&out, p);
+    bk_buf_append_str(&out, "\n\n");
+    if (!out.failed) sv_stream_write(x, out.data, out.len);
+    bk_buf_free(&out);
+    x->head.keep_alive = false;
+    sv_stream_end(x);
+}
+
+bool sv_answer_submit(sv_answer *a, sv_choice *c, brisk_request *r, sv_problem *p) {
+    brisk_error err;
+    double retry_s = 0;
+    c->answer = a;
+    if (!take_slot(a->s->live, c, &r->tag))
+        return sv_problem_set(p, 503, "out_of_memory", NULL, "no memory for the request");
+    r->tenant = a->x->tenant;
+    brisk_status st = brisk_engine_submit(a->s->engine, r, &c->engine_id, &retry_s, &err);
+    if (!st) {
+        a->n_open++;
+        return true;
+    }
+    free_slot(a->s->live, find_slot(a->s->live, r->tag));
+    if (st != BRISK_ERR_LIMIT || retry_s <= 0) return sv_problem_from(p, &err, NULL);
+    sv_problem_set(p, 429, "queue_full", NULL, "%s", err.text);
+    p->retry_s = retry_s;
+    return false;
+}
+
+bool sv_answer_write(sv_answer *a, const bk_buf *data) {
+    if (!data->failed && sv_stream_write(a->x, data->data, data->len)) {
+        a->wrote_ns = bk_now_ns();
+        return true;
+    }
+    sv_exchange *x = a->x;
+    sv_answer_end(a);
+    sv_cut(x);
+    return false;
+}
+
+void sv_on_left(void *user, sv_exchange *x) {
+    (void)user;
+    sv_answer *a = x->user;
+    tally(a);
+    sv_answer_end(a);
+}
+
+/* ---- Events ------------------------------------------------------------------------------------- */
+
+static void on_done(sv_answer *a, sv_choice *c, const brisk_event *e) {
+    sv_problem p;
+    c->done = true;
+    c->finish = e->finish;
+    a->n_open--;
+    if (e->status != BRISK_OK) {
+        brisk_error err = {.code = e->status};
+        snprintf(err.text, sizeof err.text, "%s", e->message ? e->message : "the request failed");
+        sv_problem_from(&p, &err, NULL);
+        sv_answer_fail(a, &p);
+    } else if (e->finish == BRISK_FINISH_CANCELLED) {
+        sv_problem_set(&p, 400, "cancelled", NULL, "the request was cancelled");
+        sv_answer_fail(a, &p);
+    } else if (a->n_open == 0) {
+        tally(a);
+        a->kind->finish(a);
+    }
+}
+
+/* What the event says of how far the request is. */
+static void note(sv_choice *c, const brisk_event *e) {
+    switch (e->kind) {
+    case BRISK_EVENT_STARTED:
+        c->started = true;
+        c->stats = e->stats;
+        c->computed = e->stats.cached_tokens;
+        break;
+    case BRISK_EVENT_PROGRESS: c->computed = e->stats.computed_tokens; break;
+    case BRISK_EVENT_TOKEN:
+        c->decoding = true;
+        if (c->stats.generated_tokens++ == 0)
+            c->stats.first_token_ms = (double)(bk_now_ns() - c->answer->began_ns) * 1e-6;
+        break;
+    case BRISK_EVENT_DONE: c->stats = e->stats; break;
+    default: break;
+    }
+}
+
+static void on_event(sv_server *s, const brisk_event *e) {
+    slot *at = find_slot(s->live, e->tag);
+    if (!at) return;
+    sv_choice *c = at->choice;
+    if (e->kind == BRISK_EVENT_DONE) free_slot(s->live, at);
+    if (!c) return;
+    sv_answer *a = c->answer;
+    note(c, e);
+    if (a->kind->event(a, c, e) && e->kind == BRISK_EVENT_DONE) on_done(a, c, e);
+}
+
+void sv_live_poll(sv_server *s) {
+    brisk_event e;
+    while (brisk_engine_poll(s->engine, &e)) on_event(s, &e);
+}
+
+/* ---- Time --------------------------------------------------------------------------------------- */
+
+static void ping(sv_answer *a) {
+    static char text[] = ": ping\n\n";
+    const bk_buf data = {.data = text, .len = sizeof text - 1};
+    sv_answer_write(a, &data);
+}
+
+void sv_live_tick(sv_server *s, uint64_t now) {
+    double pause_s = s->o->ping_seconds, most_s = s->o->timeout_seconds;
+    for (sv_answer *a = s->live->first, *next; a; a = next) {
+        next = a->next; /* only a itself may go */
+        if (most_s > 0 && (double)(now - a->began_ns) > most_s * 1e9) {
+            sv_problem p;
+            sv_problem_set(&p, 504, "timeout", NULL, "the answer took longer than %g s (--timeout)",
+                           most_s);
+            sv_answer_fail(a, &p);
+        } else if (a->x->streaming && pause_s > 0 && (double)(now - a->wrote_ns) > pause_s * 1e9) {
+            ping(a);
+        }
+    }
+}
+
+void sv_live_fail_all(sv_server *s, const sv_problem *p) {
+    while (s->live->first) sv_answer_fail(s->live->first, p);
+}
+
+/* ---- /v1/requests ------------------------------------------------------------------------------- */
+
+static const char *phase_of(const sv_choice *c) {
+    return c->done ? "done" : c->decoding ? "decode" : c->started ? "prefill" : "queue";
+}
+
+static void write_answer(bk_json *w, const sv_answer *a, uint64_t now) {
+    size_t computed = 0, generated = 0, cached = 0;
+    const char *phase = "done";
+    for (size_t i = 0; i < a->n_choices; i++) {
+        const sv_choice *c = a->choices[i];
+        computed += c->decoding ? c->stats.prompt_tokens : c->computed;
+        cached += c->stats.cached_tokens;
+        generated += c->stats.generated_tokens;
+        if (!c->done && strcmp(phase, "done") == 0) phase = phase_of(c);
+    }
+    double ms = (double)(now - a->began_ns) * 1e-6;
+    bk_json_begin(w, '{');
+    bk_json_key_str(w, "id", a->id);
+    bk_json_key_str(w, "request_id", a->x->id);
+    bk_json_key_str(w, "route", a->kind->route);
+    bk_json_key_str(w, "phase", phase);
+    bk_json_key_uint(w, "choices", a->n_choices);
+    bk_json_key_uint(w, "prompt_tokens", a->n_prompt);
+    bk_json_key_uint(w, "computed_tokens", computed);
+    bk_json_key_uint(w, "cached_tokens", cached);
+    bk_json_key_uint(w, "generated_tokens", generated);
+    bk_json_key_bool(w, "stream", a->x->streaming);
+    bk_json_key_double(w, "age_ms", ms);
+    bk_json_end(w, '}');
+}
+
+void sv_get_requests(sv_server *s, sv_exchange *x) {
+    bk_buf out = {0};
+    bk_json w = {.out = &out};
+    brisk_engine_stats st;
+    brisk_engine_get_stats(s->engine, &st);
+    uint64_t now = bk_now_ns();
+    bk_json_begin(&w, '{');
+    bk_json_key_str(&w, "object", "list");
+    bk_json_key(&w, "data");
+    bk_json_begin(&w, '[');
+    for (const sv_answer *a = s->live->first; a; a = a->next) {
+        if (a->x->tenant == x->tenant) write_answer(&w, a, now); /* not other people's */
+    }
+    bk_json_end(&w, ']');
+    bk_json_key_int(&w, "running", st.running);
+    bk_json_key_int(&w, "waiting", st.waiting);
+    bk_json_key_uint(&w, "engine_requests", s->live->counts.engine);
+    bk_json_key_double(&w, "queue_seconds", st.queue_seconds);
+    bk_json_end(&w, '}');
+    sv_reply_json(x, 200, &out);
+}
+
+/* /v1/requests/ID/cancel, by the answer's id or the exchange's. */
+static sv_answer *named(sv_server *s, sv_exchange *x) {
+    static const char before[] = "/v1/requests/", after[] = "/cancel";
+    bk_str id = {x->head.path.data + sizeof before - 1, x->head.path.len - (sizeof before - 1)};
+    if (id.len < sizeof after - 1 ||
+        memcmp(id.data + id.len - (sizeof after - 1), after, sizeof after - 1) != 0)
+        return NULL;
+    id.len -= sizeof after - 1;
+    for (sv_answer *a = s->live->first; a; a = a->next) {
+        if (a->x->tenant != x->tenant) continue;
+        if (bk_str_eq(id, bk_str_from(a->id)) || bk_str_eq(id, bk_str_from(a->x->id))) return a;
+    }
+    return NULL;
+}
+
+void sv_post_cancel(sv_server *s, sv_exchange *x) {
+    sv_problem p;
+    sv_answer *a = named(s, x);
+    if (!a) {
+        sv_problem_set(&p, 404, "unknown_request", NULL, "there is no such request in progress");
+        sv_reply_problem(x, &p);
+        return;
+    }
+    for (size_t i = 0; i < a->n_choices; i++) {
+        if (!a->choices[i]->done) brisk_engine_cancel(s->engine, a->choices[i]->engine_id);
+    }
+    static const char yes[] = "{\"cancelled\":true}";
+    sv_reply(x, 200, "application/json", yes, sizeof yes - 1);
+}
