@@ -94,22 +94,18 @@ void sv_json_progress(bk_json *w, const sv_choice *c, uint64_t began_ns) {
 
 /* ---- The end of a choice ------------------------------------------------------------------------ */
 
-void sv_json_no_finish(bk_json *w) {
+void sv_json_finish(bk_json *w, const sv_choice *c, bool calls) {
+    bool cut = c->finish == BRISK_FINISH_LENGTH || c->finish == BRISK_FINISH_CONTEXT;
     bk_json_key(w, "finish_reason");
-    bk_json_null(w);
-}
-
-void sv_json_finish(bk_json *w, const sv_server *s, const brisk_event *done, bool calls) {
-    bool cut = done->finish == BRISK_FINISH_LENGTH || done->finish == BRISK_FINISH_CONTEXT;
-    bk_json_key_str(w, "finish_reason", cut ? "length" : calls ? "tool_calls" : "stop");
-    bk_json_key(w, "stop_reason"); /* of vLLM: the text or the token that was asked to end it */
-    if (done->finish == BRISK_FINISH_STOP && done->stop)
-        bk_json_str(w, bk_str_from(done->stop));
-    else if (done->finish == BRISK_FINISH_STOP && done->stop_token >= 0 &&
-             !brisk_token_is_end(s->model, done->stop_token))
-        bk_json_int(w, done->stop_token);
-    else
+    if (!c->done) {
         bk_json_null(w);
+        return;
+    }
+    bk_json_str(w, bk_str_from(cut ? "length" : calls ? "tool_calls" : "stop"));
+    bk_json_key(w, "stop_reason"); /* of vLLM: the text or the token that was asked to end it */
+    if (c->stop.len > 0) bk_json_str(w, bk_buf_view(&c->stop));
+    else if (c->finish == BRISK_FINISH_STOP && c->stop_token >= 0) bk_json_int(w, c->stop_token);
+    else bk_json_null(w);
 }
 
 /* ---- Tokens ------------------------------------------------------------------------------------- */

@@ -21,9 +21,9 @@ void sv_json_usage(bk_json *w, const sv_answer *a, size_t reasoning_tokens);
 /* "timings" and "cache", of the first choice; counts of all. */
 void sv_json_timings(bk_json *w, const sv_answer *a);
 
-/* "finish_reason" and "stop_reason": what ended the choice, done or with calls of functions. */
-void sv_json_finish(bk_json *w, const sv_server *s, const brisk_event *done, bool calls);
-void sv_json_no_finish(bk_json *w);
+/* "finish_reason" and "stop_reason" of choice c: null until it is done; `calls`: it ended with calls of
+ * functions. */
+void sv_json_finish(bk_json *w, const sv_choice *c, bool calls);
 
 /* "prompt_progress": {...} of choice c. */
 void sv_json_progress(bk_json *w, const sv_choice *c, uint64_t began_ns);

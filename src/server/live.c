@@ -107,6 +107,7 @@ static void forget(sv_answer *a) {
     if (a->next) a->next->prev = a->prev;
     if (l->first == a) l->first = a->next;
     l->counts.answers--;
+    for (size_t i = 0; i < a->n_choices; i++) bk_buf_free(&a->choices[i]->stop);
     a->kind->destroy(a);
 }
 
@@ -191,10 +192,8 @@ void sv_on_left(void *user, sv_exchange *x) {
 
 /* ---- Events ------------------------------------------------------------------------------------- */
 
-static void on_done(sv_answer *a, sv_choice *c, const brisk_event *e) {
+static void on_done(sv_answer *a, const brisk_event *e) {
     sv_problem p;
-    c->done = true;
-    c->finish = e->finish;
     a->n_open--;
     if (e->status != BRISK_OK) {
         brisk_error err = {.code = e->status};
@@ -224,7 +223,13 @@ static void note(sv_choice *c, const brisk_event *e) {
         if (c->stats.generated_tokens++ == 0)
             c->stats.first_token_ms = (double)(bk_now_ns() - c->answer->began_ns) * 1e-6;
         break;
-    case BRISK_EVENT_DONE: c->stats = e->stats; break;
+    case BRISK_EVENT_DONE:
+        c->done = true;
+        c->stats = e->stats;
+        c->finish = e->finish;
+        c->stop_token = e->stop_token;
+        if (e->stop) bk_buf_append_str(&c->stop, e->stop);
+        break;
     default: break;
     }
 }
@@ -237,7 +242,7 @@ static void on_event(sv_server *s, const brisk_event *e) {
     if (!c) return;
     sv_answer *a = c->answer;
     note(c, e);
-    if (a->kind->event(a, c, e) && e->kind == BRISK_EVENT_DONE) on_done(a, c, e);
+    if (a->kind->event(a, c, e) && e->kind == BRISK_EVENT_DONE) on_done(a, e);
 }
 
 void sv_live_poll(sv_server *s) {

@@ -16,6 +16,8 @@ typedef struct sv_choice {
     size_t computed;
     brisk_request_stats stats; /* complete when done */
     brisk_finish finish;
+    bk_buf stop; /* the stop text that ended it */
+    brisk_token stop_token;
 } sv_choice;
 
 /* How a route answers. */
