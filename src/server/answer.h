@@ -1,15 +1,16 @@
 /* A model's answer, taken apart while it comes: content, reasoning and calls of functions, as the
  * streams of OpenAI's interface want them.
  *
- *     answer_format f = answer_format_of(template_text);         once per model
- *     answer_options o = {.calls = tools wanted ? f.calls : CALL_FORM_NONE, .tools = tools,
- *                         .think_open = f.think_open, .think_close = f.think_close,
- *                         .in_thought = answer_prompt_opens_thought(&f, prompt),
- *                         .stream_arguments = the reply is streamed};
- *     answer_init(&a, &o, on_piece, user);
- *     answer_text(&a, text) for each piece of text, answer_control(&a, "<tool_call>") for each control
- *     token, answer_finish(&a); then a.n_calls > 0 means finish_reason "tool_calls"
- *     answer_free(&a);
+ *     sv_answer_format f = sv_answer_format_of(template_text);     once per model
+ *     sv_answer_options o = {.calls = tools wanted ? f.calls : SV_CALL_FORM_NONE, .tools = tools,
+ *                            .think_open = f.think_open, .think_close = f.think_close,
+ *                            .in_thought = sv_answer_prompt_opens_thought(&f, prompt),
+ *                            .stream_arguments = the reply is streamed};
+ *     sv_answer_init(&a, &o, on_piece, user);
+ *     sv_answer_text(&a, text);                     each piece of text
+ *     sv_answer_control(&a, BK_STR("<tool_call>"));   each control token
+ *     sv_answer_finish(&a);       then a.n_calls > 0 means finish_reason "tool_calls"
+ *     sv_answer_free(&a);
  *
  * What may be the beginning of a mark is held back. What turns out not to be a call comes out as
  * content, unchanged. White space beside calls and reasoning belongs to the marks and is left out: a
@@ -21,41 +22,41 @@
 #include "server/tool_calls.h"
 
 /* What a chat template's text tells about answers. Strings are constants; NULL: no reasoning. */
-typedef struct answer_format {
-    call_form calls;
+typedef struct sv_answer_format {
+    sv_call_form calls;
     const char *think_open, *think_close;
-} answer_format;
+} sv_answer_format;
 
-answer_format answer_format_of(bk_str template_text);
+sv_answer_format sv_answer_format_of(bk_str template_text);
 
 /* Whether a rendered prompt ends inside reasoning: templates that make the model think put the opening
  * mark there themselves. */
-bool answer_prompt_opens_thought(const answer_format *f, bk_str prompt);
+bool sv_answer_prompt_opens_thought(const sv_answer_format *f, bk_str prompt);
 
-typedef enum answer_kind {
-    ANSWER_CONTENT,   /* text */
-    ANSWER_REASONING, /* text */
-    ANSWER_CALL, /* index, id and name: a call begins; its arguments follow before anything else */
-    ANSWER_ARGUMENTS /* index, text: more of the arguments' JSON text */
-} answer_kind;
+typedef enum sv_answer_kind {
+    SV_ANSWER_CONTENT,   /* text */
+    SV_ANSWER_REASONING, /* text */
+    SV_ANSWER_CALL, /* index, id and name: a call begins; its arguments follow before anything else */
+    SV_ANSWER_ARGUMENTS /* index, text: more of the arguments' JSON text */
+} sv_answer_kind;
 
 /* Borrowed during the call. text is never empty, and ends between characters where the pieces that
  * were put in do. */
-typedef struct answer_piece {
-    answer_kind kind;
+typedef struct sv_answer_piece {
+    sv_answer_kind kind;
     bk_str text;
     size_t index;
     const char *id;
     bk_str name;
-} answer_piece;
+} sv_answer_piece;
 
-typedef void (*answer_fn)(const answer_piece *piece, void *user);
+typedef void (*sv_answer_fn)(const sv_answer_piece *piece, void *user);
 
 /* A function that the request does not have is passed on where the call is marked as one: the client
  * can tell the model so, a person could do nothing with the marks. Where only its shape makes a JSON
  * answer a call (Llama 3), the name has to be one of the request's. */
-typedef struct answer_options {
-    call_form calls;     /* NONE: the request has no tools, or its tool_choice is "none" */
+typedef struct sv_answer_options {
+    sv_call_form calls;  /* NONE: the request has no tools, or its tool_choice is "none" */
     const json_t *tools; /* the request's array, borrowed; may be NULL */
     const char *think_open, *think_close; /* NULL: reasoning stays content */
     bool in_thought;                      /* the prompt ended with think_open */
@@ -63,11 +64,11 @@ typedef struct answer_options {
      * limit: `malformed` says so, and what is after the fault comes out as content. Otherwise a call is
      * held back until it is complete and right; if it is not, all its text comes out as content. */
     bool stream_arguments;
-} answer_options;
+} sv_answer_options;
 
-typedef struct answer {
-    answer_options o;
-    answer_fn sink;
+typedef struct sv_answer {
+    sv_answer_options o;
+    sv_answer_fn sink;
     void *user;
     bk_buf held; /* what is not yet decided */
     int state;
@@ -80,26 +81,26 @@ typedef struct answer {
         bool bare, list; /* without a mark; one of a list */
         bool begun;      /* passed on as far as `sent` */
         size_t sent;
-        call_scan object, args;
+        sv_call_scan object, args;
         bk_span name; /* of NAME[ARGS]{...} */
         size_t xml;   /* <function= */
         int body;
     } c;
-} answer;
+} sv_answer;
 
-/* Copies *o; its pointers stay borrowed until answer_free. */
-void answer_init(answer *a, const answer_options *o, answer_fn sink, void *user);
+/* Copies *o; its pointers stay borrowed until sv_answer_free. */
+void sv_answer_init(sv_answer *a, const sv_answer_options *o, sv_answer_fn sink, void *user);
 
 /* False when memory is short or an answer is beyond 16 MiB: then nothing more comes out. */
-bool answer_text(answer *a, bk_str text);
+bool sv_answer_text(sv_answer *a, bk_str text);
 
 /* A control token with this spelling was sampled. One that is a mark counts as such, others have no
  * text and change nothing. */
-bool answer_control(answer *a, bk_str spelling);
+bool sv_answer_control(sv_answer *a, bk_str spelling);
 
 /* The answer is complete: decides what was open. */
-bool answer_finish(answer *a);
+bool sv_answer_finish(sv_answer *a);
 
-void answer_free(answer *a);
+void sv_answer_free(sv_answer *a);
 
 #endif

@@ -8,26 +8,26 @@ static bool has(bk_str text, const char *z) {
     return text.len > 0 && memmem(text.data, text.len, z, strlen(z)) != NULL;
 }
 
-call_form call_form_of(bk_str t) {
-    if (has(t, "<function=") && has(t, "<parameter=")) return CALL_FORM_XML;
+sv_call_form sv_call_form_of(bk_str t) {
+    if (has(t, "<function=") && has(t, "<parameter=")) return SV_CALL_FORM_XML;
     /* GLM puts something else between the same marks. */
-    if (has(t, "<tool_call>") && !has(t, "<arg_key>")) return CALL_FORM_HERMES;
-    if (has(t, "[TOOL_CALLS]")) return CALL_FORM_MISTRAL;
+    if (has(t, "<tool_call>") && !has(t, "<arg_key>")) return SV_CALL_FORM_HERMES;
+    if (has(t, "[TOOL_CALLS]")) return SV_CALL_FORM_MISTRAL;
     bool llama = has(t, "<|start_header_id|>") && has(t, "tools") && has(t, "parameters");
-    return llama || has(t, "<|python_tag|>") ? CALL_FORM_LLAMA3 : CALL_FORM_NONE;
+    return llama || has(t, "<|python_tag|>") ? SV_CALL_FORM_LLAMA3 : SV_CALL_FORM_NONE;
 }
 
-void call_id(call_form form, char id[CALL_ID_CAP]) {
+void sv_call_id(sv_call_form form, char id[SV_CALL_ID_CAP]) {
     static const char letters[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     static const char prefix[] = "call_";
     uint8_t random[24] = {0};
-    size_t n = 0, count = form == CALL_FORM_MISTRAL ? 9 : sizeof random;
+    size_t n = 0, count = form == SV_CALL_FORM_MISTRAL ? 9 : sizeof random;
     /* Up to 256 bytes come whole once the kernel has entropy. */
     if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) {
         int64_t now = bk_now_ns();
         memcpy(random, &now, sizeof now);
     }
-    if (form != CALL_FORM_MISTRAL) {
+    if (form != SV_CALL_FORM_MISTRAL) {
         memcpy(id, prefix, sizeof prefix - 1);
         n = sizeof prefix - 1;
     }
@@ -45,7 +45,7 @@ static bool stands_outside_strings(char c) {
 }
 
 /* One byte; false when it has no place there. */
-static bool scan_byte(call_scan *s, char c) {
+static bool scan_byte(sv_call_scan *s, char c) {
     if (s->in_string) {
         if ((unsigned char)c < 0x20) return false;
         bool was_escaped = s->escaped;
@@ -56,17 +56,17 @@ static bool scan_byte(call_scan *s, char c) {
     s->in_string = c == '"';
     if (c == '{' || c == '[') s->depth++;
     if (c == '}' || c == ']') s->depth--;
-    return s->depth <= CALL_JSON_DEPTH && stands_outside_strings(c);
+    return s->depth <= SV_CALL_JSON_DEPTH && stands_outside_strings(c);
 }
 
-call_found call_scan_object(call_scan *s, bk_str text) {
+sv_call_found sv_call_scan_object(sv_call_scan *s, bk_str text) {
     if (s->at < s->begin) s->at = s->begin;
     while (s->at < text.len) {
-        if (!scan_byte(s, text.data[s->at])) return CALL_BAD;
+        if (!scan_byte(s, text.data[s->at])) return SV_CALL_BAD;
         s->at++;
-        if (s->depth == 0) return CALL_END;
+        if (s->depth == 0) return SV_CALL_END;
     }
-    return CALL_MORE;
+    return SV_CALL_MORE;
 }
 
 static size_t skip_space(bk_str t, size_t at) {
@@ -76,7 +76,7 @@ static size_t skip_space(bk_str t, size_t at) {
 
 /* The end of the value that begins at `at`; SIZE_MAX when the text ends before it. */
 static size_t value_end(bk_str t, size_t at) {
-    call_scan s = {.begin = at};
+    sv_call_scan s = {.begin = at};
     bool plain = at < t.len && !strchr("{[\"", t.data[at]);
     for (size_t i = at; i < t.len; i++) {
         if (plain && strchr(",}] \n\t\r", t.data[i])) return i;
@@ -86,7 +86,7 @@ static size_t value_end(bk_str t, size_t at) {
     return SIZE_MAX;
 }
 
-bool call_find_member(bk_str t, const char *key, const char *other, call_member *out) {
+bool sv_call_find_member(bk_str t, const char *key, const char *other, sv_call_member *out) {
     size_t at = skip_space(t, 0);
     if (at >= t.len || t.data[at] != '{') return false;
     for (at++;; at++) {
@@ -111,7 +111,7 @@ bool call_find_member(bk_str t, const char *key, const char *other, call_member 
     }
 }
 
-bool call_string(bk_str quoted, json_t **owner, bk_str *text) {
+bool sv_call_string(bk_str quoted, json_t **owner, bk_str *text) {
     if (quoted.len < 2 || quoted.data[0] != '"') return false;
     if (bk_json_parse(quoted, 1, false, owner, NULL)) return false;
     *text = bk_json_text(*owner);
@@ -120,39 +120,39 @@ bool call_string(bk_str quoted, json_t **owner, bk_str *text) {
 
 /* ---- One call ------------------------------------------------------------------------------- */
 
-void call_free(call *c) {
+void sv_call_free(sv_call *c) {
     json_decref(c->root);
     json_decref(c->inner);
     bk_buf_free(&c->text);
-    *c = (call){0};
+    *c = (sv_call){0};
 }
 
 /* Parses text into *root; true for an object. */
 static bool parse_object(bk_str text, json_t **root) {
-    return !bk_json_parse(text, CALL_JSON_DEPTH, true, root, NULL) && json_is_object(*root);
+    return !bk_json_parse(text, SV_CALL_JSON_DEPTH, true, root, NULL) && json_is_object(*root);
 }
 
-bool call_parse_object(bk_str text, bool strict, call *out) {
-    call_member m;
-    *out = (call){.args = BK_STR("{}")};
+bool sv_call_parse_object(bk_str text, bool strict, sv_call *out) {
+    sv_call_member m;
+    *out = (sv_call){.args = BK_STR("{}")};
     if (!parse_object(text, &out->root)) return false;
     out->name = bk_json_text(json_object_get(out->root, "name"));
     if (out->name.len == 0) return false;
-    if (!call_find_member(text, "arguments", "parameters", &m)) return !strict;
+    if (!sv_call_find_member(text, "arguments", "parameters", &m)) return !strict;
     bk_str value = {text.data + m.value.begin, m.value.end - m.value.begin};
     if (value.data[0] == 'n') return !strict;
     /* Some models write the arguments as a string that holds JSON, as OpenAI's messages have them. */
     bk_str inside = value;
     json_t *owner = NULL;
-    bool good = value.data[0] != '"' || call_string(value, &owner, &inside);
+    bool good = value.data[0] != '"' || sv_call_string(value, &owner, &inside);
     good = good && bk_buf_append(&out->text, inside.data, inside.len);
     json_decref(owner);
     out->args = bk_buf_view(&out->text);
     return good && parse_object(out->args, &out->inner);
 }
 
-bool call_parse_named(bk_str name, bk_str args, call *out) {
-    *out = (call){.name = name, .args = args};
+bool sv_call_parse_named(bk_str name, bk_str args, sv_call *out) {
+    *out = (sv_call){.name = name, .args = args};
     return name.len > 0 && parse_object(args, &out->root);
 }
 
@@ -166,7 +166,9 @@ static const json_t *find_function(const json_t *tools, bk_str name) {
     return NULL;
 }
 
-bool call_is_named(const json_t *tools, bk_str name) { return find_function(tools, name) != NULL; }
+bool sv_call_is_named(const json_t *tools, bk_str name) {
+    return find_function(tools, name) != NULL;
+}
 
 static bool is_word(const json_t *v, const char *word) {
     return json_is_string(v) && bk_str_eq(bk_json_text(v), bk_str_from(word));
@@ -212,7 +214,7 @@ static json_t *xml_value(bk_str v, const json_t *schema) {
     json_t *parsed = NULL;
     if (v.len > 0 && v.data[0] == '\n') v = (bk_str){v.data + 1, v.len - 1};
     if (v.len > 0 && v.data[v.len - 1] == '\n') v.len--;
-    if (!takes_strings(schema) && !bk_json_parse(v, CALL_JSON_DEPTH, false, &parsed, NULL)) {
+    if (!takes_strings(schema) && !bk_json_parse(v, SV_CALL_JSON_DEPTH, false, &parsed, NULL)) {
         return parsed;
     }
     return json_stringn(v.data, v.len);
@@ -251,9 +253,9 @@ static int append_dump(const char *data, size_t len, void *buf) {
     return bk_buf_append(buf, data, len) ? 0 : -1;
 }
 
-bool call_parse_xml(bk_str text, const json_t *tools, call *out) {
+bool sv_call_parse_xml(bk_str text, const json_t *tools, sv_call *out) {
     size_t at;
-    *out = (call){0};
+    *out = (sv_call){0};
     if (!xml_open(text, 0, "<function=", &out->name, &at)) return false;
     const json_t *schema = json_object_get(find_function(tools, out->name), "parameters");
     out->root = json_object();

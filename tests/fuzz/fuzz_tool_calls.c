@@ -15,7 +15,7 @@ typedef struct record {
 static void end_args(record *r) {
     json_t *v = NULL;
     if (r->args.len == 0) return;
-    if (r->whole && (bk_json_parse(bk_buf_view(&r->args), CALL_JSON_DEPTH, false, &v, NULL) ||
+    if (r->whole && (bk_json_parse(bk_buf_view(&r->args), SV_CALL_JSON_DEPTH, false, &v, NULL) ||
                      !json_is_object(v))) {
         abort();
     }
@@ -23,31 +23,31 @@ static void end_args(record *r) {
     bk_buf_clear(&r->args);
 }
 
-static void on_piece(const answer_piece *p, void *user) {
+static void on_piece(const sv_answer_piece *p, void *user) {
     record *r = user;
-    bk_str text = p->kind == ANSWER_CALL ? p->name : p->text;
+    bk_str text = p->kind == SV_ANSWER_CALL ? p->name : p->text;
     if (text.len == 0) abort();
-    if (p->kind != ANSWER_ARGUMENTS) end_args(r);
-    if (p->kind == ANSWER_ARGUMENTS) {
+    if (p->kind != SV_ANSWER_ARGUMENTS) end_args(r);
+    if (p->kind == SV_ANSWER_ARGUMENTS) {
         if (p->index + 1 != r->n_calls) abort();
         bk_buf_append(&r->args, text.data, text.len);
     }
-    if (p->kind == ANSWER_CALL && p->index != r->n_calls++) abort();
-    r->n_other += p->kind != ANSWER_CONTENT;
+    if (p->kind == SV_ANSWER_CALL && p->index != r->n_calls++) abort();
+    r->n_other += p->kind != SV_ANSWER_CONTENT;
     bk_buf_append(&r->all, text.data, text.len);
 }
 
-static void run(const answer_options *o, bk_str text, size_t cut, record *r) {
-    answer a;
+static void run(const sv_answer_options *o, bk_str text, size_t cut, record *r) {
+    sv_answer a;
     *r = (record){.whole = !o->stream_arguments};
-    answer_init(&a, o, on_piece, r);
+    sv_answer_init(&a, o, on_piece, r);
     for (size_t at = 0; at < text.len; at += cut) {
-        answer_text(&a, (bk_str){text.data + at, bk_min_size(cut, text.len - at)});
+        sv_answer_text(&a, (bk_str){text.data + at, bk_min_size(cut, text.len - at)});
     }
-    answer_finish(&a);
+    sv_answer_finish(&a);
     end_args(r);
     if (a.n_calls != r->n_calls) abort();
-    answer_free(&a);
+    sv_answer_free(&a);
 }
 
 /* The first byte is the form and what else is wanted, the rest the answer. */
@@ -57,10 +57,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     json_t *tools = json_loads("[{\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{"
                                "\"n\":{\"type\":\"integer\"}}}}}]",
                                0, NULL);
-    answer_options o = {.calls = (call_form)(data[0] % 5),
-                        .tools = tools,
-                        .stream_arguments = data[0] & 8,
-                        .in_thought = data[0] & 32};
+    sv_answer_options o = {.calls = (sv_call_form)(data[0] % 5),
+                           .tools = tools,
+                           .stream_arguments = data[0] & 8,
+                           .in_thought = data[0] & 32};
     if (data[0] & 16) {
         o.think_open = "<think>";
         o.think_close = "</think>";

@@ -34,7 +34,7 @@ static int free_tools(void **state) {
 typedef struct record {
     bk_buf text;
     char last; /* 't', 'r', 'c' or 0 */
-    char ids[8][CALL_ID_CAP];
+    char ids[8][SV_CALL_ID_CAP];
     size_t n_ids, n_pieces;
 } record;
 
@@ -46,61 +46,61 @@ static void change(record *r, char to) {
     r->last = to;
 }
 
-static void on_piece(const answer_piece *p, void *user) {
+static void on_piece(const sv_answer_piece *p, void *user) {
     record *r = user;
     r->n_pieces++;
-    if (p->kind == ANSWER_CALL) {
+    if (p->kind == SV_ANSWER_CALL) {
         change(r, 'c');
         assert_int_equal(p->index, r->n_ids);
-        assert_true(r->n_ids < 8 && strlen(p->id) < CALL_ID_CAP);
+        assert_true(r->n_ids < 8 && strlen(p->id) < SV_CALL_ID_CAP);
         memcpy(r->ids[r->n_ids++], p->id, strlen(p->id) + 1);
         bk_buf_append(&r->text, p->name.data, p->name.len);
         bk_buf_putc(&r->text, ' ');
         return;
     }
     assert_true(p->text.len > 0);
-    if (p->kind == ANSWER_ARGUMENTS) {
+    if (p->kind == SV_ANSWER_ARGUMENTS) {
         assert_int_equal(r->last, 'c');
         assert_int_equal(p->index + 1, r->n_ids);
     } else {
-        change(r, p->kind == ANSWER_REASONING ? 'r' : 't');
+        change(r, p->kind == SV_ANSWER_REASONING ? 'r' : 't');
     }
     bk_buf_append(&r->text, p->text.data, p->text.len);
 }
 
-static answer_options options(call_form form, bool stream) {
-    return (answer_options){.calls = form,
-                            .tools = tools,
-                            .think_open = "<think>",
-                            .think_close = "</think>",
-                            .stream_arguments = stream};
+static sv_answer_options options(sv_call_form form, bool stream) {
+    return (sv_answer_options){.calls = form,
+                               .tools = tools,
+                               .think_open = "<think>",
+                               .think_close = "</think>",
+                               .stream_arguments = stream};
 }
 
 /* Pieces of `cut` bytes after a first one of `first`. */
-static void run(const answer_options *o, const char *text, size_t first, size_t cut, record *r,
+static void run(const sv_answer_options *o, const char *text, size_t first, size_t cut, record *r,
                 bool *malformed) {
-    answer a;
+    sv_answer a;
     size_t len = strlen(text);
     *r = (record){0};
-    answer_init(&a, o, on_piece, r);
+    sv_answer_init(&a, o, on_piece, r);
     for (size_t at = 0; at < len;) {
         size_t n = bk_min_size(at ? cut : first, len - at);
         /* A block of its own: nothing may look beyond the piece. */
         char *piece = malloc(n);
         assert_non_null(piece);
         memcpy(piece, text + at, n);
-        assert_true(answer_text(&a, (bk_str){piece, n}));
+        assert_true(sv_answer_text(&a, (bk_str){piece, n}));
         free(piece);
         at += n;
     }
-    assert_true(answer_finish(&a));
+    assert_true(sv_answer_finish(&a));
     change(r, 0);
     assert_int_equal(a.n_calls, r->n_ids);
     *malformed = a.malformed;
-    answer_free(&a);
+    sv_answer_free(&a);
 }
 
-static void expect_options(const answer_options *o, const char *text, const char *wanted,
+static void expect_options(const sv_answer_options *o, const char *text, const char *wanted,
                            bool bad) {
     size_t len = strlen(text);
     for (size_t first = 1; first <= len; first++) {
@@ -116,16 +116,16 @@ static void expect_options(const answer_options *o, const char *text, const char
 }
 
 /* The same result whether arguments are passed on as they come or not. */
-static void expect(call_form form, const char *text, const char *wanted) {
+static void expect(sv_call_form form, const char *text, const char *wanted) {
     for (int stream = 0; stream < 2; stream++) {
-        answer_options o = options(form, stream);
+        sv_answer_options o = options(form, stream);
         expect_options(&o, text, wanted, false);
     }
 }
 
 static void test_hermes(void **state) {
     (void)state;
-    call_form f = CALL_FORM_HERMES;
+    sv_call_form f = SV_CALL_FORM_HERMES;
     expect(
         f,
         "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Köln\"}}\n</tool_call>",
@@ -177,14 +177,14 @@ static void test_not_calls(void **state) {
         "<tool_call><function=now></tool_call>",
         "<tool_call>{\"name\":\"a\",\"name\":\"b\"}</tool_call>",
     };
-    for (size_t i = 0; i < BK_ARRAY_LEN(same); i++) expect(CALL_FORM_HERMES, same[i], same[i]);
+    for (size_t i = 0; i < BK_ARRAY_LEN(same); i++) expect(SV_CALL_FORM_HERMES, same[i], same[i]);
     /* A real call after a false one. */
-    expect(CALL_FORM_HERMES, "a <tool_call> b <tool_call>{\"name\":\"now\"}</tool_call>",
+    expect(SV_CALL_FORM_HERMES, "a <tool_call> b <tool_call>{\"name\":\"now\"}</tool_call>",
            "a <tool_call> b{c now {}}");
-    expect(CALL_FORM_HERMES, "<tool_call>{\"x\": \"<tool_call>{\"name\":\"now\"}</tool_call>",
+    expect(SV_CALL_FORM_HERMES, "<tool_call>{\"x\": \"<tool_call>{\"name\":\"now\"}</tool_call>",
            "<tool_call>{\"x\": \"{c now {}}");
-    for (size_t i = 0; i < BK_ARRAY_LEN(same); i++) expect(CALL_FORM_NONE, same[i], same[i]);
-    expect(CALL_FORM_NONE, "<tool_call>{\"name\":\"now\"}</tool_call>",
+    for (size_t i = 0; i < BK_ARRAY_LEN(same); i++) expect(SV_CALL_FORM_NONE, same[i], same[i]);
+    expect(SV_CALL_FORM_NONE, "<tool_call>{\"name\":\"now\"}</tool_call>",
            "<tool_call>{\"name\":\"now\"}</tool_call>");
 }
 
@@ -202,22 +202,22 @@ static void test_malformed_arguments(void **state) {
          "{c now {\"a\":nul}}"},
     };
     for (size_t i = 0; i < BK_ARRAY_LEN(texts); i++) {
-        answer_options held = options(CALL_FORM_HERMES, false);
-        answer_options streamed = options(CALL_FORM_HERMES, true);
+        sv_answer_options held = options(SV_CALL_FORM_HERMES, false);
+        sv_answer_options streamed = options(SV_CALL_FORM_HERMES, true);
         expect_options(&held, texts[i][0], texts[i][0], false);
         if (texts[i][1]) expect_options(&streamed, texts[i][0], texts[i][1], true);
     }
     bk_buf deep = {0};
     bk_buf_append_str(&deep, "<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":");
     for (int i = 0; i < 70; i++) bk_buf_putc(&deep, '[');
-    answer_options held = options(CALL_FORM_HERMES, false);
+    sv_answer_options held = options(SV_CALL_FORM_HERMES, false);
     expect_options(&held, deep.data, deep.data, false);
     bk_buf_free(&deep);
 }
 
 static void test_xml(void **state) {
     (void)state;
-    call_form f = CALL_FORM_XML;
+    sv_call_form f = SV_CALL_FORM_XML;
     expect(f,
            "Well.\n<tool_call>\n<function=weather>\n<parameter=city>\nSan\nJosé\n</parameter>\n"
            "<parameter=days>\n5\n</parameter>\n<parameter=tags>\n[1, \"a\"]\n</parameter>\n"
@@ -231,7 +231,7 @@ static void test_xml(void **state) {
     expect(f, "<tool_call><function=weather><parameter=days>many<parameter=city>\nA\n</function>",
            "{c weather {\"days\":\"many\",\"city\":\"A\"}}");
     expect(f, "<tool_call>{\"name\": \"now\", \"arguments\": {}}</tool_call>", "{c now {}}");
-    expect(CALL_FORM_HERMES, "<tool_call>\n<function=now>\n</function>\n</tool_call>",
+    expect(SV_CALL_FORM_HERMES, "<tool_call>\n<function=now>\n</function>\n</tool_call>",
            "{c now {}}");
     expect(f, "<function=now> is no call", "<function=now> is no call");
     expect(f, "<function=></function>", "<function=></function>");
@@ -242,7 +242,7 @@ static void test_xml(void **state) {
 
 static void test_llama(void **state) {
     (void)state;
-    call_form f = CALL_FORM_LLAMA3;
+    sv_call_form f = SV_CALL_FORM_LLAMA3;
     expect(f, "{\"name\": \"weather\", \"parameters\": {\"city\": \"Rom\"}}",
            "{c weather {\"city\": \"Rom\"}}");
     expect(f, "\n{\"type\": \"function\", \"name\": \"now\", \"parameters\": {}}", "{c now {}}");
@@ -272,7 +272,7 @@ static void test_llama(void **state) {
 
 static void test_mistral(void **state) {
     (void)state;
-    call_form f = CALL_FORM_MISTRAL;
+    sv_call_form f = SV_CALL_FORM_MISTRAL;
     expect(f, "[TOOL_CALLS] [{\"name\": \"now\", \"arguments\": {}}]", "{c now {}}");
     expect(f,
            "[TOOL_CALLS][{\"name\": \"now\", \"arguments\": {\"a\": [1]}}, {\"arguments\": {}, "
@@ -291,7 +291,7 @@ static void test_mistral(void **state) {
     expect(f, "[TOOL_CALLS][{\"name\": \"now\", \"arguments\": {}}, 5]", "{c now {}}, 5]");
     record r;
     bool malformed;
-    answer_options o = options(f, false);
+    sv_answer_options o = options(f, false);
     run(&o, "[TOOL_CALLS][{\"name\":\"now\"},{\"name\":\"now\"}]", 5, 5, &r, &malformed);
     assert_int_equal(r.n_ids, 2);
     assert_int_equal(strlen(r.ids[0]), 9);
@@ -301,20 +301,20 @@ static void test_mistral(void **state) {
 
 static void test_reasoning(void **state) {
     (void)state;
-    call_form none = CALL_FORM_NONE;
+    sv_call_form none = SV_CALL_FORM_NONE;
     expect(none, "<think>\nHm.\n\nYes.\n</think>\n\nHello\n", "{r Hm.\n\nYes.}Hello\n");
     expect(none, "<think>\n\n</think>\n\nHello", "Hello");
     expect(none, "<think>never ends </thin", "{r never ends </thin}");
     expect(none, "No <think> here</think>", "No <think> here</think>");
     expect(none, " \n", " \n");
     expect(none, "<thin", "<thin");
-    expect(CALL_FORM_HERMES,
+    expect(SV_CALL_FORM_HERMES,
            "<think>\na <tool_call> b\n</think>\n\n<tool_call>{\"name\":\"now\"}</tool_call>",
            "{r a <tool_call> b}{c now {}}");
-    expect(CALL_FORM_LLAMA3, "<think>x</think>\n{\"name\": \"now\", \"parameters\": {}}",
+    expect(SV_CALL_FORM_LLAMA3, "<think>x</think>\n{\"name\": \"now\", \"parameters\": {}}",
            "{r x}{c now {}}");
-    expect(CALL_FORM_LLAMA3, "<think>x</think>\n{\"a\": 1}", "{r x}{\"a\": 1}");
-    answer_options o = options(none, true);
+    expect(SV_CALL_FORM_LLAMA3, "<think>x</think>\n{\"a\": 1}", "{r x}{\"a\": 1}");
+    sv_answer_options o = options(none, true);
     o.in_thought = true;
     expect_options(&o, "\nHm. \n</think>\nHello", "{r Hm.}Hello", false);
     o.think_open = NULL;
@@ -324,50 +324,50 @@ static void test_reasoning(void **state) {
 /* Marks that are control tokens, beside control tokens that are none. */
 static void test_control_tokens(void **state) {
     (void)state;
-    answer a;
+    sv_answer a;
     record r = {0};
-    answer_options o = options(CALL_FORM_MISTRAL, true);
-    answer_init(&a, &o, on_piece, &r);
-    answer_control(&a, BK_STR("<think>"));
-    answer_text(&a, BK_STR("Hm"));
-    answer_control(&a, BK_STR("</think>"));
-    answer_control(&a, BK_STR("[TOOL_CALLS]"));
-    answer_text(&a, BK_STR("now"));
-    answer_control(&a, BK_STR("[ARGS]"));
-    answer_text(&a, BK_STR("{\"a\""));
+    sv_answer_options o = options(SV_CALL_FORM_MISTRAL, true);
+    sv_answer_init(&a, &o, on_piece, &r);
+    sv_answer_control(&a, BK_STR("<think>"));
+    sv_answer_text(&a, BK_STR("Hm"));
+    sv_answer_control(&a, BK_STR("</think>"));
+    sv_answer_control(&a, BK_STR("[TOOL_CALLS]"));
+    sv_answer_text(&a, BK_STR("now"));
+    sv_answer_control(&a, BK_STR("[ARGS]"));
+    sv_answer_text(&a, BK_STR("{\"a\""));
     assert_string_equal(r.text.data, "{r Hm}{c now {\"a\"");
-    answer_text(&a, BK_STR(": 1}"));
-    answer_control(&a, BK_STR("</s>"));
-    answer_control(&a, BK_STR("<tool_call>"));
-    answer_control(&a, BK_STR("[TOOL_CALLS]"));
-    assert_true(answer_finish(&a));
+    sv_answer_text(&a, BK_STR(": 1}"));
+    sv_answer_control(&a, BK_STR("</s>"));
+    sv_answer_control(&a, BK_STR("<tool_call>"));
+    sv_answer_control(&a, BK_STR("[TOOL_CALLS]"));
+    assert_true(sv_answer_finish(&a));
     change(&r, 0);
     assert_string_equal(r.text.data, "{r Hm}{c now {\"a\": 1}}[TOOL_CALLS]");
-    answer_free(&a);
+    sv_answer_free(&a);
     bk_buf_free(&r.text);
 }
 
 /* Content goes out at once, up to what may be a mark; arguments as they come. */
 static void test_nothing_waits(void **state) {
     (void)state;
-    answer a;
+    sv_answer a;
     record r = {0};
-    answer_options o = options(CALL_FORM_HERMES, true);
-    answer_init(&a, &o, on_piece, &r);
-    answer_text(&a, BK_STR("One two <b>"));
+    sv_answer_options o = options(SV_CALL_FORM_HERMES, true);
+    sv_answer_init(&a, &o, on_piece, &r);
+    sv_answer_text(&a, BK_STR("One two <b>"));
     assert_string_equal(r.text.data, "One two <b>");
-    answer_text(&a, BK_STR("\n<tool_call>{\"name\":\"now\",\"arguments\":{\"te"));
+    sv_answer_text(&a, BK_STR("\n<tool_call>{\"name\":\"now\",\"arguments\":{\"te"));
     assert_string_equal(r.text.data, "One two <b>{c now {\"te");
-    answer_text(&a, BK_STR("xt"));
+    sv_answer_text(&a, BK_STR("xt"));
     assert_string_equal(r.text.data, "One two <b>{c now {\"text");
-    answer_free(&a);
+    sv_answer_free(&a);
     bk_buf_free(&r.text);
     r = (record){0};
-    o = options(CALL_FORM_LLAMA3, false);
-    answer_init(&a, &o, on_piece, &r);
-    answer_text(&a, BK_STR("{\"answer\": "));
+    o = options(SV_CALL_FORM_LLAMA3, false);
+    sv_answer_init(&a, &o, on_piece, &r);
+    sv_answer_text(&a, BK_STR("{\"answer\": "));
     assert_string_equal(r.text.data, "{\"answer\":");
-    answer_free(&a);
+    sv_answer_free(&a);
     bk_buf_free(&r.text);
 }
 
@@ -379,7 +379,7 @@ static void test_many_marks(void **state) {
     record r;
     bool malformed;
     for (int i = 0; i < MARKS; i++) bk_buf_append_str(&text, "<tool_call>{\"a\":\"");
-    answer_options o = options(CALL_FORM_HERMES, true);
+    sv_answer_options o = options(SV_CALL_FORM_HERMES, true);
     run(&o, text.data, 7, 7, &r, &malformed);
     assert_string_equal(r.text.data, text.data);
     bk_buf_free(&r.text);
@@ -403,44 +403,44 @@ static void test_templates(void **state) {
     (void)state;
     static const struct {
         const char *file;
-        call_form calls;
+        sv_call_form calls;
         bool thinks;
     } known[] = {
-        {"chatml.jinja", CALL_FORM_NONE, false},
-        {"gemma.jinja", CALL_FORM_NONE, false},
-        {"gemma3.jinja", CALL_FORM_NONE, false},
-        {"llama2.jinja", CALL_FORM_NONE, false},
-        {"llama3.jinja", CALL_FORM_NONE, false},
-        {"llama3-tools.jinja", CALL_FORM_LLAMA3, false},
-        {"mistral.jinja", CALL_FORM_NONE, false},
-        {"mistral-tools.jinja", CALL_FORM_MISTRAL, false},
-        {"phi4.jinja", CALL_FORM_NONE, false},
-        {"qwen2.jinja", CALL_FORM_NONE, false},
-        {"qwen2.5.jinja", CALL_FORM_HERMES, false},
-        {"qwen3.jinja", CALL_FORM_HERMES, true},
-        {"smollm2.jinja", CALL_FORM_NONE, false},
-        {"zephyr.jinja", CALL_FORM_NONE, false},
+        {"chatml.jinja", SV_CALL_FORM_NONE, false},
+        {"gemma.jinja", SV_CALL_FORM_NONE, false},
+        {"gemma3.jinja", SV_CALL_FORM_NONE, false},
+        {"llama2.jinja", SV_CALL_FORM_NONE, false},
+        {"llama3.jinja", SV_CALL_FORM_NONE, false},
+        {"llama3-tools.jinja", SV_CALL_FORM_LLAMA3, false},
+        {"mistral.jinja", SV_CALL_FORM_NONE, false},
+        {"mistral-tools.jinja", SV_CALL_FORM_MISTRAL, false},
+        {"phi4.jinja", SV_CALL_FORM_NONE, false},
+        {"qwen2.jinja", SV_CALL_FORM_NONE, false},
+        {"qwen2.5.jinja", SV_CALL_FORM_HERMES, false},
+        {"qwen3.jinja", SV_CALL_FORM_HERMES, true},
+        {"smollm2.jinja", SV_CALL_FORM_NONE, false},
+        {"zephyr.jinja", SV_CALL_FORM_NONE, false},
     };
     for (size_t i = 0; i < BK_ARRAY_LEN(known); i++) {
         bk_buf text = read_template(known[i].file);
-        answer_format f = answer_format_of(bk_buf_view(&text));
+        sv_answer_format f = sv_answer_format_of(bk_buf_view(&text));
         if (f.calls != known[i].calls || (f.think_open != NULL) != known[i].thinks) {
             fail_msg("%s: form %d, %s", known[i].file, f.calls, f.think_open);
         }
         bk_buf_free(&text);
     }
-    answer_format coder = answer_format_of(
+    sv_answer_format coder = sv_answer_format_of(
         BK_STR("<tool_call>\n<function=example>\n<parameter=one>\nvalue\n</parameter>"));
-    assert_int_equal(coder.calls, CALL_FORM_XML);
-    assert_int_equal(call_form_of(BK_STR("<tool_call>{name}\n<arg_key>{key}</arg_key>")),
-                     CALL_FORM_NONE);
-    assert_string_equal(answer_format_of(BK_STR("[THINK]..[/THINK][TOOL_CALLS]")).think_close,
+    assert_int_equal(coder.calls, SV_CALL_FORM_XML);
+    assert_int_equal(sv_call_form_of(BK_STR("<tool_call>{name}\n<arg_key>{key}</arg_key>")),
+                     SV_CALL_FORM_NONE);
+    assert_string_equal(sv_answer_format_of(BK_STR("[THINK]..[/THINK][TOOL_CALLS]")).think_close,
                         "[/THINK]");
-    answer_format q = {.think_open = "<think>", .think_close = "</think>"}, plain = {0};
-    assert_true(answer_prompt_opens_thought(&q, BK_STR("<|Assistant|><think>\n")));
-    assert_false(answer_prompt_opens_thought(&q, BK_STR("<think>\n\n</think>\n\n")));
-    assert_false(answer_prompt_opens_thought(&q, BK_STR("")));
-    assert_false(answer_prompt_opens_thought(&plain, BK_STR("<think>")));
+    sv_answer_format q = {.think_open = "<think>", .think_close = "</think>"}, plain = {0};
+    assert_true(sv_answer_prompt_opens_thought(&q, BK_STR("<|Assistant|><think>\n")));
+    assert_false(sv_answer_prompt_opens_thought(&q, BK_STR("<think>\n\n</think>\n\n")));
+    assert_false(sv_answer_prompt_opens_thought(&q, BK_STR("")));
+    assert_false(sv_answer_prompt_opens_thought(&plain, BK_STR("<think>")));
 }
 
 int main(void) {
