@@ -107,6 +107,11 @@ bool sv_auth_key(const sv_auth *a, const sv_head *h, uint64_t *tenant) {
     return a->n_keys == 0 || found;
 }
 
+uint64_t sv_auth_salt(const sv_auth *a, uint64_t tenant, bk_str salt) {
+    const uint64_t key[2] = {a->salt[0] ^ tenant, a->salt[1]};
+    return sip(key, salt).half[0];
+}
+
 /* ---- Hosts and origins -------------------------------------------------------------------------- */
 
 static bool is_loopback_name(bk_str name) {

@@ -26,6 +26,9 @@ bool sv_is_loopback(const char *host);
  * share. */
 bool sv_auth_key(const sv_auth *a, const sv_head *h, uint64_t *tenant);
 
+/* Whose caches a request with a salt of its own may share. */
+uint64_t sv_auth_salt(const sv_auth *a, uint64_t tenant, bk_str salt);
+
 /* Bound to loopback, a Host that is no name of this machine means that a page has had its own name
  * point here (DNS rebinding). */
 bool sv_auth_host(const sv_auth *a, const sv_head *h);

@@ -60,38 +60,38 @@ static void chunk_end(bk_json *w, chat_choice *c, bool last) {
         bk_json_key(w, "usage");
         bk_json_null(w);
     }
-    if (last && k->base.n_open == 1) sv_json_timings(w, &k->base); /* of the last choice */
+    if (k->style.timings || (last && k->base.n_open == 1)) sv_json_timings(w, &k->base);
     bk_json_end(w, '}');
     sv_event_end(w->out);
 }
 
-static void call_delta(bk_json *w, const answer_piece *p) {
+static void call_delta(bk_json *w, const sv_answer_piece *p) {
     bk_json_key(w, "tool_calls");
     bk_json_begin(w, '[');
     bk_json_begin(w, '{');
     bk_json_key_uint(w, "index", p->index);
-    if (p->kind == ANSWER_CALL) {
+    if (p->kind == SV_ANSWER_CALL) {
         bk_json_key_str(w, "id", p->id);
         bk_json_key_str(w, "type", "function");
     }
     bk_json_key(w, "function");
     bk_json_begin(w, '{');
-    if (p->kind == ANSWER_CALL) {
+    if (p->kind == SV_ANSWER_CALL) {
         bk_json_key(w, "name");
         bk_json_str(w, p->name);
     }
     bk_json_key(w, "arguments");
-    bk_json_str(w, p->kind == ANSWER_CALL ? BK_STR("") : p->text);
+    bk_json_str(w, p->kind == SV_ANSWER_CALL ? BK_STR("") : p->text);
     bk_json_end(w, '}');
     bk_json_end(w, '}');
     bk_json_end(w, ']');
 }
 
-static void stream_piece(chat_choice *c, const answer_piece *p) {
+static void stream_piece(chat_choice *c, const sv_answer_piece *p) {
     bk_json w = {.out = &c->chat->out};
     chunk_begin(&w, c);
-    if (p->kind == ANSWER_CONTENT || p->kind == ANSWER_REASONING) {
-        bk_json_key(&w, p->kind == ANSWER_CONTENT ? "content" : "reasoning_content");
+    if (p->kind == SV_ANSWER_CONTENT || p->kind == SV_ANSWER_REASONING) {
+        bk_json_key(&w, p->kind == SV_ANSWER_CONTENT ? "content" : "reasoning_content");
         bk_json_str(&w, p->text);
     } else {
         call_delta(&w, p);
@@ -112,26 +112,28 @@ static chat_call *new_call(chat_choice *c) {
     return &more[c->n_calls++];
 }
 
-static void keep_piece(chat_choice *c, const answer_piece *p) {
+static void keep_piece(chat_choice *c, const sv_answer_piece *p) {
     chat_call *call;
     switch (p->kind) {
-    case ANSWER_CONTENT: bk_buf_append(&c->content, p->text.data, p->text.len); break;
-    case ANSWER_REASONING: bk_buf_append(&c->reasoning, p->text.data, p->text.len); break;
-    case ANSWER_CALL:
+    case SV_ANSWER_CONTENT: bk_buf_append(&c->content, p->text.data, p->text.len); break;
+    case SV_ANSWER_REASONING: bk_buf_append(&c->reasoning, p->text.data, p->text.len); break;
+    case SV_ANSWER_CALL:
         if (!(call = new_call(c))) return;
         snprintf(call->id, sizeof call->id, "%s", p->id);
         bk_buf_append(&call->name, p->name.data, p->name.len);
         break;
-    case ANSWER_ARGUMENTS:
+    case SV_ANSWER_ARGUMENTS:
         if (c->n_calls > 0)
             bk_buf_append(&c->calls[c->n_calls - 1].arguments, p->text.data, p->text.len);
         break;
     }
 }
 
-void chat_on_piece(const answer_piece *piece, void *user) {
+void chat_on_piece(const sv_answer_piece *piece, void *user) {
     chat_choice *c = user;
-    if (piece->kind == ANSWER_REASONING) c->reasoned = true;
+    bool call = piece->kind == SV_ANSWER_CALL || piece->kind == SV_ANSWER_ARGUMENTS;
+    if (call && c->chat->one_call && piece->index > 0) return;
+    if (piece->kind == SV_ANSWER_REASONING) c->reasoned = true;
     if (c->chat->style.stream) stream_piece(c, piece);
     else keep_piece(c, piece);
 }
@@ -152,9 +154,9 @@ static void take_text(chat_choice *c, const brisk_event *e) {
     if (e->control) {
         size_t len = 0;
         const char *spelling = brisk_token_bytes(c->chat->base.s->model, e->token, &len, NULL);
-        good = answer_control(&c->split, (bk_str){spelling, len});
+        good = sv_answer_control(&c->split, (bk_str){spelling, len});
     } else if (e->text_len > 0) {
-        good = answer_text(&c->split, (bk_str){e->text, e->text_len});
+        good = sv_answer_text(&c->split, (bk_str){e->text, e->text_len});
     }
     if (c->reasoned) c->reasoning_tokens++;
     if (!good) c->chat->failed = true;
@@ -174,9 +176,9 @@ static void stream_progress(chat_choice *c) {
 }
 
 static void take_end(chat_choice *c, const brisk_event *e) {
-    if (e->text_len > 0 && !answer_text(&c->split, (bk_str){e->text, e->text_len}))
+    if (e->text_len > 0 && !sv_answer_text(&c->split, (bk_str){e->text, e->text_len}))
         c->chat->failed = true;
-    if (!answer_finish(&c->split)) c->chat->failed = true;
+    if (!sv_answer_finish(&c->split)) c->chat->failed = true;
     if (!c->chat->style.stream) return;
     bk_json w = {.out = &c->chat->out};
     bool silent = !c->role_sent;
@@ -185,8 +187,8 @@ static void take_end(chat_choice *c, const brisk_event *e) {
     chunk_end(&w, c, true);
 }
 
-bool chat_on_event(sv_answer *a, sv_choice *base, const brisk_event *e) {
-    chat *k = (chat *)a;
+bool chat_on_event(sv_job *j, sv_choice *base, const brisk_event *e) {
+    chat *k = (chat *)j;
     chat_choice *c = (chat_choice *)base;
     bool failed_end = e->kind == BRISK_EVENT_DONE &&
                       (e->status != BRISK_OK || e->finish == BRISK_FINISH_CANCELLED);
@@ -197,11 +199,11 @@ bool chat_on_event(sv_answer *a, sv_choice *base, const brisk_event *e) {
     if (k->failed || k->out.failed) {
         sv_problem p;
         sv_problem_set(&p, 503, "out_of_memory", NULL, "no memory for the answer");
-        sv_answer_fail(a, &p);
+        sv_job_fail(j, &p);
         return false;
     }
     if (k->out.len == 0) return true;
-    bool good = sv_answer_write(a, &k->out);
+    bool good = sv_job_write(j, &k->out);
     if (good) bk_buf_clear(&k->out);
     return good;
 }
@@ -264,28 +266,28 @@ static void end_stream(chat *k) {
         sv_event_end(w.out);
     }
     bk_buf_append_str(&k->out, "data: [DONE]\n\n");
-    if (!sv_answer_write(&k->base, &k->out)) return;
-    sv_answer_end(&k->base);
+    if (!sv_job_write(&k->base, &k->out)) return;
+    sv_job_end(&k->base);
     sv_stream_end(x);
 }
 
-void chat_on_finish(sv_answer *a) {
-    chat *k = (chat *)a;
+void chat_on_finish(sv_job *j) {
+    chat *k = (chat *)j;
     if (k->style.stream) {
         end_stream(k);
         return;
     }
-    sv_exchange *x = a->x;
+    sv_exchange *x = j->x;
     bk_buf out = {0};
     bk_json w = {.out = &out};
-    sv_json_begin(&w, a, "chat.completion");
+    sv_json_begin(&w, j, "chat.completion");
     bk_json_key(&w, "choices");
     bk_json_begin(&w, '[');
-    for (size_t i = 0; i < a->n_choices; i++) write_choice(&w, &k->choices[i]);
+    for (size_t i = 0; i < j->n_choices; i++) write_choice(&w, &k->choices[i]);
     bk_json_end(&w, ']');
-    sv_json_usage(&w, a, reasoning_tokens(k));
-    sv_json_timings(&w, a);
+    sv_json_usage(&w, j, reasoning_tokens(k));
+    sv_json_timings(&w, j);
     bk_json_end(&w, '}');
-    sv_answer_end(a);
+    sv_job_end(j);
     sv_reply_json(x, 200, &out);
 }

@@ -50,7 +50,7 @@ void sv_conn_free(sv_conn *c) {
 /* The client is gone in the middle of its request. */
 static void abandon(sv_conn *c) {
     sv_http *http = c->http;
-    if (c->state == SV_ANSWER && !c->x.ended) {
+    if (c->state == SV_ANSWERING && !c->x.ended) {
         c->x.ended = true;
         c->depth++;
         if (c->x.user) http->o.left(http->o.user, &c->x);
@@ -101,7 +101,7 @@ static void take_id(sv_conn *c) {
 }
 
 static void whole(sv_conn *c) {
-    c->state = SV_ANSWER;
+    c->state = SV_ANSWERING;
     c->deadline_ns = 0;
     c->x.whole_ns = bk_now_ns();
     c->http->o.request(c->http->o.user, &c->x);
@@ -252,7 +252,7 @@ static void on_event(struct bufferevent *b, short what, void *user) {
 }
 
 void sv_conn_tick(sv_conn *c, uint64_t now) {
-    if (c->state == SV_ANSWER && !c->deadline_ns) {
+    if (c->state == SV_ANSWERING && !c->deadline_ns) {
         /* So much is waiting to be read that reading has paused: look for the end another way. */
         if (evbuffer_get_length(bufferevent_get_input(c->b)) < READ_AHEAD) return;
         struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};

@@ -7,6 +7,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+enum { CHOICES_MOST = 128 }; /* of one request */
+
 /* A place in the table; the engine's tag names it and how often it had been used before. */
 typedef struct slot {
     sv_choice *choice; /* NULL: free, or its answer is gone */
@@ -17,7 +19,7 @@ typedef struct slot {
 struct sv_live {
     slot *slots;
     size_t n_slots;
-    sv_answer *first;
+    sv_job *first;
     sv_live_counts counts;
 };
 
@@ -26,9 +28,9 @@ sv_live *sv_live_create(void) { return bk_alloc_zero(1, sizeof(sv_live)); }
 void sv_live_destroy(sv_live **live) {
     if (!*live) return;
     while ((*live)->first) {
-        sv_answer *a = (*live)->first;
-        (*live)->first = a->next;
-        a->kind->destroy(a);
+        sv_job *j = (*live)->first;
+        (*live)->first = j->next;
+        j->kind->destroy(j);
     }
     bk_free((*live)->slots);
     bk_free(*live);
@@ -71,74 +73,110 @@ static void free_slot(sv_live *l, slot *s) {
 
 /* ---- Answers ------------------------------------------------------------------------------------ */
 
-void sv_answer_begin(sv_answer *a, sv_server *s, sv_exchange *x, const sv_answer_kind *kind) {
-    uint64_t random[2];
-    if (getrandom(random, sizeof random, 0) != sizeof random) random[0] = random[1] = bk_now_ns();
-    a->s = s;
-    a->x = x;
-    a->kind = kind;
-    a->created = time(NULL);
-    a->began_ns = a->wrote_ns = bk_now_ns();
-    snprintf(a->id, sizeof a->id, "%s%016llx%08llx", kind->prefix, (unsigned long long)random[0],
-             (unsigned long long)(random[1] & UINT32_MAX));
-    a->prev = NULL;
-    a->next = s->live->first;
-    if (a->next) a->next->prev = a;
-    s->live->first = a;
+bool sv_read_request(const sv_server *s, sv_exchange *x, sv_request_kind kind, sv_request *r,
+                     sv_problem *p) {
+    const sv_request_limits limits = {.n_vocab = s->info.n_vocab, .max_choices = CHOICES_MOST};
+    sv_field_error err;
+    if (!sv_request_parse(bk_buf_view(&x->body), kind, &limits, r, &err))
+        return sv_problem_field(p, &err);
+    /* Whatever the name, this model answers; the reply says which it was. */
+    if (r->model.data && !bk_str_eq(r->model, bk_str_from(s->name)))
+        sv_add_header(x, "x-brisk-note", "the request names another model than the one that is here");
+    return true;
+}
+
+static uint64_t random_bits(void) {
+    uint64_t bits;
+    return getrandom(&bits, sizeof bits, 0) == sizeof bits ? bits : bk_now_ns();
+}
+
+void sv_engine_request(const sv_request *r, brisk_request *e) {
+    brisk_request_default(e);
+    e->sampling = r->sampling;
+    if (!r->has_seed) e->sampling.seed = random_bits();
+    e->max_tokens = r->max_tokens;
+    e->min_tokens = r->min_tokens;
+    e->ignore_end = r->ignore_end;
+    e->stop = r->stop;
+    e->n_stop = r->n_stop;
+    e->stop_tokens = r->stop_tokens;
+    e->n_stop_tokens = r->n_stop_tokens;
+    e->allowed = r->allowed;
+    e->n_allowed = r->n_allowed;
+    e->logprobs = r->logprobs;
+    e->progress = r->return_progress;
+    e->priority = r->priority;
+    e->no_cache = !r->cache_prompt;
+}
+
+void sv_job_begin(sv_job *j, sv_server *s, sv_exchange *x, const sv_job_kind *kind,
+                  const sv_request *r) {
+    j->tenant = x->tenant;
+    if (r && r->cache_salt.len > 0) j->tenant = sv_auth_salt(s->auth, x->tenant, r->cache_salt);
+    j->s = s;
+    j->x = x;
+    j->kind = kind;
+    j->created = time(NULL);
+    j->began_ns = j->wrote_ns = bk_now_ns();
+    snprintf(j->id, sizeof j->id, "%s%016llx%08llx", kind->prefix, (unsigned long long)random_bits(),
+             (unsigned long long)(random_bits() & UINT32_MAX));
+    j->prev = NULL;
+    j->next = s->live->first;
+    if (j->next) j->next->prev = j;
+    s->live->first = j;
     s->live->counts.answers++;
-    x->user = a;
+    x->user = j;
 }
 
 /* The engine may still have events for its choices: they go nowhere then. */
-static void detach(sv_answer *a) {
-    sv_live *l = a->s->live;
+static void detach(sv_job *j) {
+    sv_live *l = j->s->live;
     for (size_t i = 0; i < l->n_slots; i++) {
         sv_choice *c = l->slots[i].choice;
-        if (!c || c->answer != a) continue;
+        if (!c || c->job != j) continue;
         l->slots[i].choice = NULL;
-        brisk_engine_cancel(a->s->engine, c->engine_id);
+        brisk_engine_cancel(j->s->engine, c->engine_id);
     }
 }
 
-static void forget(sv_answer *a) {
-    sv_live *l = a->s->live;
-    detach(a);
-    if (a->prev) a->prev->next = a->next;
-    if (a->next) a->next->prev = a->prev;
-    if (l->first == a) l->first = a->next;
+static void forget(sv_job *j) {
+    sv_live *l = j->s->live;
+    detach(j);
+    if (j->prev) j->prev->next = j->next;
+    if (j->next) j->next->prev = j->prev;
+    if (l->first == j) l->first = j->next;
     l->counts.answers--;
-    for (size_t i = 0; i < a->n_choices; i++) bk_buf_free(&a->choices[i]->stop);
-    a->kind->destroy(a);
+    for (size_t i = 0; i < j->n_choices; i++) bk_buf_free(&j->choices[i]->stop);
+    j->kind->destroy(j);
 }
 
 /* What the log and the metrics say of it. */
-static void tally(const sv_answer *a) {
-    sv_tally *t = &a->x->tally;
-    *t = (sv_tally){.any = a->n_choices > 0};
-    for (size_t i = 0; i < a->n_choices; i++) {
-        const brisk_request_stats *st = &a->choices[i]->stats;
-        t->prompt += st->prompt_tokens;
+static void tally(const sv_job *j) {
+    sv_tally *t = &j->x->tally;
+    *t = (sv_tally){.any = j->n_choices > 0, .prompt = j->n_prompt};
+    for (size_t i = 0; i < j->n_choices; i++) {
+        const brisk_request_stats *st = &j->choices[i]->stats;
         t->cached += st->cached_tokens;
         t->generated += st->generated_tokens;
         if (i > 0) continue;
         t->queue_ms = st->queue_ms;
         t->first_ms = st->first_token_ms;
     }
-    for (size_t i = 0; i < a->n_choices; i++) {
-        double ms = a->choices[i]->stats.decode_ms;
+    for (size_t i = 0; i < j->n_choices; i++) {
+        double ms = j->choices[i]->stats.decode_ms;
         if (ms > t->decode_ms) t->decode_ms = ms;
     }
 }
 
-void sv_answer_end(sv_answer *a) {
-    a->x->user = NULL;
-    forget(a);
+void sv_job_end(sv_job *j) {
+    j->x->user = NULL;
+    forget(j);
 }
 
-void sv_answer_fail(sv_answer *a, const sv_problem *p) {
-    sv_exchange *x = a->x;
-    tally(a);
-    sv_answer_end(a);
+void sv_job_fail(sv_job *j, const sv_problem *p) {
+    sv_exchange *x = j->x;
+    tally(j);
+    sv_job_end(j);
     if (!x->streaming) {
         sv_reply_problem(x, p);
         return;
@@ -153,59 +191,70 @@ void sv_answer_fail(sv_answer *a, const sv_problem *p) {
     sv_stream_end(x);
 }
 
-bool sv_answer_submit(sv_answer *a, sv_choice *c, brisk_request *r, sv_problem *p) {
+bool sv_job_submit(sv_job *j, sv_choice *c, brisk_request *r, sv_problem *p) {
     brisk_error err;
     double retry_s = 0;
-    c->answer = a;
-    if (!take_slot(a->s->live, c, &r->tag))
+    c->job = j;
+    if (!take_slot(j->s->live, c, &r->tag))
         return sv_problem_set(p, 503, "out_of_memory", NULL, "no memory for the request");
-    r->tenant = a->x->tenant;
-    brisk_status st = brisk_engine_submit(a->s->engine, r, &c->engine_id, &retry_s, &err);
+    r->tenant = j->tenant;
+    brisk_status st = brisk_engine_submit(j->s->engine, r, &c->engine_id, &retry_s, &err);
     if (!st) {
-        a->n_open++;
+        j->n_open++;
         return true;
     }
-    free_slot(a->s->live, find_slot(a->s->live, r->tag));
+    free_slot(j->s->live, find_slot(j->s->live, r->tag));
     if (st != BRISK_ERR_LIMIT || retry_s <= 0) return sv_problem_from(p, &err, NULL);
     sv_problem_set(p, 429, "queue_full", NULL, "%s", err.text);
     p->retry_s = retry_s;
     return false;
 }
 
-bool sv_answer_write(sv_answer *a, const bk_buf *data) {
-    if (!data->failed && sv_stream_write(a->x, data->data, data->len)) {
-        a->wrote_ns = bk_now_ns();
+bool sv_job_submit_choices(sv_job *j, size_t first, size_t n, brisk_request *r, sv_problem *p) {
+    uint64_t seed = r->sampling.seed;
+    bool good = true;
+    for (size_t i = 0; i < n && good; i++) {
+        r->sampling.seed = seed + i;
+        good = sv_job_submit(j, j->choices[first + i], r, p);
+    }
+    r->sampling.seed = seed;
+    return good;
+}
+
+bool sv_job_write(sv_job *j, const bk_buf *data) {
+    if (!data->failed && sv_stream_write(j->x, data->data, data->len)) {
+        j->wrote_ns = bk_now_ns();
         return true;
     }
-    sv_exchange *x = a->x;
-    sv_answer_end(a);
+    sv_exchange *x = j->x;
+    sv_job_end(j);
     sv_cut(x);
     return false;
 }
 
 void sv_on_left(void *user, sv_exchange *x) {
     (void)user;
-    sv_answer *a = x->user;
-    tally(a);
-    sv_answer_end(a);
+    sv_job *j = x->user;
+    tally(j);
+    sv_job_end(j);
 }
 
 /* ---- Events ------------------------------------------------------------------------------------- */
 
-static void on_done(sv_answer *a, const brisk_event *e) {
+static void on_done(sv_job *j, const brisk_event *e) {
     sv_problem p;
-    a->n_open--;
+    j->n_open--;
     if (e->status != BRISK_OK) {
         brisk_error err = {.code = e->status};
         snprintf(err.text, sizeof err.text, "%s", e->message ? e->message : "the request failed");
         sv_problem_from(&p, &err, NULL);
-        sv_answer_fail(a, &p);
+        sv_job_fail(j, &p);
     } else if (e->finish == BRISK_FINISH_CANCELLED) {
         sv_problem_set(&p, 400, "cancelled", NULL, "the request was cancelled");
-        sv_answer_fail(a, &p);
-    } else if (a->n_open == 0) {
-        tally(a);
-        a->kind->finish(a);
+        sv_job_fail(j, &p);
+    } else if (j->n_open == 0) {
+        tally(j);
+        j->kind->finish(j);
     }
 }
 
@@ -221,7 +270,7 @@ static void note(sv_choice *c, const brisk_event *e) {
     case BRISK_EVENT_TOKEN:
         c->decoding = true;
         if (c->stats.generated_tokens++ == 0)
-            c->stats.first_token_ms = (double)(bk_now_ns() - c->answer->began_ns) * 1e-6;
+            c->stats.first_token_ms = (double)(bk_now_ns() - c->job->began_ns) * 1e-6;
         break;
     case BRISK_EVENT_DONE:
         c->done = true;
@@ -240,9 +289,9 @@ static void on_event(sv_server *s, const brisk_event *e) {
     sv_choice *c = at->choice;
     if (e->kind == BRISK_EVENT_DONE) free_slot(s->live, at);
     if (!c) return;
-    sv_answer *a = c->answer;
+    sv_job *j = c->job;
     note(c, e);
-    if (a->kind->event(a, c, e) && e->kind == BRISK_EVENT_DONE) on_done(a, e);
+    if (j->kind->event(j, c, e) && e->kind == BRISK_EVENT_DONE) on_done(j, e);
 }
 
 void sv_live_poll(sv_server *s) {
@@ -252,29 +301,29 @@ void sv_live_poll(sv_server *s) {
 
 /* ---- Time --------------------------------------------------------------------------------------- */
 
-static void ping(sv_answer *a) {
+static void ping(sv_job *j) {
     static char text[] = ": ping\n\n";
     const bk_buf data = {.data = text, .len = sizeof text - 1};
-    sv_answer_write(a, &data);
+    sv_job_write(j, &data);
 }
 
 void sv_live_tick(sv_server *s, uint64_t now) {
     double pause_s = s->o->ping_seconds, most_s = s->o->timeout_seconds;
-    for (sv_answer *a = s->live->first, *next; a; a = next) {
-        next = a->next; /* only a itself may go */
-        if (most_s > 0 && (double)(now - a->began_ns) > most_s * 1e9) {
+    for (sv_job *j = s->live->first, *next; j; j = next) {
+        next = j->next; /* only a itself may go */
+        if (most_s > 0 && (double)(now - j->began_ns) > most_s * 1e9) {
             sv_problem p;
             sv_problem_set(&p, 504, "timeout", NULL, "the answer took longer than %g s (--timeout)",
                            most_s);
-            sv_answer_fail(a, &p);
-        } else if (a->x->streaming && pause_s > 0 && (double)(now - a->wrote_ns) > pause_s * 1e9) {
-            ping(a);
+            sv_job_fail(j, &p);
+        } else if (j->x->streaming && pause_s > 0 && (double)(now - j->wrote_ns) > pause_s * 1e9) {
+            ping(j);
         }
     }
 }
 
 void sv_live_fail_all(sv_server *s, const sv_problem *p) {
-    while (s->live->first) sv_answer_fail(s->live->first, p);
+    while (s->live->first) sv_job_fail(s->live->first, p);
 }
 
 /* ---- /v1/requests ------------------------------------------------------------------------------- */
@@ -283,28 +332,28 @@ static const char *phase_of(const sv_choice *c) {
     return c->done ? "done" : c->decoding ? "decode" : c->started ? "prefill" : "queue";
 }
 
-static void write_answer(bk_json *w, const sv_answer *a, uint64_t now) {
+static void write_answer(bk_json *w, const sv_job *j, uint64_t now) {
     size_t computed = 0, generated = 0, cached = 0;
     const char *phase = "done";
-    for (size_t i = 0; i < a->n_choices; i++) {
-        const sv_choice *c = a->choices[i];
+    for (size_t i = 0; i < j->n_choices; i++) {
+        const sv_choice *c = j->choices[i];
         computed += c->decoding ? c->stats.prompt_tokens : c->computed;
         cached += c->stats.cached_tokens;
         generated += c->stats.generated_tokens;
         if (!c->done && strcmp(phase, "done") == 0) phase = phase_of(c);
     }
-    double ms = (double)(now - a->began_ns) * 1e-6;
+    double ms = (double)(now - j->began_ns) * 1e-6;
     bk_json_begin(w, '{');
-    bk_json_key_str(w, "id", a->id);
-    bk_json_key_str(w, "request_id", a->x->id);
-    bk_json_key_str(w, "route", a->kind->route);
+    bk_json_key_str(w, "id", j->id);
+    bk_json_key_str(w, "request_id", j->x->id);
+    bk_json_key_str(w, "route", j->kind->route);
     bk_json_key_str(w, "phase", phase);
-    bk_json_key_uint(w, "choices", a->n_choices);
-    bk_json_key_uint(w, "prompt_tokens", a->n_prompt);
+    bk_json_key_uint(w, "choices", j->n_choices);
+    bk_json_key_uint(w, "prompt_tokens", j->n_prompt);
     bk_json_key_uint(w, "computed_tokens", computed);
     bk_json_key_uint(w, "cached_tokens", cached);
     bk_json_key_uint(w, "generated_tokens", generated);
-    bk_json_key_bool(w, "stream", a->x->streaming);
+    bk_json_key_bool(w, "stream", j->x->streaming);
     bk_json_key_double(w, "age_ms", ms);
     bk_json_end(w, '}');
 }
@@ -319,8 +368,8 @@ void sv_get_requests(sv_server *s, sv_exchange *x) {
     bk_json_key_str(&w, "object", "list");
     bk_json_key(&w, "data");
     bk_json_begin(&w, '[');
-    for (const sv_answer *a = s->live->first; a; a = a->next) {
-        if (a->x->tenant == x->tenant) write_answer(&w, a, now); /* not other people's */
+    for (const sv_job *j = s->live->first; j; j = j->next) {
+        if (j->x->tenant == x->tenant) write_answer(&w, j, now); /* not other people's */
     }
     bk_json_end(&w, ']');
     bk_json_key_int(&w, "running", st.running);
@@ -332,30 +381,30 @@ void sv_get_requests(sv_server *s, sv_exchange *x) {
 }
 
 /* /v1/requests/ID/cancel, by the answer's id or the exchange's. */
-static sv_answer *named(sv_server *s, sv_exchange *x) {
+static sv_job *named(sv_server *s, sv_exchange *x) {
     static const char before[] = "/v1/requests/", after[] = "/cancel";
     bk_str id = {x->head.path.data + sizeof before - 1, x->head.path.len - (sizeof before - 1)};
     if (id.len < sizeof after - 1 ||
         memcmp(id.data + id.len - (sizeof after - 1), after, sizeof after - 1) != 0)
         return NULL;
     id.len -= sizeof after - 1;
-    for (sv_answer *a = s->live->first; a; a = a->next) {
-        if (a->x->tenant != x->tenant) continue;
-        if (bk_str_eq(id, bk_str_from(a->id)) || bk_str_eq(id, bk_str_from(a->x->id))) return a;
+    for (sv_job *j = s->live->first; j; j = j->next) {
+        if (j->x->tenant != x->tenant) continue;
+        if (bk_str_eq(id, bk_str_from(j->id)) || bk_str_eq(id, bk_str_from(j->x->id))) return j;
     }
     return NULL;
 }
 
 void sv_post_cancel(sv_server *s, sv_exchange *x) {
     sv_problem p;
-    sv_answer *a = named(s, x);
-    if (!a) {
+    sv_job *j = named(s, x);
+    if (!j) {
         sv_problem_set(&p, 404, "unknown_request", NULL, "there is no such request in progress");
         sv_reply_problem(x, &p);
         return;
     }
-    for (size_t i = 0; i < a->n_choices; i++) {
-        if (!a->choices[i]->done) brisk_engine_cancel(s->engine, a->choices[i]->engine_id);
+    for (size_t i = 0; i < j->n_choices; i++) {
+        if (!j->choices[i]->done) brisk_engine_cancel(s->engine, j->choices[i]->engine_id);
     }
     static const char yes[] = "{\"cancelled\":true}";
     sv_reply(x, 200, "application/json", yes, sizeof yes - 1);

@@ -3,13 +3,14 @@
 #ifndef BRISK_SERVER_LIVE_H
 #define BRISK_SERVER_LIVE_H
 
+#include "server/request.h"
 #include "server/state.h"
 
-typedef struct sv_answer sv_answer;
+typedef struct sv_job sv_job;
 
 /* One request to the engine. Its owner may be gone while the engine still knows it. */
 typedef struct sv_choice {
-    sv_answer *answer;
+    sv_job *job;
     uint64_t engine_id;
     unsigned index; /* among the answer's */
     bool started, decoding, done;
@@ -21,27 +22,28 @@ typedef struct sv_choice {
 } sv_choice;
 
 /* How a route answers. */
-typedef struct sv_answer_kind {
+typedef struct sv_job_kind {
     const char *prefix; /* of ids: "chatcmpl-" */
     const char *route;  /* "chat" */
-    bool (*event)(sv_answer *a, sv_choice *c, const brisk_event *e); /* false: the answer is gone */
-    void (*finish)(sv_answer *a); /* all choices are done: reply, or end the stream */
-    void (*destroy)(sv_answer *a);
-} sv_answer_kind;
+    bool (*event)(sv_job *j, sv_choice *c, const brisk_event *e); /* false: the answer is gone */
+    void (*finish)(sv_job *j); /* all choices are done: reply, or end the stream */
+    void (*destroy)(sv_job *j);
+} sv_job_kind;
 
-enum { SV_ANSWER_ID_CAP = 48, SV_CHOICES_MOST = 4096 };
+enum { SV_JOB_ID_CAP = 48 };
 
-struct sv_answer {
+struct sv_job {
     sv_server *s;
     sv_exchange *x; /* NULL once its client is gone */
-    const sv_answer_kind *kind;
-    sv_answer *prev, *next;
-    char id[SV_ANSWER_ID_CAP];
+    const sv_job_kind *kind;
+    sv_job *prev, *next;
+    char id[SV_JOB_ID_CAP];
     int64_t created;
     sv_choice **choices; /* owned by the route's own structures */
     size_t n_choices, n_open;
     size_t n_prompt;   /* tokens of all prompts */
     size_t per_prompt; /* choices that share one, at least 1 */
+    uint64_t tenant; /* of the engine */
     uint64_t began_ns, wrote_ns;
 };
 
@@ -50,22 +52,34 @@ typedef struct sv_live sv_live;
 sv_live *sv_live_create(void);
 void sv_live_destroy(sv_live **live);
 
-/* Makes the answer known and x its exchange; then its choices are submitted. */
-void sv_answer_begin(sv_answer *a, sv_server *s, sv_exchange *x, const sv_answer_kind *kind);
+/* The body of x, read and checked; false with the problem. Freed by the caller in either case. */
+bool sv_read_request(const sv_server *s, sv_exchange *x, sv_request_kind kind, sv_request *r,
+                     sv_problem *p);
+
+/* What the engine is asked, but for the prompt; texts and arrays are r's. Without a seed a random one
+ * is taken. */
+void sv_engine_request(const sv_request *r, brisk_request *e);
+
+/* Makes the job known and x its exchange; then its choices are submitted. r may be NULL. */
+void sv_job_begin(sv_job *j, sv_server *s, sv_exchange *x, const sv_job_kind *kind,
+                  const sv_request *r);
 
 /* Submits choice c; tag and tenant are set here. False with the problem. */
-bool sv_answer_submit(sv_answer *a, sv_choice *c, brisk_request *r, sv_problem *p);
+bool sv_job_submit(sv_job *j, sv_choice *c, brisk_request *r, sv_problem *p);
+
+/* The same for choices first to first + n, each with a seed of its own. */
+bool sv_job_submit_choices(sv_job *j, size_t first, size_t n, brisk_request *r, sv_problem *p);
 
 /* Ends it with a problem: as the reply, or as the stream's last event. Its engine requests are
  * cancelled. The answer is gone then. */
-void sv_answer_fail(sv_answer *a, const sv_problem *p);
+void sv_job_fail(sv_job *j, const sv_problem *p);
 
 /* The reply is out: forgets the answer. */
-void sv_answer_end(sv_answer *a);
+void sv_job_end(sv_job *j);
 
 /* Writes to its stream. A client that reads too slowly loses its connection: false, the answer is gone
  * then. */
-bool sv_answer_write(sv_answer *a, const bk_buf *data);
+bool sv_job_write(sv_job *j, const bk_buf *data);
 
 /* The client has left (conn.h). */
 void sv_on_left(void *user, sv_exchange *x);

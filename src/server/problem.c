@@ -51,6 +51,11 @@ bool sv_problem_from(sv_problem *p, const brisk_error *err, const char *param) {
     return sv_problem_set(p, 500, "internal_error", param, "%s", err->text);
 }
 
+bool sv_problem_field(sv_problem *p, const sv_field_error *err) {
+    bool memory = strcmp(err->code, "out_of_memory") == 0;
+    return sv_problem_set(p, memory ? 503 : 400, err->code, err->param, "%s", err->text);
+}
+
 void sv_problem_write(bk_buf *out, const sv_problem *p) {
     bk_json w = {.out = out};
     bk_json_begin(&w, '{');

@@ -30,7 +30,7 @@ static const char *date_now(sv_http *http) {
 /* Everything up to the empty line. Also decides whether the connection lives on. */
 static void put_head(sv_exchange *x, int status, const char *type, bool known, size_t len) {
     sv_conn *c = x->conn;
-    bool unread = c->state != SV_ANSWER && (x->head.length > 0 || x->head.chunked);
+    bool unread = c->state != SV_ANSWERING && (x->head.length > 0 || x->head.chunked);
     if (unread || c->http->draining || c->peer_done) x->head.keep_alive = false;
     if (!known && x->head.minor == 0) x->head.keep_alive = false;
     struct evbuffer *out = bufferevent_get_output(c->b);

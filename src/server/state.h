@@ -6,6 +6,7 @@
 #include "base/json_write.h"
 #include "server/auth.h"
 #include "server/conn.h"
+#include "server/fields.h"
 #include "server/server.h"
 
 typedef enum sv_phase { SV_LOADING, SV_READY, SV_DRAINING } sv_phase;
@@ -47,6 +48,9 @@ bool sv_problem_set(sv_problem *p, int status, const char *code, const char *par
 /* What a failed call of the library means to a client. */
 bool sv_problem_from(sv_problem *p, const brisk_error *err, const char *param);
 
+/* A field that is not as it should be. */
+bool sv_problem_field(sv_problem *p, const sv_field_error *err);
+
 /* {"error": {...}} */
 void sv_problem_write(bk_buf *out, const sv_problem *p);
 void sv_reply_problem(sv_exchange *x, const sv_problem *p);
@@ -74,6 +78,9 @@ bool sv_tokenize(const sv_server *s, bk_str text, bool add_bos, bool parse_speci
 /* An array of token ids; false with the problem, which names param. */
 bool sv_token_array(const sv_server *s, const json_t *array, const char *param, sv_tokens *out,
                     sv_problem *p);
+
+/* Whether a prompt of n tokens leaves room for an answer; false with the problem. */
+bool sv_check_prompt(const sv_server *s, size_t n, const char *param, sv_problem *p);
 
 /* ---- Routes ------------------------------------------------------------------------------------- */
 

@@ -49,6 +49,20 @@ bool sv_token_array(const sv_server *s, const json_t *array, const char *param, 
     return true;
 }
 
+bool sv_check_prompt(const sv_server *s, size_t n, const char *param, sv_problem *p) {
+    size_t context = (size_t)sv_context(s);
+    if (n == 0) return sv_problem_set(p, 400, "invalid_value", param, "the prompt is empty");
+    if (n < context) return true;
+    /* In OpenAI's words: clients know an overflow by them. */
+    sv_problem_set(p, 400, "context_length_exceeded", param,
+                   "This model's maximum context length is %zu tokens. However, you requested %zu "
+                   "tokens in the prompt alone. Please reduce the length of the prompt.",
+                   context, n);
+    p->n_prompt = n;
+    p->n_context = context;
+    return false;
+}
+
 /* ---- Fields ------------------------------------------------------------------------------------- */
 
 /* A member that may be missing or null, else true or false. */

@@ -1,37 +1,46 @@
-#include "server/answer_json.h"
+#include "server/reply_json.h"
 
 #include <math.h>
 
 #include "base/clock.h"
 
+sv_style sv_style_of(const sv_request *r) {
+    return (sv_style){.stream = r->stream,
+                      .usage = r->include_usage,
+                      .usage_always = r->continuous_usage,
+                      .progress = r->return_progress,
+                      .timings = r->timings_per_token,
+                      .logprobs = r->logprobs};
+}
+
 void sv_event_begin(bk_buf *out) { bk_buf_append_str(out, "data: "); }
 void sv_event_end(bk_buf *out) { bk_buf_append_str(out, "\n\n"); }
 
-void sv_json_begin(bk_json *w, const sv_answer *a, const char *object) {
+void sv_json_begin(bk_json *w, const sv_job *j, const char *object) {
     bk_json_begin(w, '{');
-    bk_json_key_str(w, "id", a->id);
+    bk_json_key_str(w, "id", j->id);
     bk_json_key_str(w, "object", object);
-    bk_json_key_int(w, "created", a->created);
-    bk_json_key_str(w, "model", a->s->name);
+    bk_json_key_int(w, "created", j->created);
+    bk_json_key_str(w, "model", j->s->name);
 }
 
 /* ---- Figures ------------------------------------------------------------------------------------ */
 
 /* All choices together; prompts that several choices share count once. */
-static brisk_request_stats sum(const sv_answer *a) {
+static brisk_request_stats sum(const sv_job *j) {
     brisk_request_stats all = {0};
-    for (size_t i = 0; i < a->n_choices; i++) {
-        const brisk_request_stats *st = &a->choices[i]->stats;
+    for (size_t i = 0; i < j->n_choices; i++) {
+        const brisk_request_stats *st = &j->choices[i]->stats;
         if (i == 0) all = *st;
         else all.generated_tokens += st->generated_tokens;
-        if (i > 0 && i % a->per_prompt == 0) all.cached_tokens += st->cached_tokens;
+        if (i > 0 && i % j->per_prompt == 0) all.cached_tokens += st->cached_tokens;
     }
-    all.prompt_tokens = a->n_prompt;
+    all.prompt_tokens = j->n_prompt;
     return all;
 }
 
-void sv_json_usage(bk_json *w, const sv_answer *a, size_t reasoning_tokens) {
-    brisk_request_stats all = sum(a);
+void sv_json_usage(bk_json *w, const sv_job *j, size_t reasoning_tokens) {
+    brisk_request_stats all = sum(j);
     bk_json_key(w, "usage");
     bk_json_begin(w, '{');
     bk_json_key_uint(w, "prompt_tokens", all.prompt_tokens);
@@ -60,8 +69,8 @@ static void rates(bk_json *w, const char *stem, size_t n, double ms) {
     bk_json_key_double(w, key, ms > 0 ? (double)n * 1000 / ms : 0);
 }
 
-void sv_json_timings(bk_json *w, const sv_answer *a) {
-    brisk_request_stats all = sum(a);
+void sv_json_timings(bk_json *w, const sv_job *j) {
+    brisk_request_stats all = sum(j);
     bk_json_key(w, "timings");
     bk_json_begin(w, '{');
     bk_json_key_uint(w, "cache_n", all.cached_tokens);
@@ -115,16 +124,21 @@ void sv_json_logprob(bk_json *w, float logprob) {
     bk_json_double(w, isfinite(logprob) ? (double)logprob : -9999.0, 9);
 }
 
-void sv_json_token(bk_json *w, const sv_server *s, brisk_token token) {
+void sv_token_text(const sv_server *s, brisk_token token, bk_buf *out) {
     size_t len = 0;
     const char *bytes = brisk_token_bytes(s->model, token, &len, NULL);
+    bk_buf_clear(out);
     if (bk_utf8_valid_len(bytes ? bytes : "", len) == len) {
-        bk_json_str(w, (bk_str){bytes, len});
+        bk_buf_append(out, bytes, len);
         return;
     }
+    bk_buf_append_str(out, "bytes:");
+    for (size_t i = 0; i < len; i++) bk_buf_printf(out, "\\x%02x", (unsigned char)bytes[i]);
+}
+
+void sv_json_token(bk_json *w, const sv_server *s, brisk_token token) {
     bk_buf text = {0};
-    bk_buf_append_str(&text, "bytes:");
-    for (size_t i = 0; i < len; i++) bk_buf_printf(&text, "\\x%02x", (unsigned char)bytes[i]);
+    sv_token_text(s, token, &text);
     bk_json_str(w, bk_buf_view(&text));
     bk_buf_free(&text);
 }
