@@ -25,20 +25,20 @@ $(error jansson not found by $(PKG_CONFIG): install libjansson-dev (and pkg-conf
 endif
 endif
 
-# Optional. HAVE_X is 0 or 1 and reaches the sources as BRISK_HAVE_X. With 0, the files of the pattern
-# are left out of the build.
-#             name       pkg-config name  Debian package        files
-OPTIONAL := LIBEDIT:libedit:libedit-dev:%_libedit.c \
-            CURL:libcurl:libcurl4-openssl-dev:%_curl.c \
-            PCRE2:libpcre2-8:libpcre2-dev:%_pcre2.c \
-            LIBEVENT:libevent_core:libevent-dev:%_event.c \
-            OPENSSL:openssl:libssl-dev:%_openssl.c
+# Optional. HAVE_X is 0 or 1 and reaches the sources as BRISK_HAVE_X. With 0, files whose names end
+# in the suffix are left out of the build.
+#             name       pkg-config name  Debian package        file suffix
+OPTIONAL := LIBEDIT:libedit:libedit-dev:_libedit.c \
+            CURL:libcurl:libcurl4-openssl-dev:_curl.c \
+            PCRE2:libpcre2-8:libpcre2-dev:_pcre2.c \
+            LIBEVENT:libevent_core:libevent-dev:_event.c \
+            OPENSSL:openssl:libssl-dev:_openssl.c
 part = $(word $(2),$(subst :, ,$(1)))
 define optional_library
 HAVE_$(call part,$(1),1) ?= $(call have,$(call part,$(1),2))
 ifneq ($$(HAVE_$(call part,$(1),1)),1)
 MISSING += $(call part,$(1),3)
-DROPPED += $(call part,$(1),4)
+DROPPED += %$(call part,$(1),4)
 endif
 CONFIG_DEFS += -DBRISK_HAVE_$(call part,$(1),1)=$$(HAVE_$(call part,$(1),1))
 endef
@@ -50,7 +50,8 @@ LIB_PKGS := jansson
 CLI_PKGS := $(call with,LIBEDIT,libedit) $(call with,LIBEVENT,libevent_core)
 # libcurl is loaded when something is fetched, OpenSSL when the server has a certificate: their own
 # libraries would slow down every start.
-CONFIG_CFLAGS := $(call cflags,$(LIB_PKGS) $(CLI_PKGS) $(call with,CURL,libcurl) $(call with,OPENSSL,openssl))
+CONFIG_CFLAGS := $(call cflags,$(LIB_PKGS) $(CLI_PKGS) $(call with,CURL,libcurl) \
+                   $(call with,OPENSSL,openssl))
 LIB_LIBS := $(call libs,$(LIB_PKGS)) -pthread -ldl -lm
 CLI_LIBS := $(if $(strip $(CLI_PKGS)),$(call libs,$(CLI_PKGS))) -ldl
 TEST_LIBS := $(or $(call libs,cmocka),-lcmocka) $(call with,PCRE2,$(call libs,libpcre2-8))

@@ -156,7 +156,7 @@ static void tally(const sv_job *j) {
     *t = (sv_tally){.any = j->n_choices > 0, .prompt = j->n_prompt};
     for (size_t i = 0; i < j->n_choices; i++) {
         const brisk_request_stats *st = &j->choices[i]->stats;
-        t->cached += st->cached_tokens;
+        if (i % j->per_prompt == 0) t->cached += st->cached_tokens;
         t->generated += st->generated_tokens;
         if (i > 0) continue;
         t->queue_ms = st->queue_ms;
