@@ -123,7 +123,18 @@ $(B)/libbrisk.so: $(LIB_OBJ) $(B)/.sources
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--no-undefined -o $@ $(LIB_OBJ) $(LIB_LIBS)
 
-$(B)/brisk: $(call obj,$(CLI_SRC)) $(ARCHIVES)
+# The chat page as a C file.
+PAGE_OBJ := $(B)/page/page.o
+$(eval $(call stamp,$(B)/.page,$(EMBED_ARGS)))
+$(B)/page/page.c: tools/embed $(wildcard src/server/web/*.* src/server/web/*/*) $(EMBED_FILES) \
+                  $(B)/.page
+	$(call say,EMBED,$@)
+	$(Q)tools/embed $@ $(EMBED_ARGS)
+$(PAGE_OBJ): %.o: %.c $(B)/.flags
+	$(Q)$(CC) $(CPPFLAGS) $(BASE_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/brisk: $(call obj,$(CLI_SRC)) $(if $(filter src/server/%,$(CLI_SRC)),$(PAGE_OBJ)) \
+            $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -pie -o $@ $^ $(LIB_LIBS) $(CLI_LIBS)
 $(BUILD)/brisk: $(BUILD)/release/brisk
@@ -144,6 +155,7 @@ $(UNIT_PROGS): $(B)/tests/unit/%: $(B)/tests/unit/%.o $(call obj,$(UNIT_COMMON))
 $(TOOL_PROGS): $(B)/%: $(B)/%.o $(B)/libbrisk.a
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -pie -o $@ $^ $(LIB_LIBS)
+$(B)/tests/server/assets: $(B)/src/server/assets.o $(PAGE_OBJ)
 $(CHECK_PROG): $(call obj,$(CHECK_SRC)) $(B)/libbrisk.a
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -pie -o $@ $^ $(LIB_LIBS)
@@ -228,4 +240,4 @@ help:
 	@echo 'V=1 shows commands; BUILD=folder builds elsewhere.'
 
 ALL_SRC := $(SRC) $(UNIT_SRC) $(UNIT_COMMON) $(CHECK_SRC) $(TOOL_SRC) $(FUZZ_SRC) tests/fuzz/replay.c
--include $(patsubst %.o,%.d,$(call obj,$(ALL_SRC)))
+-include $(patsubst %.o,%.d,$(call obj,$(ALL_SRC)) $(PAGE_OBJ))

@@ -45,6 +45,23 @@ endef
 $(foreach lib,$(OPTIONAL),$(eval $(call optional_library,$(lib))))
 with = $(if $(filter 1,$(HAVE_$(1))),$(2))
 
+# Libraries of the chat page, built into the program by tools/embed. Without them the page shows plain
+# text; HAVE_PAGE=0 leaves them out.
+#           name in the page  Debian package  file
+PAGE_LIBS := marked.js:libjs-marked:/usr/share/javascript/marked/marked.min.js \
+             purify.js:node-dompurify:/usr/share/nodejs/dompurify/dist/purify.min.js \
+             highlight.js:libjs-highlight.js:/usr/share/javascript/highlight.js/highlight.min.js
+HAVE_PAGE ?= 1
+define page_library
+ifneq ($$(and $$(filter 1,$$(HAVE_PAGE)),$$(wildcard $(call part,$(1),3))),)
+EMBED_FILES += $(call part,$(1),3)
+EMBED_ARGS += "$(call part,$(1),1)=$(call part,$(1),3) /usr/share/doc/$(call part,$(1),2)/copyright"
+else
+MISSING += $(call part,$(1),2)
+endif
+endef
+$(foreach lib,$(PAGE_LIBS),$(eval $(call page_library,$(lib))))
+
 # What the library links, what the program links beside it, and the tests.
 LIB_PKGS := jansson
 CLI_PKGS := $(call with,LIBEDIT,libedit) $(call with,LIBEVENT,libevent_core)
