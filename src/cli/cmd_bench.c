@@ -7,6 +7,7 @@
 #include "brisk_tools.h"
 #include "cli/bench.h"
 #include "cli/bench_matmul.h"
+#include "cli/bench_serve.h"
 #include "cli/limits.h"
 
 /* ---- Options ------------------------------------------------------------------------------------ */
@@ -50,7 +51,7 @@ static bool parse(bench *b, int argc, char **argv, int *status) {
                                  "Measures prompt and decode speed, as llama-bench does. Lists "
                                  "are 1,2,4 or 2-8+2 or 1-8*2.\n"
                                  "brisk bench matmul measures a matrix product, bench read memory "
-                                 "alone.",
+                                 "alone, bench serve\na server.",
                              .specs = specs,
                              .n_specs = BK_ARRAY_LEN(specs)};
     return cli_options(&table, argc, argv, status);
@@ -183,6 +184,7 @@ int cmd_bench(int argc, char **argv) {
     int status = 0, p, g;
     if (argc > 1 && strcmp(argv[1], "read") == 0) return bench_read(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "matmul") == 0) return bench_matmul(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "serve") == 0) return bench_serve(argc - 1, argv + 1);
     if (!parse(&b, argc, argv, &status)) return status;
     for (size_t i = 0; i < b.pairs.n; i++) {
         if (!parse_pair(b.pairs.v[i], &p, &g)) {

@@ -1,5 +1,4 @@
-/* HTTP GET, through libcurl. The library is loaded when the first request is made: with all that it
- * brings along, it would otherwise double the time that every other verb takes to start. */
+/* HTTP GET, through libcurl. */
 #ifndef BRISK_CLI_HTTP_H
 #define BRISK_CLI_HTTP_H
 

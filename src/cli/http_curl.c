@@ -1,6 +1,3 @@
-#define CURL_DISABLE_TYPECHECK
-#include <curl/curl.h>
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,65 +6,28 @@
 #include "brisk.h"
 #include "cli/cli.h"
 #include "cli/http.h"
+#include "cli/libcurl.h"
 
 enum { REDIRECTS_MOST = 10, URL_CAP = 8192 };
 
 /* ---- The library -------------------------------------------------------------------------------- */
 
-static struct curl {
-    void *library;
-    CURL *handle; /* keeps connections open between requests */
-    __typeof__(curl_global_init) *global_init;
-    __typeof__(curl_easy_init) *easy_init;
-    __typeof__(curl_easy_reset) *easy_reset;
-    __typeof__(curl_easy_setopt) *easy_setopt;
-    __typeof__(curl_easy_perform) *easy_perform;
-    __typeof__(curl_easy_getinfo) *easy_getinfo;
-    __typeof__(curl_easy_strerror) *easy_strerror;
-    __typeof__(curl_slist_append) *slist_append;
-    __typeof__(curl_slist_free_all) *slist_free_all;
-    __typeof__(curl_version) *version;
-} curl;
-
-static bool load_symbols(void) {
-    const struct symbol {
-        const char *name;
-        void *slot;
-    } symbols[] = {
-        {"curl_global_init", &curl.global_init},       {"curl_easy_init", &curl.easy_init},
-        {"curl_easy_reset", &curl.easy_reset},         {"curl_easy_setopt", &curl.easy_setopt},
-        {"curl_easy_perform", &curl.easy_perform},     {"curl_easy_getinfo", &curl.easy_getinfo},
-        {"curl_easy_strerror", &curl.easy_strerror},   {"curl_slist_append", &curl.slist_append},
-        {"curl_slist_free_all", &curl.slist_free_all}, {"curl_version", &curl.version},
-    };
-    for (size_t i = 0; i < BK_ARRAY_LEN(symbols); i++) {
-        void *found = dlsym(curl.library, symbols[i].name);
-        if (!found) return false;
-        memcpy(symbols[i].slot, &found, sizeof found);
-    }
-    return true;
-}
+static const libcurl *lib;
+static CURL *handle; /* keeps connections open between requests */
 
 /* False after writing why. */
 static bool load(char *why, size_t cap) {
-    static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4"};
-    if (curl.handle) return true;
-    for (size_t i = 0; i < BK_ARRAY_LEN(names) && !curl.library; i++) {
-        curl.library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    }
-    if (!curl.library) {
-        snprintf(why, cap, "libcurl is not there (%.150s): install libcurl4", dlerror());
-        return false;
-    }
-    if (load_symbols() && curl.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
-        curl.handle = curl.easy_init();
-    if (!curl.handle) snprintf(why, cap, "libcurl cannot be used: it lacks a function, or memory");
-    return curl.handle != NULL;
+    if (handle) return true;
+    lib = libcurl_load(why, cap);
+    if (!lib) return false;
+    handle = lib->easy_init();
+    if (!handle) snprintf(why, cap, "libcurl cannot be used: it lacks memory");
+    return handle != NULL;
 }
 
 bool http_version(char *out, size_t cap) {
     if (!load(out, cap)) return false;
-    snprintf(out, cap, "%s", curl.version());
+    snprintf(out, cap, "%s", lib->version());
     return true;
 }
 
@@ -167,51 +127,40 @@ static bool same_origin(const char *url, const char *origin) {
     return origin && http_origin(url, own, sizeof own) && strcasecmp(own, origin) == 0;
 }
 
-/* Adds a header; false when memory is short. */
-static bool add_header(struct curl_slist **list, const char *name, const char *value) {
-    char line[4096];
-    int n = snprintf(line, sizeof line, "%s: %s", name, value);
-    struct curl_slist *longer =
-        n > 0 && (size_t)n < sizeof line ? curl.slist_append(*list, line) : NULL;
-    if (longer) *list = longer;
-    return longer != NULL;
-}
-
 static bool make_headers(const http_request *q, const char *url, struct curl_slist **list) {
     char value[4096];
     bool good = true;
     if (q->token && same_origin(url, q->origin)) {
         int n = snprintf(value, sizeof value, "Bearer %s", q->token);
-        good = n > 0 && (size_t)n < sizeof value && add_header(list, "Authorization", value);
+        good =
+            n > 0 && (size_t)n < sizeof value && libcurl_header(lib, list, "Authorization", value);
     }
     if (q->from == 0) return good;
     snprintf(value, sizeof value, "bytes=%llu-", (unsigned long long)q->from);
-    good = good && add_header(list, "Range", value);
-    return good && (!*q->if_range || add_header(list, "If-Range", q->if_range));
+    good = good && libcurl_header(lib, list, "Range", value);
+    return good && (!*q->if_range || libcurl_header(lib, list, "If-Range", q->if_range));
 }
 
 static void set_options(exchange *x, const char *url, struct curl_slist *headers, char *error) {
-    CURL *h = curl.handle;
-    const char *ca = getenv("CURL_CA_BUNDLE"), *ssl = getenv("SSL_CERT_FILE");
-    if (!ca || !*ca) ca = ssl;
-    curl.easy_reset(h);
-    curl.easy_setopt(h, CURLOPT_URL, url);
-    curl.easy_setopt(h, CURLOPT_HTTPHEADER, headers);
-    curl.easy_setopt(h, CURLOPT_USERAGENT, "brisk/" BRISK_VERSION);
-    curl.easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-    curl.easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    curl.easy_setopt(h, CURLOPT_CONNECTTIMEOUT, 30L);
-    curl.easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl.easy_setopt(h, CURLOPT_LOW_SPEED_TIME, 60L);
-    curl.easy_setopt(h, CURLOPT_ERRORBUFFER, error);
-    curl.easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
-    curl.easy_setopt(h, CURLOPT_HEADERDATA, x);
-    curl.easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
-    curl.easy_setopt(h, CURLOPT_WRITEDATA, x);
-    curl.easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_tick);
-    curl.easy_setopt(h, CURLOPT_XFERINFODATA, x);
-    curl.easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
-    if (ca && *ca) curl.easy_setopt(h, CURLOPT_CAINFO, ca);
+    CURL *h = handle;
+    lib->easy_reset(h);
+    lib->easy_setopt(h, CURLOPT_URL, url);
+    lib->easy_setopt(h, CURLOPT_HTTPHEADER, headers);
+    lib->easy_setopt(h, CURLOPT_USERAGENT, "brisk/" BRISK_VERSION);
+    lib->easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+    lib->easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    lib->easy_setopt(h, CURLOPT_CONNECTTIMEOUT, 30L);
+    lib->easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    lib->easy_setopt(h, CURLOPT_LOW_SPEED_TIME, 60L);
+    lib->easy_setopt(h, CURLOPT_ERRORBUFFER, error);
+    lib->easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
+    lib->easy_setopt(h, CURLOPT_HEADERDATA, x);
+    lib->easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
+    lib->easy_setopt(h, CURLOPT_WRITEDATA, x);
+    lib->easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_tick);
+    lib->easy_setopt(h, CURLOPT_XFERINFODATA, x);
+    lib->easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
+    libcurl_certificates(lib, h);
 }
 
 static http_result result_of(CURLcode code, const exchange *x) {
@@ -243,19 +192,19 @@ static http_result one_hop(const http_request *q, const char *url, http_reply *r
     *reply = (http_reply){.length = -1};
     next[0] = '\0';
     if (!make_headers(q, url, &headers)) {
-        curl.slist_free_all(headers);
+        lib->slist_free_all(headers);
         snprintf(why, HTTP_WHY_CAP, "no memory for the request, or a token that is too long");
         return HTTP_FAILED;
     }
     set_options(&x, url, headers, error);
-    CURLcode code = curl.easy_perform(curl.handle);
+    CURLcode code = lib->easy_perform(handle);
     if (code == CURLE_OK && has_body(reply)) begin(&x); /* an empty body had no first byte */
     http_result result = result_of(code, &x);
-    curl.easy_getinfo(curl.handle, CURLINFO_REDIRECT_URL, &redirect);
+    lib->easy_getinfo(handle, CURLINFO_REDIRECT_URL, &redirect);
     if (redirect) snprintf(next, URL_CAP, "%s", redirect);
-    snprintf(why, HTTP_WHY_CAP, "%s", *error ? error : curl.easy_strerror(code));
-    curl.easy_setopt(curl.handle, CURLOPT_ERRORBUFFER, NULL);
-    curl.slist_free_all(headers);
+    snprintf(why, HTTP_WHY_CAP, "%s", *error ? error : lib->easy_strerror(code));
+    lib->easy_setopt(handle, CURLOPT_ERRORBUFFER, NULL);
+    lib->slist_free_all(headers);
     return result;
 }
 
