@@ -1,4 +1,5 @@
 /* What the server says of itself: health, models, properties, version; the chat page's files. */
+#include "server/assets.h"
 #include "server/state.h"
 
 void sv_get_health(sv_server *s, sv_exchange *x) {
@@ -124,4 +125,30 @@ void sv_get_version(sv_server *s, sv_exchange *x) {
     bk_json_key_str(&w, "version", brisk_version());
     bk_json_end(&w, '}');
     sv_reply_json(x, 200, &out);
+}
+
+/* A file of the chat page. It may be read by anybody: the page asks for the key itself. */
+void sv_get_asset(sv_server *s, sv_exchange *x) {
+    sv_problem p;
+    const bk_asset *a = s->o->no_ui ? NULL : bk_asset_find(x->head.path.data, x->head.path.len);
+    if (!a) {
+        sv_problem_set(&p, 404, "unknown_url", NULL, "there is no " BK_STR_FMT,
+                       BK_STR_ARG(x->head.path));
+        sv_reply_problem(x, &p);
+        return;
+    }
+    bool gz = a->gz && sv_list_has(x->head.accept_encoding, "gzip");
+    const char *etag = gz ? a->gz_etag : a->etag;
+    sv_add_header(x, "ETag", "%s", etag);
+    sv_add_header(x, "Cache-Control", "no-cache"); /* ask each time, by the tag */
+    sv_add_header(x, "Vary", "Accept-Encoding");
+    sv_add_header(x, "Content-Security-Policy", "%s", BK_ASSETS_CSP);
+    sv_add_header(x, "X-Content-Type-Options", "nosniff");
+    sv_add_header(x, "Referrer-Policy", "no-referrer");
+    if (sv_list_has(x->head.if_none_match, etag)) {
+        sv_reply(x, 304, NULL, NULL, 0);
+        return;
+    }
+    if (gz) sv_add_header(x, "Content-Encoding", "gzip");
+    sv_reply(x, 200, a->type, gz ? a->gz : a->data, gz ? a->gz_size : a->size);
 }

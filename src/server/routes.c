@@ -33,7 +33,6 @@ static const route routes[] = {
     {"/v1/requests/*", SV_POST, 0, sv_post_cancel},
     {"/props", SV_GET, 0, sv_get_props},
     {"/version", SV_GET, ALWAYS, sv_get_version},
-    {"/metrics", SV_GET, 0, sv_get_metrics},
     {"/*", SV_GET, OPEN | ALWAYS, sv_get_asset},
 };
 
@@ -49,7 +48,8 @@ static const route *find_route(bk_str path, sv_method method, unsigned *allowed)
     for (size_t i = 0; i < BK_ARRAY_LEN(routes); i++) {
         const route *r = &routes[i];
         if (!matches(r, path)) continue;
-        if (r->handler == sv_get_asset && *allowed) break; /* the page has what nobody else has */
+        /* The page has what nobody else has, and only to be read. */
+        if (r->handler == sv_get_asset && (*allowed || !(method & (SV_GET | SV_HEAD)))) break;
         *allowed |= r->method | (r->method == SV_GET ? SV_HEAD : 0);
         if (*allowed & method) return r;
     }
