@@ -114,15 +114,6 @@ $(B)/libbrisk.a: $(LIB_OBJ) $(B)/.sources
 	$(call say,AR,$@)
 	$(Q)$(AR) rcs $@ $(LIB_OBJ)
 
-$(B)/libserver.a: $(SERVER_OBJ) $(B)/.sources
-	@rm -f $@
-	$(call say,AR,$@)
-	$(Q)$(AR) rcs $@ $(SERVER_OBJ)
-
-$(B)/libbrisk.so: $(LIB_OBJ) $(B)/.sources
-	$(call say,LINK,$@)
-	$(Q)$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--no-undefined -o $@ $(LIB_OBJ) $(LIB_LIBS)
-
 # The chat page as a C file.
 PAGE_OBJ := $(B)/page/page.o
 $(eval $(call stamp,$(B)/.page,$(EMBED_ARGS)))
@@ -133,8 +124,16 @@ $(B)/page/page.c: tools/embed $(wildcard src/server/web/*.* src/server/web/*/*) 
 $(PAGE_OBJ): %.o: %.c $(B)/.flags
 	$(Q)$(CC) $(CPPFLAGS) $(BASE_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/brisk: $(call obj,$(CLI_SRC)) $(if $(filter src/server/%,$(CLI_SRC)),$(PAGE_OBJ)) \
-            $(ARCHIVES)
+$(B)/libserver.a: $(SERVER_OBJ) $(PAGE_OBJ) $(B)/.sources
+	@rm -f $@
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $(SERVER_OBJ) $(PAGE_OBJ)
+
+$(B)/libbrisk.so: $(LIB_OBJ) $(B)/.sources
+	$(call say,LINK,$@)
+	$(Q)$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--no-undefined -o $@ $(LIB_OBJ) $(LIB_LIBS)
+
+$(B)/brisk: $(call obj,$(CLI_SRC)) $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -pie -o $@ $^ $(LIB_LIBS) $(CLI_LIBS)
 $(BUILD)/brisk: $(BUILD)/release/brisk
