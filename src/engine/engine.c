@@ -108,6 +108,9 @@ static bk_status start(bk_engine *e, bk_error *err) {
     bk_status st = bk_exec_create(e->model, (size_t)e->o.batch,
                                   bk_min_size(logits, (size_t)e->o.batch), &e->exec, err);
     if (!st) st = settle_memory(e, err);
+    if (!st)
+        st =
+            bk_sample_scratch_create((size_t)bk_model_config(e->model)->n_vocab, &e->sampling, err);
     if (!st) st = list_ends(e, err);
     if (!st && !e->o.no_prefix_cache)
         st = bk_prefix_create(bk_model_kv_pool(e->model), &e->prefix, err);
@@ -134,6 +137,7 @@ static void free_engine(bk_engine *e) {
     bk_prefix_destroy(&e->prefix);
     if (bk_model_kv_pool(e->model)) bk_kv_pool_set_limit(bk_model_kv_pool(e->model), 0);
     bk_exec_destroy(&e->exec);
+    bk_sample_scratch_destroy(&e->sampling);
     bk_mailbox_free(&e->in);
     bk_mailbox_free(&e->out);
     bk_buf_free(&e->commands);

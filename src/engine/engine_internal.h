@@ -32,6 +32,7 @@ struct bk_engine {
     bk_exec *exec;
     float *hidden;     /* [batch][n_embd], of embeddings; made by the first */
     bk_prefix *prefix; /* NULL: no cache */
+    bk_sample_scratch *sampling;
     bk_sequences waiting, running;
     bk_buf commands, events;
     bk_work work;

@@ -26,7 +26,7 @@ static bk_status prepare(answer *a, bk_error *err) {
                        o->max_tokens);
     }
     bk_status st = bk_reply_init(&a->reply, a->tokenizer, o->stop, o->n_stop, err);
-    if (!st) st = bk_sampler_create(&o->sampling, n_vocab, &a->sampler, err);
+    if (!st) st = bk_sampler_create(&o->sampling, n_vocab, NULL, &a->sampler, err);
     if (st) return st;
     size_t n;
     const int32_t *tokens = bk_session_tokens(a->session, &n);

@@ -228,7 +228,7 @@ static bk_status match(bk_engine *e, bk_sequence *s, bk_error *err) {
 
 static void start_sequence(bk_engine *e, bk_sequence *s, uint64_t now) {
     bk_error err;
-    bk_status st = bk_sequence_prepare(s, e->model, e->ends, e->n_ends, &err);
+    bk_status st = bk_sequence_prepare(s, e->model, e->sampling, e->ends, e->n_ends, &err);
     if (!st) st = match(e, s, &err);
     if (!st && !bk_sequences_push(&e->running, s))
         st = bk_fail(&err, BK_ERR_NOMEM, "no memory to start");

@@ -15,14 +15,19 @@ typedef struct cand {
 
 enum { RADIX_BITS = 11, RADIX_BINS = 1 << RADIX_BITS, TOP_K_SLACK = 2048 };
 
+/* What a choice needs while it is made. */
+struct bk_sample_scratch {
+    size_t n_vocab;
+    cand *cands;     /* [n_vocab] */
+    float *adjusted; /* [n_vocab]: the logits with biases and penalties */
+    double bins[RADIX_BINS];
+};
+
 struct bk_sampler {
     bk_sampling p;
     size_t n_vocab;
     bk_rng rng;
-    cand *cands; /* [n_vocab] */
-    double bins[RADIX_BINS];
-
-    float *adjusted; /* [n_vocab]: the logits with biases and penalties; NULL: there are none */
+    bk_sample_scratch *scratch, *own; /* own: NULL when it is somebody else's */
 
     /* Penalties only: how often each token stands in the window, and the window. */
     uint32_t *counts; /* [n_vocab] */
@@ -67,13 +72,36 @@ static bool penalties_on(const bk_sampling *p) {
                                       p->frequency_penalty != 0.0f);
 }
 
+bk_status bk_sample_scratch_create(size_t n_vocab, bk_sample_scratch **out, bk_error *err) {
+    *out = NULL;
+    bk_sample_scratch *w = n_vocab ? bk_alloc_zero(1, sizeof *w) : NULL;
+    if (w) {
+        w->n_vocab = n_vocab;
+        w->cands = bk_alloc(n_vocab, sizeof *w->cands);
+        w->adjusted = bk_alloc(n_vocab, sizeof *w->adjusted);
+    }
+    if (!w || !w->cands || !w->adjusted) {
+        bk_sample_scratch_destroy(&w);
+        return bk_fail(err, BK_ERR_NOMEM, "no memory to sample from %zu tokens", n_vocab);
+    }
+    *out = w;
+    return BK_OK;
+}
+
+void bk_sample_scratch_destroy(bk_sample_scratch **wp) {
+    bk_sample_scratch *w = *wp;
+    *wp = NULL;
+    if (!w) return;
+    bk_free(w->cands);
+    bk_free(w->adjusted);
+    bk_free(w);
+}
+
 /* Whether memory was to be had. */
 static bool reserve(bk_sampler *s) {
-    s->cands = bk_alloc(s->n_vocab, sizeof *s->cands);
-    if (!s->cands) return false;
-    if (!penalties_on(&s->p) && s->p.n_biases == 0) return true;
-    s->adjusted = bk_alloc(s->n_vocab, sizeof *s->adjusted);
-    if (!s->adjusted || !penalties_on(&s->p)) return s->adjusted != NULL;
+    if (!s->scratch && bk_sample_scratch_create(s->n_vocab, &s->own, NULL)) return false;
+    if (s->own) s->scratch = s->own;
+    if (!penalties_on(&s->p)) return true;
     s->counts = bk_alloc_zero(s->n_vocab, sizeof *s->counts);
     if (!s->counts) return false;
     if (s->p.penalty_last_n < 0) return true;
@@ -82,7 +110,8 @@ static bool reserve(bk_sampler *s) {
     return s->window != NULL;
 }
 
-bk_status bk_sampler_create(const bk_sampling *p, size_t n_vocab, bk_sampler **out, bk_error *err) {
+bk_status bk_sampler_create(const bk_sampling *p, size_t n_vocab, bk_sample_scratch *scratch,
+                            bk_sampler **out, bk_error *err) {
     *out = NULL;
     bk_status st = bk_sampling_check(p, err);
     if (st) return st;
@@ -93,6 +122,7 @@ bk_status bk_sampler_create(const bk_sampling *p, size_t n_vocab, bk_sampler **o
     if (!s) return bk_fail(err, BK_ERR_NOMEM, "no memory for the sampler");
     s->p = *p;
     s->n_vocab = n_vocab;
+    s->scratch = scratch;
     bk_rng_seed(&s->rng, p->seed, 1);
     if (!reserve(s)) {
         bk_sampler_destroy(&s);
@@ -106,9 +136,8 @@ void bk_sampler_destroy(bk_sampler **sp) {
     bk_sampler *s = *sp;
     *sp = NULL;
     if (!s) return;
-    bk_free(s->cands);
+    bk_sample_scratch_destroy(&s->own);
     bk_free(s->counts);
-    bk_free(s->adjusted);
     bk_free(s->window);
     bk_free(s);
 }
@@ -126,17 +155,18 @@ void bk_sampler_accept(bk_sampler *s, int32_t token) {
  * multiplied) by the repeat penalty (Keskar et al. 2019, CTRL); presence and frequency are
  * subtracted. */
 static const float *adjust(bk_sampler *s, const float *logits) {
-    if (!s->adjusted) return logits;
     const bk_sampling *p = &s->p;
-    memcpy(s->adjusted, logits, s->n_vocab * sizeof *logits);
-    for (size_t i = 0; i < p->n_biases; i++) s->adjusted[p->biases[i].token] += p->biases[i].bias;
+    float *adjusted = s->scratch->adjusted;
+    if (!s->counts && p->n_biases == 0) return logits;
+    memcpy(adjusted, logits, s->n_vocab * sizeof *logits);
+    for (size_t i = 0; i < p->n_biases; i++) adjusted[p->biases[i].token] += p->biases[i].bias;
     for (size_t i = 0; i < s->n_vocab && s->counts; i++) {
         if (s->counts[i] == 0) continue;
-        float l = s->adjusted[i];
+        float l = adjusted[i];
         l = l > 0 ? l / p->repeat_penalty : l * p->repeat_penalty;
-        s->adjusted[i] = l - (p->presence_penalty + p->frequency_penalty * (float)s->counts[i]);
+        adjusted[i] = l - (p->presence_penalty + p->frequency_penalty * (float)s->counts[i]);
     }
-    return s->adjusted;
+    return adjusted;
 }
 
 /* The first allowed token from i on; n or more when there is none. */
@@ -177,7 +207,7 @@ static double amount(const cand *c, bool by_weight) { return by_weight ? c->weig
  * amount of the keys above it. */
 static uint32_t boundary_key(bk_sampler *s, size_t n, double target, bool by_weight,
                              double *above) {
-    const cand *c = s->cands;
+    const cand *c = s->scratch->cands;
     static const struct digit {
         unsigned shift;
         uint32_t mask;
@@ -185,20 +215,20 @@ static uint32_t boundary_key(bk_sampler *s, size_t n, double target, bool by_wei
     uint32_t prefix = 0, known = 0; /* digits of the key found so far */
     *above = 0;
     for (size_t d = 0; d < BK_ARRAY_LEN(digits); d++) {
-        memset(s->bins, 0, sizeof s->bins);
+        memset(s->scratch->bins, 0, sizeof s->scratch->bins);
         for (size_t i = 0; i < n; i++) {
             uint32_t key = sort_key(c[i].logit);
             if ((key & known) != prefix) continue;
-            s->bins[key >> digits[d].shift & digits[d].mask] += amount(&c[i], by_weight);
+            s->scratch->bins[key >> digits[d].shift & digits[d].mask] += amount(&c[i], by_weight);
         }
         uint32_t bin = digits[d].mask, lowest = bin;
         for (;; bin--) {
-            if (s->bins[bin] > 0) lowest = bin;
-            if (bin == 0 || *above + s->bins[bin] >= target) break;
-            *above += s->bins[bin];
+            if (s->scratch->bins[bin] > 0) lowest = bin;
+            if (bin == 0 || *above + s->scratch->bins[bin] >= target) break;
+            *above += s->scratch->bins[bin];
         }
-        if (s->bins[bin] <= 0) { /* rounding kept the sum below target: all the way down */
-            *above -= s->bins[lowest];
+        if (s->scratch->bins[bin] <= 0) { /* rounding kept the sum below target: all the way down */
+            *above -= s->scratch->bins[lowest];
             bin = lowest;
         }
         prefix |= bin << digits[d].shift;
@@ -212,7 +242,7 @@ static uint32_t boundary_key(bk_sampler *s, size_t n, double target, bool by_wei
 static size_t keep_largest(bk_sampler *s, size_t n, double target, bool by_weight) {
     double above;
     uint32_t boundary = boundary_key(s, n, target, by_weight, &above);
-    cand *c = s->cands;
+    cand *c = s->scratch->cands;
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
         uint32_t key = sort_key(c[i].logit);
@@ -233,11 +263,11 @@ static size_t gather(bk_sampler *s, const float *logits, const uint32_t *allowed
         if (!(logits[i] > floor)) continue; /* NaN too */
         if (n == room) { /* the k best so far: nothing up to the least of them matters any more */
             n = keep_largest(s, n, (double)k, false);
-            floor = s->cands[0].logit;
-            for (size_t j = 1; j < n; j++) floor = fminf(floor, s->cands[j].logit);
+            floor = s->scratch->cands[0].logit;
+            for (size_t j = 1; j < n; j++) floor = fminf(floor, s->scratch->cands[j].logit);
             if (!(logits[i] > floor)) continue;
         }
-        s->cands[n++] = (cand){.id = (int32_t)i, .logit = logits[i]};
+        s->scratch->cands[n++] = (cand){.id = (int32_t)i, .logit = logits[i]};
     }
     return n > k ? keep_largest(s, n, (double)k, false) : n;
 }
@@ -246,8 +276,8 @@ static size_t gather(bk_sampler *s, const float *logits, const uint32_t *allowed
 static double weigh(bk_sampler *s, size_t n, float max) {
     double total = 0;
     for (size_t i = 0; i < n; i++) {
-        s->cands[i].weight = exp((double)s->cands[i].logit - (double)max);
-        total += s->cands[i].weight;
+        s->scratch->cands[i].weight = exp((double)s->scratch->cands[i].logit - (double)max);
+        total += s->scratch->cands[i].weight;
     }
     return total;
 }
@@ -264,16 +294,18 @@ static size_t keep_top_p(bk_sampler *s, size_t n, float max) {
 static size_t keep_typical(bk_sampler *s, size_t n, const float *logits, float *max) {
     double total = weigh(s, n, *max), mean = 0;
     for (size_t i = 0; i < n; i++) {
-        mean += s->cands[i].weight / total * ((double)s->cands[i].logit - (double)*max);
+        mean += s->scratch->cands[i].weight / total *
+                ((double)s->scratch->cands[i].logit - (double)*max);
     }
     for (size_t i = 0; i < n; i++) { /* the nearest first, as keep_largest wants it */
-        s->cands[i].logit = (float)-fabs((double)s->cands[i].logit - (double)*max - mean);
+        s->scratch->cands[i].logit =
+            (float)-fabs((double)s->scratch->cands[i].logit - (double)*max - mean);
     }
     n = keep_largest(s, n, total * (double)s->p.typical_p, true);
     *max = -INFINITY;
     for (size_t i = 0; i < n; i++) {
-        s->cands[i].logit = logits[s->cands[i].id];
-        *max = fmaxf(*max, s->cands[i].logit);
+        s->scratch->cands[i].logit = logits[s->scratch->cands[i].id];
+        *max = fmaxf(*max, s->scratch->cands[i].logit);
     }
     return n;
 }
@@ -282,7 +314,8 @@ static size_t keep_min_p(bk_sampler *s, size_t n, float max) {
     double floor = (double)max + log((double)s->p.min_p);
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
-        if ((double)s->cands[i].logit >= floor) s->cands[kept++] = s->cands[i];
+        if ((double)s->scratch->cands[i].logit >= floor)
+            s->scratch->cands[kept++] = s->scratch->cands[i];
     }
     return kept;
 }
@@ -291,18 +324,19 @@ static size_t keep_min_p(bk_sampler *s, size_t n, float max) {
 static int32_t draw(bk_sampler *s, size_t n, float max) {
     double total = 0, inverse = 1.0 / (double)s->p.temperature;
     for (size_t i = 0; i < n; i++) {
-        s->cands[i].weight = exp(((double)s->cands[i].logit - (double)max) * inverse);
-        total += s->cands[i].weight;
+        s->scratch->cands[i].weight =
+            exp(((double)s->scratch->cands[i].logit - (double)max) * inverse);
+        total += s->scratch->cands[i].weight;
     }
     double u = bk_rng_unit(&s->rng) * total;
     size_t last = 0;
     for (size_t i = 0; i < n; i++) {
-        if (s->cands[i].weight <= 0) continue;
+        if (s->scratch->cands[i].weight <= 0) continue;
         last = i;
-        if (u < s->cands[i].weight) break;
-        u -= s->cands[i].weight;
+        if (u < s->scratch->cands[i].weight) break;
+        u -= s->scratch->cands[i].weight;
     }
-    return s->cands[last].id;
+    return s->scratch->cands[last].id;
 }
 
 int32_t bk_sampler_pick(bk_sampler *s, const float *logits, const uint32_t *allowed) {

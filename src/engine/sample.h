@@ -28,13 +28,20 @@ typedef struct bk_sampling {
 
 typedef struct bk_sampler bk_sampler;
 
+/* Memory that a choice takes while it is made: samplers of one thread can share it. INVALID, NOMEM. */
+typedef struct bk_sample_scratch bk_sample_scratch;
+bk_status bk_sample_scratch_create(size_t n_vocab, bk_sample_scratch **out, bk_error *err);
+void bk_sample_scratch_destroy(bk_sample_scratch **w);
+
 /* INVALID names the field, what was found and what is possible. */
 bk_status bk_sampling_check(const bk_sampling *p, bk_error *err);
 /* The same for its biases over n_vocab tokens. */
 bk_status bk_sampling_check_biases(const bk_sampling *p, size_t n_vocab, bk_error *err);
 
-/* Reserves all that sampling over n_vocab tokens needs. INVALID, NOMEM. */
-bk_status bk_sampler_create(const bk_sampling *p, size_t n_vocab, bk_sampler **out, bk_error *err);
+/* Reserves all that sampling over n_vocab tokens needs; scratch (for n_vocab, outlives the sampler) may
+ * be NULL: then it has its own. INVALID, NOMEM. */
+bk_status bk_sampler_create(const bk_sampling *p, size_t n_vocab, bk_sample_scratch *scratch,
+                            bk_sampler **out, bk_error *err);
 void bk_sampler_destroy(bk_sampler **s);
 
 /* A token (0 <= id < n_vocab) of the sequence, prompt included, for the penalties to look back on. */

@@ -122,8 +122,8 @@ static bk_status prepare_embedding(bk_sequence *s, size_t n_embd, bk_error *err)
     return BK_OK;
 }
 
-bk_status bk_sequence_prepare(bk_sequence *s, bk_model *m, const int32_t *ends, size_t n_ends,
-                              bk_error *err) {
+bk_status bk_sequence_prepare(bk_sequence *s, bk_model *m, bk_sample_scratch *scratch,
+                              const int32_t *ends, size_t n_ends, bk_error *err) {
     const bk_config *c = bk_model_config(m);
     if (s->request->kind == BK_REQUEST_EMBED) return prepare_embedding(s, (size_t)c->n_embd, err);
     if (s->sampler) return BK_OK;
@@ -134,7 +134,7 @@ bk_status bk_sequence_prepare(bk_sequence *s, bk_model *m, const int32_t *ends, 
         return bk_fail(err, BK_ERR_NOMEM, "no memory for a request");
     bk_status st =
         bk_reply_init(&s->reply, bk_model_tokenizer(m), s->stop, s->request->n_stop, err);
-    if (!st) st = bk_sampler_create(&p, (size_t)c->n_vocab, &s->sampler, err);
+    if (!st) st = bk_sampler_create(&p, (size_t)c->n_vocab, scratch, &s->sampler, err);
     if (!st && s->request->min_tokens > 0) close_ends(s, ends, n_ends);
     for (size_t i = 0; !st && i < s->n; i++) bk_sampler_accept(s->sampler, s->tokens[i]);
     return st;

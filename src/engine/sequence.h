@@ -40,8 +40,8 @@ void bk_sequence_destroy(bk_sequence **s);
 
 /* What answering needs, made at the first start: sampler, text, masks. `ends` are the tokens that end
  * an answer. INVALID, NOMEM. */
-bk_status bk_sequence_prepare(bk_sequence *s, bk_model *m, const int32_t *ends, size_t n_ends,
-                              bk_error *err);
+bk_status bk_sequence_prepare(bk_sequence *s, bk_model *m, bk_sample_scratch *scratch,
+                              const int32_t *ends, size_t n_ends, bk_error *err);
 
 /* min_tokens have come: end tokens and stop texts count from now on. */
 void bk_sequence_open_ends(bk_sequence *s, const int32_t *ends, size_t n_ends);

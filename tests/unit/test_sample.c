@@ -20,7 +20,7 @@ static const bk_sampling off = {.temperature = 1, .top_p = 1, .repeat_penalty = 
 static bk_sampler *make(bk_sampling p, size_t n) {
     bk_sampler *s;
     bk_error err;
-    if (bk_sampler_create(&p, n, &s, &err)) fail_msg("%s", err.text);
+    if (bk_sampler_create(&p, n, NULL, &s, &err)) fail_msg("%s", err.text);
     return s;
 }
 
@@ -328,7 +328,7 @@ static void test_biases(void **state) {
         bk_error err;
         p.n_biases = 1;
         p.biases = &bad[i];
-        assert_int_equal(bk_sampler_create(&p, 4, &s, &err), BK_ERR_INVALID);
+        assert_int_equal(bk_sampler_create(&p, 4, NULL, &s, &err), BK_ERR_INVALID);
         assert_non_null(strstr(err.text, "0 to 3"));
     }
 }
@@ -382,7 +382,7 @@ static void test_ranges(void **state) {
     for (size_t i = 0; i < BK_ARRAY_LEN(bad); i++) {
         bk_error err;
         bk_sampler *s = (void *)&err;
-        assert_int_equal(bk_sampler_create(&bad[i].p, 10, &s, &err), BK_ERR_INVALID);
+        assert_int_equal(bk_sampler_create(&bad[i].p, 10, NULL, &s, &err), BK_ERR_INVALID);
         assert_null(s);
         assert_non_null(strstr(err.text, bad[i].name));
     }
