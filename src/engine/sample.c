@@ -14,6 +14,7 @@ typedef struct cand {
 } cand;
 
 enum { RADIX_BITS = 11, RADIX_BINS = 1 << RADIX_BITS, TOP_K_SLACK = 2048 };
+enum { ARGMAX_LANES = 16, ARGMAX_BLOCK = 1024 };
 
 /* What a choice needs while it is made. */
 struct bk_sample_scratch {
@@ -179,8 +180,37 @@ static inline size_t next_allowed(const uint32_t *allowed, size_t i, size_t n) {
     return i;
 }
 
-/* The first of the largest that are allowed, passing over NaN; -1 when there is none above -infinity. */
+/* The largest of n <= ARGMAX_BLOCK numbers, passing over NaN: lanes side by side, which the compiler
+ * makes vectors of. */
+static float block_max(const float *x, size_t n) {
+    float lanes[ARGMAX_LANES], best = -INFINITY;
+    for (size_t l = 0; l < ARGMAX_LANES; l++) lanes[l] = -INFINITY;
+    size_t i = 0;
+    for (; i + ARGMAX_LANES <= n; i += ARGMAX_LANES)
+        for (size_t l = 0; l < ARGMAX_LANES; l++)
+            lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
+    for (; i < n; i++) best = x[i] > best ? x[i] : best;
+    for (size_t l = 0; l < ARGMAX_LANES; l++) best = lanes[l] > best ? lanes[l] : best;
+    return best;
+}
+
+/* The first of the largest, passing over NaN; -1 when there is none above -infinity. */
+static int32_t argmax_all(const float *logits, size_t n) {
+    float best = -INFINITY;
+    size_t block = n;
+    for (size_t i = 0; i < n; i += ARGMAX_BLOCK) {
+        float max = block_max(logits + i, bk_min_size(ARGMAX_BLOCK, n - i));
+        if (!(max > best)) continue;
+        best = max;
+        block = i;
+    }
+    while (block < n && logits[block] != best) block++;
+    return block < n ? (int32_t)block : -1;
+}
+
+/* The same among those that are allowed. */
 static int32_t argmax(const float *logits, size_t n, const uint32_t *allowed) {
+    if (!allowed) return argmax_all(logits, n);
     float best = -INFINITY;
     int32_t at = -1;
     for (size_t i = next_allowed(allowed, 0, n); i < n; i = next_allowed(allowed, i + 1, n)) {
