@@ -60,10 +60,12 @@ void bk_engine_remember(bk_engine *e, bk_sequence *s, bool whole) {
         if (n == 0 || bk_kv_fork(s->kv, &part, NULL)) return;
         if (bk_kv_truncate(part, n, NULL)) n = 0;
     }
-    /* A failure is no more than a cache that knows less. */
-    if (n)
-        bk_prefix_insert(e->prefix, s->request->tenant, s->tokens, n, part ? part : s->kv, &s->pin,
-                         NULL);
+    /* A failure is no more than a cache that knows less. What had been computed twice is the tree's then. */
+    if (n &&
+        !bk_prefix_insert(e->prefix, s->request->tenant, s->tokens, n, part ? part : s->kv, &s->pin,
+                          NULL) &&
+        part)
+        bk_kv_share(s->kv, part, n);
     bk_kv_destroy(&part);
 }
 
@@ -170,9 +172,11 @@ static size_t growth(const bk_engine *e, const bk_sequence *s, size_t have) {
  * answers may turn out to need more: then somebody is preempted. */
 static bool has_room(const bk_engine *e, const bk_sequence *s) {
     const bk_kv_pool *pool = bk_model_kv_pool(e->model);
-    size_t kept = bk_kv_pool_bytes(pool) - bk_kv_pool_idle_bytes(pool), cached = 0;
+    size_t idle = bk_kv_pool_idle_bytes(pool), kept = bk_kv_pool_bytes(pool) - idle, cached = 0;
     if (cacheable(e, s)) cached = bk_prefix_peek(e->prefix, s->request->tenant, s->tokens, s->n);
     kept += growth(e, s, cached);
+    /* What it finds can then no longer go; as much of that as is idle counts with it. */
+    kept += bk_min_size(idle, bk_kv_pool_bytes_for(pool, cached, (size_t)e->o.batch));
     for (size_t i = 0; i < e->running.n; i++)
         kept += growth(e, e->running.at[i], bk_sequence_computed(e->running.at[i]));
     return e->running.n == 0 || kept <= e->live.memory.kv_limit;

@@ -4,8 +4,10 @@
 
 enum { QUANTUM = 32, OLDEST_EVERY = 4 };
 
-#define DECODE_SHARE 0.25 /* of the speed of answers, kept while prompts are computed */
-#define LEARN_RATE 0.2    /* weight of the newest step in the running means */
+/* Of the speed of answers, kept while prompts are computed. What is promised is a quarter; the rest is
+ * for what steps take beside the pass. */
+#define DECODE_SHARE 0.3
+#define LEARN_RATE 0.2 /* weight of the newest step in the running means */
 
 /* ---- Cost ------------------------------------------------------------------------------------- */
 
@@ -28,7 +30,10 @@ void bk_cost_learn(bk_cost *c, bool has_prefill, double units, double ms) {
     struct bk_cost_mean *m = has_prefill ? &c->prefill : &c->decode;
     /* A step that others on the machine held up for long says nothing about the next. */
     double expected = bk_cost_ms(c, units);
-    if (m->known && expected > 0) ms = fmin(ms, 4 * expected);
+    if (m->known && expected > 0) {
+        ms = fmin(ms, 4 * expected);
+        if (has_prefill) c->spread += LEARN_RATE * (fabs(ms / expected - 1) - c->spread);
+    }
     double rate = m->known ? LEARN_RATE : 1.0;
     m->units += rate * (units - m->units);
     m->ms += rate * (ms - m->ms);
@@ -66,6 +71,10 @@ double bk_cost_units(const bk_cost *c, double ms) {
     double fixed, slope;
     line(c, &fixed, &slope);
     return slope > 0 ? fmax(0, (ms - fixed) / slope) : INFINITY;
+}
+
+double bk_cost_safe(const bk_cost *c, double ms) {
+    return ms / fmin(fmax(1 + 3 * c->spread, 1.05), 1.5);
 }
 
 /* ---- Pace ------------------------------------------------------------------------------------- */

@@ -31,6 +31,7 @@ typedef struct bk_cost {
         double units, ms;
         bool known;
     } decode, prefill;
+    double spread; /* running mean of how far predictions are off, as a share of them */
 } bk_cost;
 
 void bk_cost_learn(bk_cost *c, bool has_prefill, double units, double ms);
@@ -40,10 +41,12 @@ double bk_cost_slope(const bk_cost *c);
 double bk_cost_ms(const bk_cost *c, double units);
 /* Most units that fit into ms; at least 0, infinite while nothing is known. */
 double bk_cost_units(const bk_cost *c, double ms);
+/* The time to plan a step for, so that it hardly ever takes longer than ms. */
+double bk_cost_safe(const bk_cost *c, double ms);
 
 /* ---- Pace ----------------------------------------------------------------------------------- */
 
-/* Sees to it that answers go on at a quarter of their speed at least while prompts are computed: the
+/* Sees to it that answers go on at no less than a quarter of their speed while prompts are computed: the
  * tokens that they are owed. */
 typedef struct bk_pace {
     double owed;

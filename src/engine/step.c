@@ -10,8 +10,7 @@
 enum { LEAST_CHUNK = 16, FIRST_CHUNK = 64 };
 
 /* Without answers to keep going, a step is this long: others come and go in between. */
-#define PREFILL_STEP_MS 60.0
-#define MARGIN 0.85 /* of the budget: predictions are not exact */
+#define PREFILL_STEP_MS 80.0
 
 /* ---- Who takes part ------------------------------------------------------------------------------- */
 
@@ -72,7 +71,7 @@ static double plan_answers(bk_engine *e, size_t *n) {
 
 /* Work that a step has room for beside the answers. */
 static double room_for_prompts(const bk_engine *e, size_t n_answers, double units) {
-    double ms = n_answers ? MARGIN * bk_engine_budget(e) : PREFILL_STEP_MS;
+    double ms = n_answers ? bk_cost_safe(&e->cost, bk_engine_budget(e)) : PREFILL_STEP_MS;
     double room = bk_cost_units(&e->cost, ms);
     return isinf(room) ? FIRST_CHUNK : fmax(0, room - units);
 }

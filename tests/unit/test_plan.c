@@ -37,9 +37,11 @@ static void test_cost(void **state) {
     assert_true(fabs(bk_cost_ms(&c, 40) - machine(40)) < 0.01);
     assert_true(fabs(bk_cost_units(&c, 45) - 80) < 0.1);
     assert_true(bk_cost_units(&c, 1) == 0);
+    assert_true(bk_cost_safe(&c, 50) > 45); /* predictions were good */
     /* One step that was held up for a second says little; a slower machine is believed in time. */
     bk_cost_learn(&c, true, 80, 1000);
     assert_true(bk_cost_ms(&c, 80) < 2 * machine(80));
+    assert_true(bk_cost_safe(&c, 50) < 40);
     for (int i = 0; i < 100; i++) {
         bk_cost_learn(&c, false, 4, 3 * machine(4));
         bk_cost_learn(&c, true, 80, 3 * machine(80));
@@ -61,7 +63,7 @@ static void test_pace(void **state) {
         tokens++;
     }
     double share = tokens * decode_ms / time;
-    assert_true(share > 0.24 && share < 0.30);
+    assert_true(share > 0.29 && share < 0.35);
 }
 
 static bk_claim claim(uint64_t tenant, uint64_t arrival, size_t left) {
