@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "engine/engine_internal.h"
 
-enum { LEAST_CHUNK = 16, FIRST_CHUNK = 64 };
+enum { LEAST_CHUNK = 8, FIRST_CHUNK = 64 };
 
 /* Without answers to keep going, a step is this long: others come and go in between. */
 #define PREFILL_STEP_MS 80.0
