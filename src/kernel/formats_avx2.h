@@ -65,6 +65,16 @@ INLINE float offset_a(size_t sub, const bk_act *x, size_t b, size_t part) {
     return sub == 16 ? bk_act_half_a(x, b, (int)part) : x->a[b];
 }
 
+/* Asks for block b's share of a group's bytes, first to last, while the block is worked on. Scales
+ * and lines are two streams; asked for as one beside the loads they let the hardware's prefetcher
+ * lead, which is quicker than any distance of one's own (Zen 4, decode, against 12 KB ahead: Q4_0
+ * 1.12, Q5_0 1.07, Q8_0 1.30; no requests at all: 0.7). Offsets are read before the first line, so
+ * that those of the next group have to be there by then. */
+INLINE void ask_share(fmt f, const uint8_t *g, size_t scale_bytes, size_t b) {
+    const char *p = (const char *)g + b * f.share * 64 + (f.has_min ? scale_bytes : 0);
+    UNROLL for (size_t j = 0; j < f.share; j++) { __builtin_prefetch(p + 64 * j, 0, 3); }
+}
+
 /* ---- Entry points over direct_cols of the including file --------------------------------------- */
 
 #define EACH_TYPE_PLAN(X) X(Q4_0) X(Q4_1) X(Q5_0) X(Q8_0) X(Q4_K) X(Q6_K)

@@ -10,9 +10,6 @@
 #include "kernel/dots_avx2.h"
 #endif
 
-/* How far ahead the weight stream is asked for. */
-enum { AHEAD = 12288 };
-
 /* ---- Direct: few columns, each line unpacked once ------------------------------------------------ */
 
 /* One block times all columns, `halves` halves from `first` on at a time. */
@@ -68,13 +65,6 @@ static __attribute__((noinline)) void direct_end(fmt f, const bk_packed *w, size
     }
 }
 
-/* Asks for a block's share of the group, scales included: with the lines alone the scales of the
- * next group stall every group (8 against 25 GB/s measured on Zen 4, Q4_1). */
-INLINE void prefetch_share(fmt f, const uint8_t *g, size_t b) {
-    const char *p = (const char *)g + b * f.share * 64 + AHEAD;
-    UNROLL for (size_t j = 0; j < f.share; j++) { _mm_prefetch(p + 64 * j, _MM_HINT_T0); }
-}
-
 INLINE void direct_group(fmt f, const bk_packed *w, size_t group, const bk_act *x, size_t cols,
                          __m256 acc[HALVES][BK_DIRECT_COLS]) {
     /* Formats with two sums per column leave no registers for both halves of many columns. */
@@ -96,7 +86,7 @@ INLINE void direct_group(fmt f, const bk_packed *w, size_t group, const bk_act *
         }
     }
     for (size_t b = 0; b < nb; b++) {
-        prefetch_share(f, g, b);
+        ask_share(f, g, w->scale_bytes, b);
         direct_block(f, g, lines, nb, b, 0, halves, x, cols, acc);
         if (halves == 1) direct_block(f, g, lines, nb, b, 1, 1, x, cols, acc);
     }

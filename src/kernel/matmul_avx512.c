@@ -163,16 +163,6 @@ INLINE __m512 direct_exact(fmt f, const uint8_t *g, const uint8_t *lines, size_t
     return acc;
 }
 
-/* Asks for a block's share of the group, scales included: with the lines alone the scales of the
- * next group stall every group (10 against 25 GB/s measured on Zen 4, Q4_1). Byte lines need little
- * work each, and there the hardware prefetcher leads if the requests stay beside the loads (24
- * against 12 GB/s). */
-INLINE void prefetch_share(fmt f, const uint8_t *g, size_t b) {
-    size_t distance = f.layout == BK_LAYOUT_B8 ? 0 : 12288;
-    const char *p = (const char *)g + b * f.share * 64 + distance;
-    UNROLL for (size_t j = 0; j < f.share; j++) _mm_prefetch(p + 64 * j, _MM_HINT_T0);
-}
-
 INLINE void direct_group(fmt f, const bk_packed *w, size_t group, const bk_act *x, size_t cols,
                          __m512 *acc) {
     size_t nb = w->k / 32, parts = 32 / (size_t)f.sub;
@@ -187,7 +177,7 @@ INLINE void direct_group(fmt f, const bk_packed *w, size_t group, const bk_act *
     for (size_t b = 0; b < nb; b++) {
         const uint8_t *p = lines + b * f.lines * 64;
         __m512i q[8];
-        prefetch_share(f, g, b);
+        ask_share(f, g, w->scale_bytes, b);
         byte_lines(f, p, q);
         __m512 d0 = block_d(f, g, nb, b, 0), d1 = f.sub == 16 ? block_d(f, g, nb, b, 1) : d0;
         UNROLL for (size_t c = 0; c < cols; c++) acc[c] =
