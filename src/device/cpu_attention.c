@@ -68,12 +68,24 @@ static void rope_store(bk_cpu_device *d, const bk_cmd *c, size_t r, size_t head)
                          chunk_at(c, pages[pos / BK_ATTN_CHUNK], head));
 }
 
+/* Asks for what rope_store reads of a row: another thread wrote it. */
+static void ask_for_row(const bk_cmd *c, size_t r, size_t head) {
+    const bk_attn_shape *s = c->attention.shape;
+    size_t hs = (size_t)s->head_size, g = (size_t)(s->n_heads / s->n_kv_heads);
+    bk_cpu_ask(c->attention.q + r * c->attention.ldq + head * g * hs, g * hs * sizeof(float));
+    bk_cpu_ask(c->attention.k + r * c->attention.ldkv + head * hs, hs * sizeof(float));
+    bk_cpu_ask(c->attention.v + r * c->attention.ldkv + head * hs, hs * sizeof(float));
+}
+
 /* All rows, shared by the threads in blocks: neighbouring positions share cache lines. */
 static void rope_store_all(bk_cpu_device *d, const bk_cmd *c) {
     size_t blocks = bk_div_up(c->rows, ROW_BLOCK), heads = (size_t)c->attention.shape->n_kv_heads;
     for (size_t i; (i = bk_pool_next(d->pool)) < blocks * heads;) {
         size_t r = i / heads * ROW_BLOCK, end = bk_min_size(c->rows, r + ROW_BLOCK);
-        for (; r < end; r++) rope_store(d, c, r, i % heads);
+        for (; r < end; r++) {
+            if (r + 1 < c->rows) ask_for_row(c, r + 1, i % heads);
+            rope_store(d, c, r, i % heads);
+        }
     }
 }
 

@@ -75,6 +75,11 @@ INLINE void ask_share(fmt f, const uint8_t *g, size_t scale_bytes, size_t b) {
     UNROLL for (size_t j = 0; j < f.share; j++) { __builtin_prefetch(p + 64 * j, 0, 3); }
 }
 
+/* Asks for where a tile goes, which another core had last, before its dots: they hide the wait. */
+INLINE void ask_output(const float *to, size_t groups) {
+    UNROLL for (size_t g = 0; g < groups; g++) { __builtin_prefetch(to + g * BK_GROUP_ROWS, 1, 3); }
+}
+
 /* ---- Entry points over direct_cols of the including file --------------------------------------- */
 
 #define EACH_TYPE_PLAN(X) X(Q4_0) X(Q4_1) X(Q5_0) X(Q8_0) X(Q4_K) X(Q6_K)

@@ -262,7 +262,10 @@ static __attribute__((noinline)) void tile_end(const job *j, size_t g, const bk_
 INLINE void tile_run(fmt f, const job *j, size_t c0, size_t cols) {
     size_t k = j->w->k, nb = k / 32, nd = f.sub == 16 ? 2 * nb : nb;
     bk_act x[BK_TILE_COLS];
-    UNROLL for (size_t c = 0; c < cols; c++) { x[c] = act_at(j->acts, j->pitch, c0 + c, k); }
+    UNROLL for (size_t c = 0; c < cols; c++) {
+        x[c] = act_at(j->acts, j->pitch, c0 + c, k);
+        ask_output(j->out + (c0 + c) * j->ldo + j->first * BK_GROUP_ROWS, BK_PANEL_GROUPS);
+    }
     for (size_t g = 0; g < j->n; g++) {
         /* A copy, because what is passed by address is not kept in registers. */
         __m256 acc[HALVES][BK_TILE_COLS], y[HALVES][BK_TILE_COLS];

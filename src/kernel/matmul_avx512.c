@@ -349,7 +349,10 @@ INLINE void tile_run(const job *j, size_t sub, size_t groups, size_t c0, size_t 
     __m512 acc[BK_PANEL_GROUPS][BK_TILE_COLS];
     size_t k = j->w->k;
     bk_act x[BK_TILE_COLS];
-    UNROLL for (size_t c = 0; c < cols; c++) x[c] = act_at(j->acts, j->pitch, c0 + c, k);
+    UNROLL for (size_t c = 0; c < cols; c++) {
+        x[c] = act_at(j->acts, j->pitch, c0 + c, k);
+        ask_output(j->out + (c0 + c) * j->ldo + j->first * BK_GROUP_ROWS, groups);
+    }
     tile_body(&j->t, sub, x, groups, cols, acc);
     UNROLL for (size_t g = 0; g < groups; g++) UNROLL for (size_t c = 0; c < cols; c++)
         store(j->out + (c0 + c) * j->ldo + (j->first + g) * BK_GROUP_ROWS, acc[g][c],
