@@ -8,7 +8,7 @@
 typedef struct fmt {
     bk_layout layout;
     bk_scales scales;
-    int zero, zero_shift, sub;
+    int zero, zero_shift, sub; /* zero << zero_shift == BK_ACT_ZERO */
     bool has_min;
     size_t lines;       /* per 32 k */
     size_t share;       /* lines of 32 k with their part of the scales, for prefetching */
@@ -19,7 +19,7 @@ typedef struct fmt {
 INLINE fmt fmt_shared(bk_layout layout, size_t lines, int sub, const bk_quant *t) {
     size_t scales = t->scales == BK_SCALES_FLOAT ? (t->has_min ? 2u : 1u) * 32u / (size_t)sub : 1;
     int zero = layout == BK_LAYOUT_B8 || layout == BK_LAYOUT_C4 ? 128 : t->zero;
-    int shift = zero ? __builtin_ctz((unsigned)zero) : 0;
+    int shift = zero ? __builtin_ctz(BK_ACT_ZERO) - __builtin_ctz((unsigned)zero) : 0;
     return (fmt){layout,     t->scales, zero,           shift,      sub,
                  t->has_min, lines,     lines + scales, t->codebook};
 }
@@ -27,12 +27,12 @@ INLINE fmt fmt_shared(bk_layout layout, size_t lines, int sub, const bk_quant *t
 INLINE fmt fmt_of(bk_plan plan, const bk_quant *t) {
     const bk_scales half = BK_SCALES_HALF, super = BK_SCALES_SUPER;
     switch (plan) {
-    case BK_PLAN_Q4_0: return (fmt){BK_LAYOUT_N4, half, 8, 3, 32, false, 4, 5, NULL};
+    case BK_PLAN_Q4_0: return (fmt){BK_LAYOUT_N4, half, 8, 4, 32, false, 4, 5, NULL};
     case BK_PLAN_Q4_1: return (fmt){BK_LAYOUT_N4, half, 0, 0, 32, true, 4, 5, NULL};
-    case BK_PLAN_Q5_0: return (fmt){BK_LAYOUT_N5, half, 16, 4, 32, false, 5, 6, NULL};
-    case BK_PLAN_Q8_0: return (fmt){BK_LAYOUT_B8, half, 128, 7, 32, false, 8, 9, NULL};
+    case BK_PLAN_Q5_0: return (fmt){BK_LAYOUT_N5, half, 16, 3, 32, false, 5, 6, NULL};
+    case BK_PLAN_Q8_0: return (fmt){BK_LAYOUT_B8, half, 128, 0, 32, false, 8, 9, NULL};
     case BK_PLAN_Q4_K: return (fmt){BK_LAYOUT_N4, super, 0, 0, 32, true, 4, 5, NULL};
-    case BK_PLAN_Q6_K: return (fmt){BK_LAYOUT_N6, super, 32, 5, 16, false, 6, 7, NULL};
+    case BK_PLAN_Q6_K: return (fmt){BK_LAYOUT_N6, super, 32, 2, 16, false, 6, 7, NULL};
     case BK_PLAN_N4_16: return fmt_shared(BK_LAYOUT_N4, 4, 16, t);
     case BK_PLAN_N5_32: return fmt_shared(BK_LAYOUT_N5, 5, 32, t);
     case BK_PLAN_C4_32: return fmt_shared(BK_LAYOUT_C4, 4, 32, t);
@@ -58,6 +58,11 @@ INLINE scale_arrays scales_of(fmt f, const uint8_t *g, size_t nb) {
 
 INLINE bk_act act_at(const void *acts, size_t pitch, size_t c, size_t k) {
     return bk_act_view((char *)(uintptr_t)acts + c * pitch, k); /* read only here */
+}
+
+/* The sums of the lines [l, l + n_lines) of blocks. */
+INLINE const int32_t *nsum_of(const bk_act *x, size_t l, size_t n_lines) {
+    return n_lines == 8 ? x->nsum : l == 0 ? x->nsum0 : x->nsum1;
 }
 
 /* What multiplies offset `part` of block b. */

@@ -154,7 +154,7 @@ INLINE const int8_t *fresh(const int8_t *p) {
 /* Where a dot begins so that q counts as q - zero. */
 INLINE __m256i zero_start(fmt f, int32_t nsum) {
     if (f.zero == 0) return _mm256_setzero_si256();
-    return _mm256_slli_epi32(_mm256_set1_epi32(nsum), f.zero_shift);
+    return _mm256_srai_epi32(_mm256_set1_epi32(nsum), f.zero_shift);
 }
 
 /* acc += sum * s * d */

@@ -19,11 +19,12 @@ INLINE void direct_block(fmt f, const uint8_t *g, const uint8_t *lines, size_t n
     sums s;
     const int8_t *a[BK_DIRECT_COLS];
     UNROLL for (size_t c = 0; c < cols; c++) {
-        int32_t nsum = x[c].nsum[b], nsum0 = f.sub == 16 ? x[c].nsum0[b] : nsum;
+        const bool two = f.sub == 16;
+        const int32_t *first_sum = two ? x[c].nsum0 : x[c].nsum;
         a[c] = fresh(x[c].q + 32 * b);
         UNROLL for (size_t h = 0; h < halves; h++) {
-            s.full[h][c][0] = zero_start(f, nsum0);
-            s.full[h][c][1] = zero_start(f, nsum - nsum0);
+            s.full[h][c][0] = zero_start(f, first_sum[b]);
+            s.full[h][c][1] = two ? zero_start(f, x[c].nsum1[b]) : _mm256_setzero_si256();
         }
     }
     UNROLL for (size_t j = 0; j < 4; j++) {
@@ -175,10 +176,7 @@ INLINE void tile_scale(fmt f, const tile *t, const bk_act *x, size_t cols, size_
                        size_t n_lines, const float *d, __m256 acc[][BK_TILE_COLS]) {
     __m256i sum[HALVES][BK_TILE_COLS];
     UNROLL for (size_t c = 0; c < cols; c++) {
-        int32_t nsum = n_lines == 8 ? x[c].nsum[b]
-                       : l == 0     ? x[c].nsum0[b]
-                                    : x[c].nsum[b] - x[c].nsum0[b];
-        sum[0][c] = sum[1][c] = zero_start(f, nsum);
+        sum[0][c] = sum[1][c] = zero_start(f, nsum_of(&x[c], l, n_lines)[b]);
     }
     const uint8_t *q = t->q + (b * 8 + l) * 64;
     if (f.layout == BK_LAYOUT_B8 && n_lines == 4)

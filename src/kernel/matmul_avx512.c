@@ -117,7 +117,7 @@ INLINE __m512i channel(fmt f, const uint8_t *p, size_t at) {
 
 INLINE __m512 zero_start(fmt f, int32_t nsum) {
     if (f.zero == 0) return _mm512_castsi512_ps(_mm512_setzero_si512());
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_set1_epi32(nsum), (unsigned)f.zero_shift));
+    return _mm512_castsi512_ps(_mm512_srai_epi32(_mm512_set1_epi32(nsum), (unsigned)f.zero_shift));
 }
 
 /* acc += dots of one block with one column. `chains`: of dots; one is enough where other columns hide
@@ -128,7 +128,7 @@ INLINE __m512 block_dot(fmt f, const __m512i q[8], const bk_act *x, size_t b, __
     __m512i lo, hi;
     if (f.sub == 16) {
         lo = _mm512_castps_si512(zero_start(f, x->nsum0[b]));
-        hi = _mm512_castps_si512(zero_start(f, x->nsum[b] - x->nsum0[b]));
+        hi = _mm512_castps_si512(zero_start(f, x->nsum1[b]));
     } else {
         lo = _mm512_castps_si512(zero_start(f, x->nsum[b]));
         hi = _mm512_setzero_si512();
@@ -224,7 +224,11 @@ INLINE void expand_group(fmt f, const bk_packed *w, size_t group, uint8_t *out, 
     for (size_t b = 0; b < nb; b++) {
         __m512i q[8];
         byte_lines(f, lines + b * f.lines * 64, q);
-        UNROLL for (size_t j = 0; j < 8; j++) _mm512_store_si512(out + (b * 8 + j) * 64, q[j]);
+        UNROLL for (size_t j = 0; j < 8; j++) {
+            if (f.zero)
+                q[j] = _mm512_add_epi8(q[j], _mm512_set1_epi8((int8_t)(BK_ACT_ZERO - f.zero)));
+            _mm512_store_si512(out + (b * 8 + j) * 64, q[j]);
+        }
         UNROLL for (size_t part = 0; part < 32 / (size_t)f.sub; part++) {
             size_t at = (b * 32 / (size_t)f.sub + part) * 16;
             _mm512_store_ps(d + at, block_d(f, g, nb, b, part));
@@ -256,22 +260,16 @@ typedef struct tile {
     const uint8_t *q;
     const float *d, *m; /* m NULL: no offsets */
     size_t nb, gq, gd;
-    int zero, zero_shift;
+    bool zero; /* of BK_ACT_ZERO, or none */
 } tile;
 
 /* One scale's worth of k (n_lines lines from line `l`): all dots of the tile, then the floats. */
 INLINE void tile_step(const tile *t, const bk_act *x, size_t groups, size_t cols, size_t b,
                       size_t l, size_t n_lines, const float *d, __m512 acc[][BK_TILE_COLS]) {
     __m512i sum[BK_PANEL_GROUPS][BK_TILE_COLS];
-    __m128i shift = _mm_cvtsi32_si128(t->zero_shift);
     UNROLL for (size_t c = 0; c < cols; c++) {
         __m512i start = _mm512_setzero_si512();
-        if (t->zero) {
-            int32_t nsum = n_lines == 8 ? x[c].nsum[b]
-                           : l == 0     ? x[c].nsum0[b]
-                                        : x[c].nsum[b] - x[c].nsum0[b];
-            start = _mm512_sll_epi32(_mm512_set1_epi32(nsum), shift);
-        }
+        if (t->zero) start = _mm512_set1_epi32(nsum_of(&x[c], l, n_lines)[b]);
         UNROLL for (size_t g = 0; g < groups; g++) sum[g][c] = start;
     }
     const uint8_t *q = t->q + (b * 8 + l) * 64;
@@ -302,7 +300,7 @@ INLINE void tile_exact(const tile *t, size_t sub, const bk_act *x, size_t groups
                 __m512 m =
                     t->m ? _mm512_load_ps(t->m + g * t->gd + k / sub * 16) : _mm512_setzero_ps();
                 __m512i q = field(load(t->q + g * t->gq + k / 4 * 64), k % 4 * 8, 255);
-                __m512 w = weight(q, t->zero, d, m);
+                __m512 w = weight(q, t->zero ? BK_ACT_ZERO : 0, d, m);
                 acc[g][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c].value[e]), w, acc[g][c]);
             }
         }
@@ -386,14 +384,8 @@ static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *pa
     const bk_quant *q = w->type;
     size_t nb = w->k / 32, nd = q->sub == 16 ? 2 * nb : nb;
     job j = {w, first, acts, pitch, out, ldo, add, {0}};
-    j.t = (tile){panel->q,
-                 panel->d,
-                 q->has_min ? panel->m : NULL,
-                 nb,
-                 w->k * 16,
-                 nd * 16,
-                 q->zero,
-                 q->zero ? __builtin_ctz((unsigned)q->zero) : 0};
+    j.t = (tile){panel->q, panel->d,    q->has_min ? panel->m : NULL, nb, w->k * 16,
+                 nd * 16,  q->zero != 0};
     void (*body)(const job *, size_t, size_t) = run[q->sub == 16][n == 2];
     /* Strips of nearly equal width: 13 columns go as 5 + 4 + 4, not as 6 + 6 + 1. */
     size_t strips = bk_div_up(cols, BK_TILE_COLS), done = 0;

@@ -124,9 +124,7 @@ static void quantize_block(const float *x, size_t n, size_t b, const bk_act *a) 
         q[i] = (int8_t)(v > 127 ? 127 : v < -127 ? -127 : v == v ? v : 0);
         sum[i / 16] += q[i];
     }
-    a->nsum[b] = -(sum[0] + sum[1]);
-    a->nsum0[b] = -sum[0];
-    a->a[b] = a->s[b] * (float)(sum[0] + sum[1]);
+    bk_act_set_sums(a, b, sum[0], sum[1]);
 }
 
 static void quantize(const float *x, size_t k, void *act) {

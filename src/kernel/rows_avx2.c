@@ -70,9 +70,7 @@ static void put_block(const __m256i q[4], float max, size_t b, const bk_act *a) 
     int32_t sum0 = sum_of_4(_mm256_castsi256_si128(sums));
     int32_t sum1 = sum_of_4(_mm256_extracti128_si256(sums, 1));
     a->s[b] = max / 127.0f;
-    a->nsum[b] = -(sum0 + sum1);
-    a->nsum0[b] = -sum0;
-    a->a[b] = a->s[b] * (float)(sum0 + sum1);
+    bk_act_set_sums(a, b, sum0, sum1);
 }
 
 static void quantize_block(const float *x, size_t n, size_t b, const bk_act *a) {

@@ -123,10 +123,8 @@ static void sum_blocks(size_t nb, bk_act *a) {
         __m256i s = _mm256_sad_epu8(_mm256_xor_si256(q, flip), _mm256_setzero_si256());
         s = _mm256_add_epi64(s, _mm256_shuffle_epi32(s, _MM_SHUFFLE(1, 0, 3, 2)));
         int32_t low = _mm256_cvtsi256_si32(s) - 16 * 128;
-        int32_t all = low + _mm_cvtsi128_si32(_mm256_extracti128_si256(s, 1)) - 16 * 128;
-        a->nsum[b] = -all;
-        a->nsum0[b] = -low;
-        a->a[b] = a->s[b] * (float)all;
+        int32_t high = _mm_cvtsi128_si32(_mm256_extracti128_si256(s, 1)) - 16 * 128;
+        bk_act_set_sums(a, b, low, high);
     }
 }
 

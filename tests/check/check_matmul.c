@@ -29,9 +29,7 @@ static void sums(bk_act *a, size_t nb) {
     for (size_t b = 0; b < nb; b++) {
         int32_t s[2] = {0, 0};
         for (size_t i = 0; i < 32; i++) s[i / 16] += a->q[32 * b + i];
-        a->nsum[b] = -s[0] - s[1];
-        a->nsum0[b] = -s[0];
-        a->a[b] = a->s[b] * (float)(s[0] + s[1]);
+        bk_act_set_sums(a, b, s[0], s[1]);
     }
 }
 

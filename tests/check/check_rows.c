@@ -48,7 +48,8 @@ static void against_double(check *c, const float *x, size_t k, const bk_act *a) 
             check_near(c, "value", s * a->q[i], v, s * 0.5 * (1 + 256 * EPS) + 1e-37, i);
         }
         check_near(c, "scale", (double)a->s[b], max / 127, max / 127 * 2 * EPS + 1e-45, b);
-        if (a->nsum[b] != -sum[0] - sum[1] || a->nsum0[b] != -sum[0])
+        if (a->nsum[b] != -128 * (sum[0] + sum[1]) || a->nsum0[b] != -128 * sum[0] ||
+            a->nsum1[b] != -128 * sum[1])
             check_fail(c, "sums of %zu", b);
         double want = (double)a->s[b] * (sum[0] + sum[1]);
         if (fabs(want) < 3e38)
@@ -68,6 +69,7 @@ static void quantize_case(check *c, check_kind kind, size_t k) {
     check_same_floats(c, "a", got.a, want.a, nb);
     check_same_bytes(c, "nsum", got.nsum, want.nsum, nb * 4);
     check_same_bytes(c, "nsum0", got.nsum0, want.nsum0, nb * 4);
+    check_same_bytes(c, "nsum1", got.nsum1, want.nsum1, nb * 4);
     check_same_bytes(c, "at", got.at, want.at, BK_ACT_EXACT * 4);
     check_same_floats(c, "value", got.value, want.value, BK_ACT_EXACT);
     size_t used = (size_t)((char *)(got.value + BK_ACT_EXACT) - (char *)got.q);
