@@ -34,6 +34,7 @@ python_tests=(
     'tests/truth/test_truth.py'
     'tests/convert/test_convert.py'
     'tests/pull/test_fetch.py'
+    'tests/server/test_page.py'
 )
 shell_tests=(
     'tests/tools/test_tools.sh'
@@ -80,7 +81,7 @@ build() {
 # Without any optional library, and without optimisation since nothing of it runs for long.
 build_minimal() {
     make -j"$jobs" MODE=debug BUILD=build/minimal HAVE_LIBEDIT=0 HAVE_CURL=0 HAVE_PCRE2=0 \
-        HAVE_LIBEVENT=0 HAVE_OPENSSL=0 all && build/minimal/debug/brisk --version
+        HAVE_LIBEVENT=0 HAVE_OPENSSL=0 HAVE_PAGE=0 all && build/minimal/debug/brisk --version
 }
 
 fuzz_target() {

@@ -7,14 +7,16 @@ mkdir -p "$log_dir" || exit 1
 
 # Debian packages. Each is probed by what it is needed for, so that another provider of it counts.
 build_packages='gcc libc6-dev make pkg-config libjansson-dev'
-optional_packages='libedit-dev libcurl4-openssl-dev libevent-dev libssl-dev'
+optional_packages='libedit-dev libcurl4-openssl-dev libevent-dev libssl-dev
+    libjs-marked node-dompurify libjs-highlight.js'
 fetch_packages='python3 python3-pip ca-certificates'
-test_packages='g++ clang-format libcmocka-dev libpcre2-dev python3-venv openssl'
+test_packages='g++ clang-format libcmocka-dev libpcre2-dev python3-venv openssl chromium chromium-driver'
 long_test_packages='clang'
 
 is_there() {
     case $1 in
-    gcc | g++ | make | pkg-config | python3 | clang | openssl) command -v "$1" ;;
+    gcc | g++ | make | pkg-config | python3 | clang | openssl | chromium) command -v "$1" ;;
+    chromium-driver) command -v chromedriver ;;
     clang-format) command -v clang-format-14 || command -v clang-format ;;
     libc6-dev) [ -f /usr/include/stdio.h ] ;;
     ca-certificates) [ -f /etc/ssl/certs/ca-certificates.crt ] ;;
@@ -27,6 +29,9 @@ is_there() {
     libevent-dev) pkg-config --exists libevent_core ;;
     libssl-dev) pkg-config --exists openssl ;;
     libcmocka-dev) pkg-config --exists cmocka ;;
+    libjs-marked) [ -f /usr/share/javascript/marked/marked.min.js ] ;;
+    node-dompurify) [ -f /usr/share/nodejs/dompurify/dist/purify.min.js ] ;;
+    libjs-highlight.js) [ -f /usr/share/javascript/highlight.js/highlight.min.js ] ;;
     *) false ;;
     esac >/dev/null 2>&1
 }
@@ -83,7 +88,7 @@ make_venv() {
     local wanted
     wanted=$(sha256sum <tests/requirements.txt)
     [ "$(cat build/venv/.installed 2>/dev/null)" = "$wanted" ] &&
-        build/venv/bin/python -c 'import gguf, jinja2, numpy, safetensors, sentencepiece, tokenizers' \
+        build/venv/bin/python -c 'import gguf, jinja2, numpy, safetensors, selenium, sentencepiece, tokenizers' \
             2>/dev/null && return 0
     rm -rf build/venv
     python3 -m venv build/venv || return 1

@@ -6,9 +6,9 @@
 
 /* Sent with every file of the page. It needs no more than its own server, no inline script and no
  * inline style, so text of a model that slips through sanitising can neither run nor call out. */
-#define BK_ASSETS_CSP                                                                             \
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "             \
-    "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "              \
+#define BK_ASSETS_CSP                                                                 \
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " \
+    "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "  \
     "frame-ancestors 'none'"
 
 /* One file. Tags are strong and quoted, ready for the header; the compressed form has one of its

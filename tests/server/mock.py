@@ -73,10 +73,13 @@ class State:
                     n += 1
                 best = max(best, n)
             best = min(best, len(tokens) - 1)
-            self.prompts = self.prompts[-20:] + [tokens]
             self.counters["asked"] += len(tokens)
             self.counters["hit"] += best
             return best
+
+    def keep(self, tokens):
+        with self.lock:
+            self.prompts = self.prompts[-20:] + [tokens]
 
 
 def tokens_of(messages):
@@ -271,12 +274,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def decode(self, body, words, record, m):
         slow = 0.12 if "slow" in words else 0.012
-        gaps, last, first = [], None, None
+        gaps, last, first, text = [], None, None, ""
         n, limit = 0, body.get("max_tokens") or 100000
         finish = "tool_calls" if "tool" in words else "stop"
         for delta in self.pieces(words, int(record["id"][4:])):
             time.sleep(slow * (1 + 0.25 * ((n * 7919) % 11) / 11) + (0.06 if n == 83 else 0))
             self.chunk(delta)
+            text += delta.get("content", "")
             now = time.monotonic()
             if last is None:
                 first = now
@@ -293,6 +297,7 @@ class Handler(BaseHTTPRequestHandler):
             if n >= limit:
                 finish = "length"
                 break
+        self.server.state.keep(tokens_of([*body["messages"], {"role": "assistant", "content": text}]))
         self.chunk({}, finish)
         self.last_chunk(body, m, n, gaps, first, last)
 

@@ -279,6 +279,7 @@ onUnauthorized((message) => {
             dialog.returnValue = "";
             done(given);
         };
+        $("no-key").onclick = () => dialog.close();
         dialog.showModal();
     });
     return asking;
@@ -302,6 +303,7 @@ async function readProps() {
 }
 
 async function begin() {
+    const question = new URLSearchParams(location.search).get("q");
     addIcons(document);
     drawTheme();
     addEventListener("brisk-theme", drawTheme);
@@ -312,7 +314,6 @@ async function begin() {
     if (!kept) toast("This browser keeps no data: conversations last as long as the page");
     if (!session.open(location.hash.slice(1))) draw();
     else toEnd(false);
-    const question = new URLSearchParams(location.search).get("q");
     if (!touch.matches) $("input").focus();
     await readProps();
     if (remembered("brisk.panel") && !narrow.matches) panel.open(true);
