@@ -30,6 +30,7 @@ python_tests=(
     'tests/cli/test_models.py'
     'tests/cli/test_profile.py'
     'tests/cli/test_bench_matmul.py'
+    'tests/cli/test_bench_serve.py'
     'tests/bench/test_compare.py'
     'tests/truth/test_truth.py'
     'tests/convert/test_convert.py'

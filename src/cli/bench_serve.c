@@ -38,7 +38,7 @@ typedef struct serve_bench {
     load_lanes other, own;
     bool has_other, has_own;
     double words_per_token;
-    char model[256], owner[96];
+    char base[2048], model[256], owner[96];
     bk_buf extra;
 } serve_bench;
 
@@ -213,6 +213,19 @@ static bool take_extra(serve_bench *b) {
     return dump != NULL;
 }
 
+/* The server's address without a slash or "/v1" at its end, since paths bring their own. */
+static bool set_base(serve_bench *b) {
+    bk_str base = bk_str_from(b->o.base_url);
+    while (base.len && base.data[base.len - 1] == '/') base.len--;
+    if (base.len > 3 && memcmp(base.data + base.len - 3, "/v1", 3) == 0) base.len -= 3;
+    bool scheme = bk_str_starts(base, BK_STR("http://")) || bk_str_starts(base, BK_STR("https://"));
+    size_t n = (size_t)snprintf(b->base, sizeof b->base, "%s%.*s", scheme ? "" : "http://",
+                                (int)bk_min_size(base.len, sizeof b->base), base.data);
+    b->o.base_url = b->base;
+    if (n >= sizeof b->base) cli_fail("--base-url: the address is too long");
+    return n < sizeof b->base;
+}
+
 static bool check(serve_bench *b) {
     load_options *o = &b->o;
     int ways = o->mix + (o->turns == 2) + (o->sharegpt != NULL) + (o->trace != NULL);
@@ -232,7 +245,7 @@ static bool check(serve_bench *b) {
                         : o->endpoint[0] != '/' ? "--endpoint begins with a slash"
                                                 : NULL;
     if (wrong) cli_fail("%s", wrong);
-    return !wrong && take_lists(b) && take_extra(b);
+    return !wrong && set_base(b) && take_lists(b) && take_extra(b);
 }
 
 /* ---- Before the load ---------------------------------------------------------------------------- */

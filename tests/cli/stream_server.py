@@ -8,6 +8,7 @@ The model's name, or members of a request's "test" object, say what it does:
 """
 import asyncio
 import json
+import threading
 
 WORDS = "alpha beta gamma delta".split()
 
@@ -18,14 +19,13 @@ class Server:
     def __init__(self, **defaults):
         self.defaults = {"first_ms": 30, "gap_ms": 10, "tokens": None, "stall_at": -1, "stall_ms": 0,
                          "fail": None, "split": 0, "tokenize": True, "models": True, "every": 1,
-                         "capacity": None, "stall_long": 0, **defaults}
+                         "capacity": None, **defaults}
         self.connections = self.open = self.most_open = self.running = self.most_running = 0
         self.bodies, self.closed_early = [], 0
-        self.loop = self.port = None
+        self.loop = self.port = self.thread = None
 
     def start(self):
         """The server's loop in a thread; returns when it listens."""
-        import threading
         ready = threading.Event()
 
         def main():
@@ -37,6 +37,11 @@ class Server:
             ready.set()
             self.loop.run_forever()
             server.close()
+            tasks = asyncio.all_tasks(self.loop)
+            for task in tasks:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            self.loop.close()
 
         self.thread = threading.Thread(target=main, daemon=True)
         self.thread.start()
@@ -54,8 +59,12 @@ class Server:
         try:
             while await self.one(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except asyncio.IncompleteReadError:
+            pass
+        except ConnectionError:
             self.closed_early += 1
+        except asyncio.CancelledError:
+            pass
         finally:
             self.open -= 1
             writer.close()

@@ -24,7 +24,6 @@ struct load_client {
     int epoll;
     uint64_t timer; /* when libcurl wants to be called; LOAD_NEVER: not at all */
     struct curl_slist *headers;
-    char root[2048];
     load_request *first_ended, *last_ended;
 };
 
@@ -294,7 +293,7 @@ void load_client_wait(load_client *c, uint64_t until) {
 
 static bool set_url(load_client *c, CURL *easy, const char *path) {
     char url[4096];
-    int n = snprintf(url, sizeof url, "%s%s", c->root, path);
+    int n = snprintf(url, sizeof url, "%s%s", c->o->base_url, path);
     return n > 0 && (size_t)n < sizeof url &&
            c->lib->easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK;
 }
@@ -382,17 +381,6 @@ void load_client_call(load_client *c, const char *path, const char *body, bk_buf
 
 /* ---- Opening ------------------------------------------------------------------------------------ */
 
-/* The server's address without a slash or "/v1" at its end: paths bring their own. */
-static bool set_root(load_client *c) {
-    bk_str base = bk_str_from(c->o->base_url);
-    while (base.len && base.data[base.len - 1] == '/') base.len--;
-    if (base.len > 3 && memcmp(base.data + base.len - 3, "/v1", 3) == 0) base.len -= 3;
-    bool scheme = bk_str_starts(base, BK_STR("http://")) || bk_str_starts(base, BK_STR("https://"));
-    int n = snprintf(c->root, sizeof c->root, "%s%.*s", scheme ? "" : "http://", (int)base.len,
-                     base.data);
-    return n > 0 && (size_t)n < sizeof c->root;
-}
-
 static bool set_headers(load_client *c) {
     const char *key = c->o->api_key;
     char value[2048];
@@ -415,13 +403,13 @@ load_client *load_client_open(const load_options *o, char *why) {
     const libcurl *lib = libcurl_load(why, LOAD_WHY_CAP);
     load_client *c = lib ? bk_alloc_zero(1, sizeof *c) : NULL;
     if (!lib) return NULL;
-    snprintf(why, LOAD_WHY_CAP, "no memory for the client, or an address that is too long");
+    snprintf(why, LOAD_WHY_CAP, "no memory for the client, or a key that is too long");
     if (!c) return NULL;
     raise_limit();
     *c = (load_client){.o = o, .lib = lib, .timer = LOAD_NEVER};
     c->epoll = epoll_create1(EPOLL_CLOEXEC);
     c->multi = lib->multi_init();
-    if (c->epoll < 0 || !c->multi || !set_root(c) || !set_headers(c)) {
+    if (c->epoll < 0 || !c->multi || !set_headers(c)) {
         load_client_close(c);
         return NULL;
     }
