@@ -81,6 +81,10 @@ typedef struct brisk_request {
     size_t n_stop_tokens;
     const brisk_token *allowed; /* no other token is ever chosen; none given: all */
     size_t n_allowed;
+    const brisk_token
+        *prediction; /* what the answer will probably be: it then comes faster and is the
+                                      same; not used by models with a sliding window */
+    size_t n_prediction;
 
     int logprobs; /* the most likely tokens to report beside the chosen one, 0..20; -1: none */
     bool prompt_logprobs; /* the same for every token of the prompt, which is then computed whole */
@@ -129,10 +133,12 @@ typedef struct brisk_request_stats {
     size_t computed_tokens; /* of these, cached or computed so far */
     size_t generated_tokens;
     size_t preemptions;
-    double queue_ms;       /* submitted to started */
-    double prefill_ms;     /* started to the last token of the prompt computed */
-    double first_token_ms; /* submitted to the first token */
-    double decode_ms;      /* first token to last */
+    size_t predicted_tokens; /* tried, of the prediction */
+    size_t accepted_tokens;  /* of these, found right */
+    double queue_ms;         /* submitted to started */
+    double prefill_ms;       /* started to the last token of the prompt computed */
+    double first_token_ms;   /* submitted to the first token */
+    double decode_ms;        /* first token to last */
     double gap_p50_ms, gap_p99_ms, gap_max_ms; /* between tokens */
 } brisk_request_stats;
 

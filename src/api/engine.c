@@ -68,6 +68,7 @@ static brisk_status check_arrays(const brisk_request *r, brisk_error *err) {
     if (!r->stop && r->n_stop) return bk_api_null("stop", err);
     if (!r->stop_tokens && r->n_stop_tokens) return bk_api_null("stop_tokens", err);
     if (!r->allowed && r->n_allowed) return bk_api_null("allowed", err);
+    if (!r->prediction && r->n_prediction) return bk_api_null("prediction", err);
     return BRISK_OK;
 }
 
@@ -94,10 +95,12 @@ BK_API brisk_status brisk_engine_submit(brisk_engine *engine, const brisk_reques
                        .n_tokens = r->n_tokens,
                        .n_stop_tokens = r->n_stop_tokens,
                        .n_allowed = r->n_allowed,
+                       .n_prediction = r->n_prediction,
                        .n_stop = r->n_stop};
     bk_request_view arrays = {.tokens = r->tokens,
                               .stop_tokens = r->stop_tokens,
                               .allowed = r->allowed,
+                              .prediction = r->prediction,
                               .biases = head.sampling.biases};
     head.n_biases = head.sampling.n_biases;
     bk_error e;
@@ -140,6 +143,8 @@ BK_API bool brisk_engine_poll(brisk_engine *engine, brisk_event *event) {
                                      .computed_tokens = s->computed_tokens,
                                      .generated_tokens = s->generated_tokens,
                                      .preemptions = s->preemptions,
+                                     .predicted_tokens = s->predicted_tokens,
+                                     .accepted_tokens = s->accepted_tokens,
                                      .queue_ms = s->queue_ms,
                                      .prefill_ms = s->prefill_ms,
                                      .first_token_ms = s->first_token_ms,

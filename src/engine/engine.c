@@ -202,6 +202,7 @@ static bk_status check_request(const bk_engine *e, const bk_request *r, const bk
     bk_status st = check_tokens("prompt", v->tokens, r->n_tokens, n_vocab, err);
     if (!st) st = check_tokens("stop tokens", v->stop_tokens, r->n_stop_tokens, n_vocab, err);
     if (!st) st = check_tokens("allowed tokens", v->allowed, r->n_allowed, n_vocab, err);
+    if (!st) st = check_tokens("prediction", v->prediction, r->n_prediction, n_vocab, err);
     if (!st) st = check_range("max_tokens", r->max_tokens, -1, INT32_MAX, err);
     if (!st) st = check_range("min_tokens", r->min_tokens, 0, INT32_MAX, err);
     if (!st) st = check_range("logprobs", r->logprobs, -1, BK_MAX_LOGPROBS, err);

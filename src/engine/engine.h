@@ -2,7 +2,8 @@
  *
  * engine.c    life of the engine, submitting, statistics: any thread
  * loop.c      the thread: commands, admission, steps
- * step.c      one step: who takes part, the pass, what follows from it
+ * step.c      one step: who takes part, room, the pass
+ * answer.c    what follows from it: tokens, events, ends
  * plan.h      the numbers behind it
  *
  * See brisk_engine.h for what the caller is promised. */

@@ -1,4 +1,4 @@
-/* What engine.c, loop.c and step.c share. */
+/* What engine.c, loop.c, step.c and answer.c share. */
 #ifndef BRISK_ENGINE_ENGINE_INTERNAL_H
 #define BRISK_ENGINE_ENGINE_INTERNAL_H
 
@@ -64,6 +64,9 @@ void *bk_engine_loop(void *engine);
 
 /* Runs one step with the sequences in e->running; those that end are taken out and destroyed. */
 void bk_engine_step(bk_engine *e);
+
+/* After a pass: what it means for all who took part; those that end are taken out of e->running. */
+void bk_engine_follow(bk_engine *e);
 
 /* The longest wait between two tokens that prompts may cause now. */
 double bk_engine_budget(const bk_engine *e);

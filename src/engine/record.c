@@ -38,6 +38,7 @@ bool bk_request_write(const bk_request *head, const bk_request_view *from, const
     put(out, from->tokens, h.n_tokens * sizeof *from->tokens);
     put(out, from->stop_tokens, h.n_stop_tokens * sizeof *from->stop_tokens);
     put(out, from->allowed, h.n_allowed * sizeof *from->allowed);
+    put(out, from->prediction, h.n_prediction * sizeof *from->prediction);
     put(out, from->biases, h.n_biases * sizeof *from->biases);
     for (size_t i = 0; i < h.n_stop; i++) bk_buf_append(out, stop[i], strlen(stop[i]) + 1);
     pad(out, h.stop_bytes);
@@ -53,6 +54,7 @@ bk_request_view bk_request_read(const bk_request *r) {
     v.tokens = take(&at, r->n_tokens * sizeof *v.tokens);
     v.stop_tokens = take(&at, r->n_stop_tokens * sizeof *v.stop_tokens);
     v.allowed = take(&at, r->n_allowed * sizeof *v.allowed);
+    v.prediction = take(&at, r->n_prediction * sizeof *v.prediction);
     v.biases = take(&at, r->n_biases * sizeof *v.biases);
     v.stop = take(&at, r->stop_bytes);
     return v;

@@ -19,7 +19,7 @@ typedef enum bk_request_kind {
 } bk_request_kind;
 typedef enum bk_pooling { BK_POOLING_LAST, BK_POOLING_MEAN } bk_pooling;
 
-/* Head of a request; its arrays are tokens, stop_tokens, allowed (int32), biases (bk_logit_bias) and
+/* Head of a request; its arrays are tokens, stop_tokens, allowed, prediction (int32), biases (bk_logit_bias) and
  * the stop texts, each with its NUL, in one run. */
 typedef struct bk_request {
     uint64_t bytes;                      /* of the whole record, a multiple of 8 */
@@ -28,12 +28,12 @@ typedef struct bk_request {
     int32_t priority, max_tokens, min_tokens, logprobs;
     uint8_t ignore_end, prompt_logprobs, progress, no_cache;
     bk_sampling sampling; /* biases is NULL: they are in the record */
-    uint64_t n_tokens, n_stop_tokens, n_allowed, n_biases, n_stop, stop_bytes;
+    uint64_t n_tokens, n_stop_tokens, n_allowed, n_prediction, n_biases, n_stop, stop_bytes;
 } bk_request;
 
 /* The arrays of a request, borrowed from its record. */
 typedef struct bk_request_view {
-    const int32_t *tokens, *stop_tokens, *allowed;
+    const int32_t *tokens, *stop_tokens, *allowed, *prediction;
     const bk_logit_bias *biases;
     const char *stop; /* n_stop texts, one after another */
 } bk_request_view;
@@ -55,6 +55,7 @@ typedef enum bk_event_kind {
 
 typedef struct bk_request_stats {
     uint64_t prompt_tokens, cached_tokens, computed_tokens, generated_tokens, preemptions;
+    uint64_t predicted_tokens, accepted_tokens;
     double queue_ms, prefill_ms, first_token_ms, decode_ms;
     double gap_p50_ms, gap_p99_ms, gap_max_ms;
 } bk_request_stats;

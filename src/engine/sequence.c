@@ -136,12 +136,15 @@ bk_status bk_sequence_prepare(bk_sequence *s, bk_model *m, bk_sample_scratch *sc
         bk_reply_init(&s->reply, bk_model_tokenizer(m), s->stop, s->request->n_stop, err);
     if (!st) st = bk_sampler_create(&p, (size_t)c->n_vocab, scratch, &s->sampler, err);
     if (!st && s->request->min_tokens > 0) close_ends(s, ends, n_ends);
+    if (s->request->n_prediction && !c->window) /* pages that leave a window do not come back */
+        s->draft = (bk_draft){.text = s->view.prediction, .n = s->request->n_prediction};
     for (size_t i = 0; !st && i < s->n; i++) bk_sampler_accept(s->sampler, s->tokens[i]);
     return st;
 }
 
 void bk_sequence_push(bk_sequence *s, int32_t token, uint64_t now) {
     s->tokens[s->n++] = token;
+    bk_draft_follow(&s->draft, s->tokens + s->n_prompt, s->n - s->n_prompt);
     size_t k = bk_sequence_generated(s);
     if (k == 1)
         s->first = now;

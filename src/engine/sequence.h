@@ -4,6 +4,7 @@
 #define BRISK_ENGINE_SEQUENCE_H
 
 #include "cache/prefix.h"
+#include "engine/draft.h"
 #include "engine/record.h"
 #include "engine/reply.h"
 #include "model/model.h"
@@ -21,9 +22,10 @@ typedef struct bk_sequence {
     bk_prefix_pin pin;
     bk_sampler *sampler; /* made when it starts, kept when it is preempted */
     bk_reply reply;
-    const char **stop;     /* [n_stop], into the record */
-    uint32_t *allowed;     /* bitmask over the vocabulary; NULL: all */
-    bool early;            /* before min_tokens */
+    const char **stop; /* [n_stop], into the record */
+    uint32_t *allowed; /* bitmask over the vocabulary; NULL: all */
+    bool early;        /* before min_tokens */
+    bk_draft draft;
     float *pooled;         /* [n_embd], of embeddings */
     size_t rows, n_logits; /* of this step */
     size_t n_reported;     /* tokens of the prompt whose log-probabilities are out */
@@ -58,6 +60,12 @@ void bk_sequence_finish(bk_sequence *s);
 static inline size_t bk_sequence_computed(const bk_sequence *s) {
     return s->kv ? bk_kv_len(s->kv) : 0;
 }
+/* States that an embedding needs of this step: of all rows, or of the prompt's last. */
+static inline size_t bk_sequence_states(const bk_sequence *s) {
+    if (!s->pooled || s->rows == 0) return 0;
+    return s->request->pooling == BK_POOLING_MEAN ? s->rows : 1;
+}
+
 static inline size_t bk_sequence_generated(const bk_sequence *s) { return s->n - s->n_prompt; }
 
 #endif

@@ -386,6 +386,63 @@ static void test_ends(void **state) {
     brisk_engine_destroy(&engine);
 }
 
+/* A text that the answer probably has makes it faster and changes nothing: the answer itself, the same
+ * with a piece missing, one that has nothing to do with it; greedy, sampled, with penalties, to an end in
+ * the middle of the guesses. */
+static void test_prediction(void **state) {
+    (void)state;
+    brisk_engine *engine = open_engine(NULL);
+    brisk_request r = request_of(prompt, 50, 120);
+    expected x[3];
+    brisk_request kinds[3] = {r, r, r};
+    kinds[1].sampling.temperature = 0.8f;
+    kinds[1].sampling.seed = 5;
+    kinds[2].sampling.repeat_penalty = 1.2f;
+    for (size_t k = 0; k < 3; k++) {
+        generate(&kinds[k], &x[k]);
+        submit(engine, kinds[k], k);
+    }
+    drain(engine, 3);
+    brisk_token cut[3][100];
+    for (size_t k = 0; k < 3; k++) {
+        const brisk_token *answer = outcomes[k].tokens;
+        memcpy(cut[k], answer, 40 * sizeof *answer);
+        memcpy(cut[k] + 40, answer + 60, 60 * sizeof *answer);
+        brisk_request whole = kinds[k], part = kinds[k], wrong = kinds[k], early = kinds[k];
+        whole.prediction = answer, whole.n_prediction = 120;
+        part.prediction = cut[k], part.n_prediction = 100;
+        wrong.prediction = prompt, wrong.n_prediction = n_prompt;
+        early.prediction = answer, early.n_prediction = 120;
+        early.stop_tokens = &answer[33], early.n_stop_tokens = 1;
+        submit(engine, whole, 3 + 4 * k);
+        submit(engine, part, 4 + 4 * k);
+        submit(engine, wrong, 5 + 4 * k);
+        submit(engine, early, 6 + 4 * k);
+    }
+    drain(engine, 15);
+    for (size_t k = 0; k < 3; k++) {
+        for (size_t i = 0; i < 3; i++) check_text(3 + 4 * k + i, &x[k]);
+        assert_true(outcomes[3 + 4 * k].stats.accepted_tokens > 60);
+        assert_true(outcomes[4 + 4 * k].stats.accepted_tokens > 20);
+        assert_int_equal(outcomes[6 + 4 * k].finish, BRISK_FINISH_STOP);
+        const outcome *early = &outcomes[6 + 4 * k];
+        assert_memory_equal(early->tokens, outcomes[k].tokens,
+                            early->n_tokens * sizeof(brisk_token));
+    }
+    /* What the cache took of it is right: a turn that goes on after the end. */
+    brisk_token turn[200];
+    memcpy(turn, prompt, 50 * sizeof *turn);
+    memcpy(turn + 50, outcomes[6].tokens, outcomes[6].n_tokens * sizeof *turn);
+    memcpy(turn + 50 + outcomes[6].n_tokens, prompt, 20 * sizeof *turn);
+    brisk_request second = request_of(turn, 70 + outcomes[6].n_tokens, 20);
+    generate(&second, &x[0]);
+    submit(engine, second, 15);
+    drain(engine, 16);
+    check_text(15, &x[0]);
+    assert_true(outcomes[15].stats.cached_tokens >= 50 + outcomes[6].n_tokens - 1);
+    brisk_engine_destroy(&engine);
+}
+
 typedef struct score {
     const brisk_token *tokens;
     size_t n;
@@ -512,11 +569,12 @@ static void test_destroy(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_varied),          cmocka_unit_test(test_preemption),
-        cmocka_unit_test(test_equal_requests),  cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_cancel),          cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_prompt_logprobs), cmocka_unit_test(test_embeddings),
-        cmocka_unit_test(test_refusals),        cmocka_unit_test(test_destroy),
+        cmocka_unit_test(test_varied),         cmocka_unit_test(test_preemption),
+        cmocka_unit_test(test_equal_requests), cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_cancel),         cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_prediction),     cmocka_unit_test(test_prompt_logprobs),
+        cmocka_unit_test(test_embeddings),     cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_destroy),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }
