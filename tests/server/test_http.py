@@ -501,6 +501,11 @@ class Browsers(Case):
 
 
 class Life(unittest.TestCase):
+    def start(self, *args):
+        server = Server(*args)
+        self.addCleanup(server.stop, signal.SIGKILL)
+        return server
+
     def refused(self, *args, says):
         r = subprocess.run([BRISK, "serve", "-m", MODEL, *args], capture_output=True, timeout=60,
                            check=False)
@@ -545,25 +550,23 @@ class Life(unittest.TestCase):
     def test_drain(self):
         """The running answer is finished, new ones are refused, the exit status is 0."""
         body = {**HELLO, "max_tokens": 300, "ignore_eos": True, "stream": True}
-        server = Server()
-        with server.socket() as s, server.socket() as open_before:
+        server = self.start()
+        with server.socket() as s:
             s.sendall(post_bytes(CHAT, body))
             while not server.requests()["data"]:
                 time.sleep(0.01)
             server.process.send_signal(signal.SIGTERM)
             server.until("are finished")
-            open_before.sendall(GET + b"\r\n")
-            self.assertTrue(open_before.recv(1000).startswith(b"HTTP/1.1 503"))
+            self.assertEqual(server.get("/health").status, 503)
             r = server.post(CHAT, HELLO)
             self.assertEqual((r.status, r.error["code"]), (503, "draining"))
             self.assertIn("retry-after", r.headers)
             self.assertTrue(read_all(s).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n"))
         self.assertEqual(server.process.wait(20), 0)
-        server.stop()
 
     def test_drain_ends(self):
         """What is not finished in time ends with an error event."""
-        server = Server("--drain-seconds", "0.3")
+        server = self.start("--drain-seconds", "0.3")
         body = {**HELLO, "max_tokens": 8000, "ignore_eos": True, "stream": True}
         with server.socket() as s:
             s.sendall(post_bytes(CHAT, body))
@@ -574,10 +577,9 @@ class Life(unittest.TestCase):
         self.assertIn(b'"code":"draining"', answer)
         self.assertNotIn(b"[DONE]", answer)
         self.assertEqual(server.process.wait(20), 0)
-        server.stop()
 
     def test_second_signal(self):
-        server = Server()
+        server = self.start()
         body = {**HELLO, "max_tokens": 8000, "ignore_eos": True, "stream": True}
         with server.socket() as s:
             s.sendall(post_bytes(CHAT, body))
@@ -587,11 +589,10 @@ class Life(unittest.TestCase):
             server.until("second signal")
             server.process.send_signal(signal.SIGTERM)
             self.assertEqual(server.process.wait(2), 1)
-        server.stop()
 
     def test_descriptors(self):
         """With no descriptor left, connections are turned away and the server goes on."""
-        server = Server()
+        server = self.start()
         subprocess.run(["prlimit", f"--pid={server.process.pid}", "--nofile=64:64"], check=True)
         many = []
         try:
