@@ -151,10 +151,9 @@ check: check-unit check-kernels check-fuzz
 $(UNIT_PROGS): $(B)/tests/unit/%: $(B)/tests/unit/%.o $(call obj,$(UNIT_COMMON)) $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -pie -o $@ $^ $(LIB_LIBS) $(TEST_LIBS)
-$(TOOL_PROGS): $(B)/%: $(B)/%.o $(B)/libbrisk.a
+$(TOOL_PROGS): $(B)/%: $(B)/%.o $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -pie -o $@ $^ $(LIB_LIBS)
-$(B)/tests/server/assets: $(B)/src/server/assets.o $(PAGE_OBJ)
 $(CHECK_PROG): $(call obj,$(CHECK_SRC)) $(B)/libbrisk.a
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -pie -o $@ $^ $(LIB_LIBS)

@@ -36,6 +36,7 @@ python_tests=(
     'tests/convert/test_convert.py'
     'tests/pull/test_fetch.py'
     'tests/server/test_page.py'
+    'tests/server/test_metrics.py build/release/tests/server/metrics_dump'
 )
 shell_tests=(
     'tests/tools/test_tools.sh'

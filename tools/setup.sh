@@ -88,7 +88,7 @@ make_venv() {
     local wanted
     wanted=$(sha256sum <tests/requirements.txt)
     [ "$(cat build/venv/.installed 2>/dev/null)" = "$wanted" ] &&
-        build/venv/bin/python -c 'import gguf, jinja2, numpy, safetensors, selenium, sentencepiece, tokenizers' \
+        build/venv/bin/python -c 'import gguf, jinja2, numpy, prometheus_client, safetensors, selenium, sentencepiece, tokenizers' \
             2>/dev/null && return 0
     rm -rf build/venv
     python3 -m venv build/venv || return 1
