@@ -179,6 +179,7 @@ static void take_end(chat_choice *c, const brisk_event *e) {
     if (e->text_len > 0 && !sv_answer_text(&c->split, (bk_str){e->text, e->text_len}))
         c->chat->failed = true;
     if (!sv_answer_finish(&c->split)) c->chat->failed = true;
+    c->base.calls = c->split.n_calls > 0;
     if (!c->chat->style.stream) return;
     bk_json w = {.out = &c->chat->out};
     bool silent = !c->role_sent;

@@ -34,6 +34,7 @@ typedef struct sv_exchange {
     const void *route;
     uint64_t tenant; /* from the key */
     sv_tally tally;
+    const char *problem; /* the error's code, a constant; NULL: none */
     void *user; /* who answers later; NULL: nobody is to be told when the client leaves */
     sv_conn *conn;
 } sv_exchange;

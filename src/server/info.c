@@ -152,3 +152,23 @@ void sv_get_asset(sv_server *s, sv_exchange *x) {
     if (gz) sv_add_header(x, "Content-Encoding", "gzip");
     sv_reply(x, 200, a->type, gz ? a->gz : a->data, gz ? a->gz_size : a->size);
 }
+
+void sv_get_metrics(sv_server *s, sv_exchange *x) {
+    bk_buf out = {0};
+    sv_problem p;
+    brisk_engine_stats st;
+    if (s->o->no_metrics) {
+        sv_problem_set(&p, 404, "unknown_url", NULL, "this server has no /metrics (--no-metrics)");
+        sv_reply_problem(x, &p);
+        return;
+    }
+    brisk_engine_get_stats(s->engine, &st);
+    const sv_metrics_scene scene = {s->name, &s->info, &st};
+    if (sv_metrics_render(&s->metrics, &scene, sv_compat_of(s->o->metrics_compat), &out)) {
+        sv_reply(x, 200, SV_METRICS_TYPE, out.data, out.len);
+    } else {
+        sv_problem_set(&p, 503, "out_of_memory", NULL, "no memory for the metrics");
+        sv_reply_problem(x, &p);
+    }
+    bk_buf_free(&out);
+}

@@ -136,7 +136,12 @@ static void on_tick(evutil_socket_t fd, short what, void *user) {
 
 /* ---- The whole ---------------------------------------------------------------------------------- */
 
-static void on_ended(void *user, sv_exchange *x, bool whole) { sv_log_exchange(user, x, whole); }
+static void on_ended(void *user, sv_exchange *x, bool whole) {
+    sv_server *s = user;
+    if (x->head.method == SV_POST && x->status >= 400)
+        sv_metrics_rejected(&s->metrics, x->status, x->problem);
+    sv_log_exchange(s, x, whole);
+}
 
 static void quiet(int severity, const char *text) {
     if (severity >= EVENT_LOG_ERR) sv_log("libevent: %s", text);
@@ -242,6 +247,7 @@ int sv_run(const sv_options *o) {
         return 1;
     }
     *l = (sv_life){.s = {.o = o, .tls = o->cert != NULL}, .loaded_fd = -1};
+    sv_metrics_init(&l->s.metrics);
     if (!sv_is_loopback(o->host) && o->n_api_keys == 0 && !o->insecure) {
         sv_log("--host %s can be reached from other machines: give --api-key, or --insecure if "
                "everybody may use this server", o->host);

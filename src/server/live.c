@@ -128,6 +128,10 @@ void sv_job_begin(sv_job *j, sv_server *s, sv_exchange *x, const sv_job_kind *ki
     x->user = j;
 }
 
+static sv_stage stage_of(const sv_choice *c) {
+    return c->decoding ? SV_IN_DECODE : c->started ? SV_IN_PREFILL : SV_IN_QUEUE;
+}
+
 /* The engine may still have events for its choices: they go nowhere then. */
 static void detach(sv_job *j) {
     sv_live *l = j->s->live;
@@ -135,6 +139,7 @@ static void detach(sv_job *j) {
         sv_choice *c = l->slots[i].choice;
         if (!c || c->job != j) continue;
         l->slots[i].choice = NULL;
+        sv_metrics_request(&j->s->metrics, &c->stats, stage_of(c), NULL, 0);
         brisk_engine_cancel(j->s->engine, c->engine_id);
     }
 }
@@ -258,6 +263,8 @@ static void on_done(sv_job *j, const brisk_event *e) {
     }
 }
 
+static double ms_since(uint64_t ns) { return (double)(bk_now_ns() - ns) * 1e-6; }
+
 /* What the event says of how far the request is. */
 static void note(sv_choice *c, const brisk_event *e) {
     switch (e->kind) {
@@ -269,8 +276,9 @@ static void note(sv_choice *c, const brisk_event *e) {
     case BRISK_EVENT_PROGRESS: c->computed = e->stats.computed_tokens; break;
     case BRISK_EVENT_TOKEN:
         c->decoding = true;
-        if (c->stats.generated_tokens++ == 0)
-            c->stats.first_token_ms = (double)(bk_now_ns() - c->job->began_ns) * 1e-6;
+        if (c->stats.generated_tokens++ == 0) c->stats.first_token_ms = ms_since(c->job->began_ns);
+        else sv_metrics_gap(&c->job->s->metrics, ms_since(c->token_ns));
+        c->token_ns = bk_now_ns();
         break;
     case BRISK_EVENT_DONE:
         c->done = true;
@@ -283,6 +291,15 @@ static void note(sv_choice *c, const brisk_event *e) {
     }
 }
 
+/* c may be a copy: its answer may be gone. */
+static void count_end(sv_server *s, const sv_choice *c, const brisk_event *e, double ms) {
+    bool cut = e->finish == BRISK_FINISH_LENGTH || e->finish == BRISK_FINISH_CONTEXT;
+    const char *finish = c->calls ? "tool_calls" : cut ? "length" : "stop";
+    if (e->status != BRISK_OK) finish = "error";
+    bool cancelled = e->status == BRISK_OK && e->finish == BRISK_FINISH_CANCELLED;
+    sv_metrics_request(&s->metrics, &c->stats, cancelled ? stage_of(c) : SV_DONE, finish, ms);
+}
+
 static void on_event(sv_server *s, const brisk_event *e) {
     slot *at = find_slot(s->live, e->tag);
     if (!at) return;
@@ -291,7 +308,12 @@ static void on_event(sv_server *s, const brisk_event *e) {
     if (!c) return;
     sv_job *j = c->job;
     note(c, e);
-    if (j->kind->event(j, c, e) && e->kind == BRISK_EVENT_DONE) on_done(j, e);
+    sv_choice was = *c;
+    double ms = ms_since(j->began_ns);
+    bool there = j->kind->event(j, c, e);
+    if (e->kind != BRISK_EVENT_DONE) return;
+    count_end(s, there ? c : &was, e, ms);
+    if (there) on_done(j, e);
 }
 
 void sv_live_poll(sv_server *s) {

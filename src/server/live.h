@@ -14,6 +14,8 @@ typedef struct sv_choice {
     uint64_t engine_id;
     unsigned index; /* among the answer's */
     bool started, decoding, done;
+    bool calls;        /* the answer ended with calls of functions; its route says so */
+    uint64_t token_ns; /* when its latest token came */
     size_t computed;
     brisk_request_stats stats; /* complete when done */
     brisk_finish finish;

@@ -71,11 +71,15 @@ enum { FINISH_CANCELLED = 3, FINISH_ERROR = 4 };
 
 static const char *const stages[SV_STAGES] = {"queue", "prefill", "decode", NULL};
 
-/* By reason; the first row that fits counts. status 0: any; code NULL: any. */
+/* By reason; the first row that fits counts. status 0: any; code NULL: any; reason NULL: had been taken
+ * in, and is counted where it ended. */
 static const struct rejection {
     int status;
     const char *code, *reason;
 } rejections[SV_REJECTIONS] = {
+    {0, "cancelled", NULL},
+    {500, NULL, NULL},
+    {504, NULL, NULL},
     {0, "context_length_exceeded", "context_length"},
     {400, NULL, "invalid"},
     {401, NULL, "unauthorized"},
@@ -91,10 +95,8 @@ void sv_metrics_request(sv_metrics *m, const brisk_request_stats *stats, sv_stag
                         const char *finish, double e2e_ms) {
     size_t i = 0;
     if (stage >= SV_IN_PREFILL) sv_observe(&m->of[SV_QUEUE_TIME], stats->queue_ms / 1e3);
-    if (stage >= SV_IN_DECODE) {
-        sv_observe(&m->of[SV_PREFILL_TIME], stats->prefill_ms / 1e3);
-        if (stats->generated_tokens > 0) sv_observe(&m->of[SV_TTFT], stats->first_token_ms / 1e3);
-    }
+    if (stage >= SV_IN_DECODE && stats->generated_tokens > 0)
+        sv_observe(&m->of[SV_TTFT], stats->first_token_ms / 1e3);
     if (stage < SV_DONE) {
         m->cancelled[stage]++;
         m->finished[FINISH_CANCELLED]++;
@@ -103,12 +105,14 @@ void sv_metrics_request(sv_metrics *m, const brisk_request_stats *stats, sv_stag
     while (i < FINISH_ERROR && !(finish && strcmp(finish, finishes[i]) == 0)) i++;
     m->finished[i]++;
     size_t generated = stats->generated_tokens;
+    sv_observe(&m->of[SV_PREFILL_TIME], stats->prefill_ms / 1e3);
+    sv_observe(&m->of[SV_E2E_TIME], e2e_ms / 1e3);
+    sv_observe(&m->of[SV_PROMPT_TOKENS], (double)stats->prompt_tokens);
+    if (generated == 0) return; /* an embedding, or a prompt alone */
+    sv_observe(&m->of[SV_GENERATION_TOKENS], (double)generated);
     sv_observe(&m->of[SV_DECODE_TIME], stats->decode_ms / 1e3);
     if (generated > 1)
         sv_observe(&m->of[SV_TPOT], stats->decode_ms / 1e3 / (double)(generated - 1));
-    sv_observe(&m->of[SV_E2E_TIME], e2e_ms / 1e3);
-    sv_observe(&m->of[SV_PROMPT_TOKENS], (double)stats->prompt_tokens);
-    sv_observe(&m->of[SV_GENERATION_TOKENS], (double)generated);
 }
 
 void sv_metrics_rejected(sv_metrics *m, int status, const char *code) {
@@ -243,6 +247,7 @@ static void put_counters(const writer *w, const sv_metrics *m, const brisk_engin
     }
     put_head(w, "requests_rejected_total", "counter", "Requests that were refused, by why.");
     for (size_t i = 0; i < SV_REJECTIONS; i++) {
+        if (!rejections[i].reason) continue;
         put_sample(w, "requests_rejected_total", "reason", rejections[i].reason,
                    (double)m->rejected[i]);
     }

@@ -20,7 +20,7 @@
 enum {
     SV_HISTOGRAM_BOUNDS = 16, /* at most; one more bucket is without a bound */
     SV_FINISHES = 5,
-    SV_REJECTIONS = 7
+    SV_REJECTIONS = 10
 };
 
 typedef struct sv_histogram {
@@ -59,13 +59,14 @@ void sv_observe(sv_histogram *h, double value);
 /* Between two tokens of one answer. */
 void sv_metrics_gap(sv_metrics *m, double ms);
 
-/* A request of the engine (one choice of an answer) has ended. Its times count as far as it came; how
- * long it took and its tokens count when it is done. finish: "stop", "length", "tool_calls", "error";
+/* A request of the engine (one choice of an answer) has ended. What it waited for counts as far as it
+ * came; the rest, when it is done. finish: "stop", "length", "tool_calls", "error";
  * another one or NULL counts as an error; it is not read unless the stage is SV_DONE. */
 void sv_metrics_request(sv_metrics *m, const brisk_request_stats *stats, sv_stage stage,
                         const char *finish, double e2e_ms);
 
-/* A request was refused: the reply's status and the error's code (may be NULL). */
+/* A request was refused: the reply's status and the error's code (may be NULL). Those that were taken in
+ * and failed later (cancelled, 500, 504) are not counted here. */
 void sv_metrics_rejected(sv_metrics *m, int status, const char *code);
 
 /* What is read when somebody asks. */

@@ -88,6 +88,7 @@ void sv_reply_json(sv_exchange *x, int status, bk_buf *out) {
 
 void sv_reply_problem(sv_exchange *x, const sv_problem *p) {
     bk_buf out = {0};
+    x->problem = p->code;
     sv_problem_write(&out, p);
     if (p->retry_s > 0) {
         double ms = ceil(bk_min_size((size_t)(p->retry_s * 1000), 3600000));

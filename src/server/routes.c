@@ -33,6 +33,7 @@ static const route routes[] = {
     {"/v1/requests/*", SV_POST, 0, sv_post_cancel},
     {"/props", SV_GET, 0, sv_get_props},
     {"/version", SV_GET, ALWAYS, sv_get_version},
+    {"/metrics", SV_GET, 0, sv_get_metrics},
     {"/*", SV_GET, OPEN | ALWAYS, sv_get_asset},
 };
 

@@ -7,6 +7,7 @@
 #include "server/auth.h"
 #include "server/conn.h"
 #include "server/fields.h"
+#include "server/metrics.h"
 #include "server/server.h"
 
 typedef enum sv_phase { SV_LOADING, SV_READY, SV_DRAINING } sv_phase;
@@ -19,6 +20,7 @@ typedef struct sv_server {
     sv_phase phase;
     int port, status; /* status: of the exit */
     bool tls;
+    sv_metrics metrics;
 
     /* From READY on. */
     brisk_model *model;

@@ -32,6 +32,8 @@ static void fill(sv_metrics *m) {
     sv_metrics_rejected(m, 429, "queue_full");
     sv_metrics_rejected(m, 503, NULL);
     sv_metrics_rejected(m, 404, NULL);
+    sv_metrics_rejected(m, 504, "timeout");
+    sv_metrics_rejected(m, 400, "cancelled");
 }
 
 int main(int argc, char **argv) {

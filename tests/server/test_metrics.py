@@ -96,7 +96,7 @@ def check_own(x):
     check_histogram(x, 'brisk_time_to_first_token_seconds', [.215] * 7)
     check_histogram(x, 'brisk_time_per_output_token_seconds', [.05] * 4)
     check_histogram(x, 'brisk_request_queue_time_seconds', [.005] * 8)
-    check_histogram(x, 'brisk_request_prefill_time_seconds', [.2] * 7)
+    check_histogram(x, 'brisk_request_prefill_time_seconds', [.2] * 5)
     check_histogram(x, 'brisk_request_decode_time_seconds', [.5] * 5)
     check_histogram(x, 'brisk_e2e_request_latency_seconds', [.72] * 4 + [400])
     check_histogram(x, 'brisk_request_prompt_tokens', [300] * 5)
@@ -161,7 +161,7 @@ def check_vllm(x):
 
 
 def check_llamacpp(x):
-    for name, value in [('prompt_tokens_total', 1800), ('prompt_seconds_total', 1.4),
+    for name, value in [('prompt_tokens_total', 1800), ('prompt_seconds_total', 1.),
                         ('tokens_predicted_total', 12345678901), ('requests_processing', 3),
                         ('tokens_predicted_seconds_total', 2.5), ('requests_deferred', 2),
                         ('n_decode_total', 60), ('predicted_tokens_seconds', 93)]:

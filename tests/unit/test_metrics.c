@@ -49,7 +49,7 @@ static void test_stages(void **state) {
     static const uint64_t wanted[SV_STAGES][SV_DISTRIBUTIONS] = {
         [SV_IN_QUEUE] = {0},
         [SV_IN_PREFILL] = {[SV_QUEUE_TIME] = 1},
-        [SV_IN_DECODE] = {[SV_QUEUE_TIME] = 1, [SV_PREFILL_TIME] = 1, [SV_TTFT] = 1},
+        [SV_IN_DECODE] = {[SV_QUEUE_TIME] = 1, [SV_TTFT] = 1},
         [SV_DONE] = {[SV_QUEUE_TIME] = 1,
                      [SV_PREFILL_TIME] = 1,
                      [SV_TTFT] = 1,
@@ -74,6 +74,8 @@ static void test_stages(void **state) {
     const brisk_request_stats none = {.prompt_tokens = 5}, one = {.generated_tokens = 1};
     sv_metrics_request(&m, &none, SV_DONE, "length", 1);
     assert_int_equal(total(&m.of[SV_TTFT]), 0);
+    assert_int_equal(total(&m.of[SV_DECODE_TIME]), 0);
+    assert_int_equal(total(&m.of[SV_E2E_TIME]), 1);
     sv_metrics_request(&m, &one, SV_DONE, "length", 1);
     assert_int_equal(total(&m.of[SV_TTFT]), 1);
     assert_int_equal(total(&m.of[SV_TPOT]), 0);
