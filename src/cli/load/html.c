@@ -32,7 +32,6 @@ static const char style[] =
 /* ---- Curves ------------------------------------------------------------------------------------- */
 
 typedef struct curve {
-    const load_samples *s;
     double low, high; /* logarithms of ms */
     double tail;      /* logarithm of 1 / (1 - p) at the right edge */
 } curve;
@@ -43,7 +42,8 @@ static double cx(const curve *c, double p) { /* p in 0..100 */
 }
 
 static double cy(const curve *c, double ms) {
-    return BOTTOM - (log10(fmax(ms, 0.01)) - c->low) / (c->high - c->low) * (BOTTOM - TOP);
+    double up = (log10(fmax(ms, 0.001)) - c->low) / (c->high - c->low);
+    return BOTTOM - fmax(up, 0) * (BOTTOM - TOP);
 }
 
 static void draw_grid(const curve *c, bk_buf *out) {
@@ -71,13 +71,23 @@ static void draw_grid(const curve *c, bk_buf *out) {
     }
 }
 
+/* The next of 1, 2, 5, 10, ... that is not less, or not more. */
+static double round_ms(double ms, bool up) {
+    static const double parts[] = {1, 2, 5, 10};
+    double decade = pow(10, floor(log10(ms)));
+    size_t i = 0;
+    while (i + 1 < BK_ARRAY_LEN(parts) && parts[i + !up] * decade < ms * (up ? 1 : 1.0000001)) i++;
+    return parts[i] * decade;
+}
+
 static void draw_curve(const char *title, const load_samples *s, bk_buf *out) {
     enum { STEPS = 120 };
     if (s->n == 0) return;
-    double low = fmax(s->v[0], 0.01), high = fmax(s->v[s->n - 1], low * 1.5);
-    curve c = {.s = s,
-               .low = log10(low) - 0.05,
-               .high = log10(high) + 0.05,
+    /* Gaps of text that came together are near 0: a tenth of the median is low enough. */
+    double low = fmax(fmax(s->v[0], load_percentile(s, 50) / 10), 0.01) * 0.95;
+    double high = fmax(s->v[s->n - 1], low) * 1.05;
+    curve c = {.low = log10(round_ms(low, false)),
+               .high = log10(round_ms(high, true)),
                .tail = log10(fmax((double)s->n, 4)) + 0.1};
     bk_buf_printf(out,
                   "<svg class=\"bs\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">"

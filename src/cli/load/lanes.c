@@ -265,7 +265,7 @@ static void draw_axis(const axis *a, int top, int bottom, bk_buf *out) {
     }
     bk_buf_printf(out,
                   "<text class=\"n\" x=\"%d\" y=\"%d\">seconds since the long prompt arrived; each "
-                  "tick is a token</text>\n",
+                  "tick is a token, red is the longest gap</text>\n",
                   LEFT, bottom + 34);
 }
 
