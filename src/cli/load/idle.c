@@ -1,5 +1,6 @@
 #include "cli/load/idle.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
@@ -82,7 +83,7 @@ int load_idle_left(const load_idle *idle) {
         ssize_t got = 1;
         while (idle->fds[i] >= 0 && got > 0)
             got = recv(idle->fds[i], rest, sizeof rest, MSG_DONTWAIT);
-        left += idle->fds[i] >= 0 && got < 0; /* nothing to read; 0 would be its end */
+        left += idle->fds[i] >= 0 && got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
     }
     return left;
 }
