@@ -33,10 +33,11 @@ class Server:
     def __init__(self, run, side, slots, context, extra=()):
         self.side, self.port = side, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        args = ["-m", run.model, "-t", str(run.threads), "--port", str(self.port), "-np", str(slots),
-                "-c", str(slots * context)]
+        args = ["-m", run.model, "-t", str(run.threads), "--port", str(self.port), "-np", str(slots)]
         own = side == "brisk" and not run.stand_in
-        program = [run.brisk, "serve", *args, *extra] if own else [run.peer, *args]
+        # The peer divides its context among the slots; brisk's pages go to whoever needs them.
+        divided = ["-c", str(slots * context)]
+        program = [run.brisk, "serve", *args, *extra] if own else [run.peer, *args, *divided]
         self.log = os.path.join(run.out, f"{side}-server.log")
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(program, stdout=log, stderr=log, stdin=subprocess.DEVNULL)

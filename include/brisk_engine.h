@@ -33,11 +33,12 @@ extern "C" {
 typedef struct brisk_engine brisk_engine;
 
 typedef struct brisk_engine_options {
-    int context;        /* most tokens of one sequence; 0: what the model was trained for */
-    int max_running;    /* sequences in a step, 1..256; 0: 16 */
-    int batch_size;     /* most rows of a step, 16..8192; 0: 512 */
-    uint64_t mem_limit; /* bytes of weights, KV and scratch together; 0: KV for four whole contexts,
-                             or half of the memory that is free, if that is less */
+    int context;          /* most tokens of one sequence; 0: what the model was trained for */
+    int max_running;      /* sequences in a step, 1..256; 0: 16 */
+    int batch_size;       /* most rows of a step, 16..8192; 0: 512 */
+    uint64_t mem_limit;   /* bytes of weights, KV and scratch together; 0: KV of max_running
+                             contexts, but no more than 1 GiB or four contexts, or half of the memory
+                             that is free */
     double itl_budget_ms; /* longest wait between two tokens of an answer that prompts of others may
                              cause; 0: four times the running median, at least 50, at most 100 */
     int queue_max;        /* requests that wait; 0: 256 */

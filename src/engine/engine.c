@@ -9,6 +9,7 @@
 #include "sys/memory.h"
 
 enum { DEFAULT_RUNNING = 16, DEFAULT_BATCH = 512, DEFAULT_QUEUE = 256, DEFAULT_CONTEXTS = 4 };
+#define DEFAULT_KV_BYTES (1u << 30)
 #define DEFAULT_QUEUE_SECONDS 60.0
 
 /* Upper bounds of the histogram of steps, seconds. */
@@ -56,7 +57,9 @@ static bk_status settle_memory(bk_engine *e, bk_error *err) {
     } else {
         bk_memory machine;
         bk_memory_read(bk_memory_root(), &machine);
-        uint64_t kv = DEFAULT_CONTEXTS * one;
+        uint64_t kv = (uint64_t)e->o.max_running * one, most = DEFAULT_CONTEXTS * one;
+        if (most < DEFAULT_KV_BYTES) most = DEFAULT_KV_BYTES;
+        if (kv > most) kv = most;
         uint64_t can = machine.cgroup_limit ? machine.cgroup_limit : machine.available;
         if (machine.available && machine.available < can) can = machine.available;
         if (can && kv > can / 2) kv = can / 2;
