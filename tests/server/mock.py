@@ -148,18 +148,23 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200, a["gz"] if packed else a["data"], a["type"], headers)
 
     def models(self):
-        self.reply(200, {"object": "list", "data": [{"id": "smollm2-135m", "object": "model"}]})
+        self.reply(200, {"object": "list", "data": [{
+            "id": "smollm2-135m", "object": "model", "owned_by": "brisk",
+            "meta": {"architecture": "llama", "quant": "Q4_1", "n_params": 134515008}}]})
 
     def props(self):
         mib = 1 << 20
-        running = len(self.server.state.requests)
+        state = self.server.state
+        running = len(state.requests)
         self.reply(200, {
-            "model": "smollm2-135m", "model_path": "/models/smollm2-135m-instruct-q4_1.gguf",
-            "n_ctx": N_CTX, "n_vocab": 49152, "total_slots": 16, "chat_template": "{{ messages }}",
-            "version": "0.6.0", "engine": {"running": running, "waiting": 0, "queue_max": 64,
-                                           "itl_budget_ms": 62},
-            "memory": {"limit": 1024 * mib, "weights": 94 * mib, "kv_limit": 640 * mib,
-                       "kv_used": (40 + 12 * running) * mib, "cache": 172 * mib,
+            "model_alias": "smollm2-135m", "build_info": "0.1.0", "total_slots": 16,
+            "default_generation_settings": {"n_ctx": N_CTX}, "chat_template": "{{ messages }}",
+            "engine": {"running": running, "waiting": 0, "queue_max": 64, "queue_seconds": 0,
+                       "itl_budget_ms": 62, "decode_per_second": 80,
+                       "cache_asked_tokens": state.counters["asked"],
+                       "cache_hit_tokens": state.counters["hit"]},
+            "memory": {"limit": 772 * mib, "weights": 94 * mib, "kv_limit": 640 * mib,
+                       "kv_used": (172 + 12 * running) * mib, "cached": 172 * mib,
                        "scratch": 38 * mib}})
 
     def requests(self):
@@ -177,7 +182,6 @@ class Handler(BaseHTTPRequestHandler):
                  "# TYPE brisk_num_requests_running gauge",
                  f'brisk_num_requests_running{{model="smollm2-135m"}} {len(state.requests)}',
                  'brisk_num_requests_waiting{model="smollm2-135m"} 0',
-                 f"brisk_kv_cache_usage_ratio {0.06 + 0.02 * len(state.requests)}",
                  f'brisk_generation_tokens_total{{model="smollm2-135m"}} {c["generated"]}',
                  f'brisk_prefix_cache_queries_total {c["asked"]}',
                  f'brisk_prefix_cache_hits_total {c["hit"]}']
@@ -230,7 +234,7 @@ class Handler(BaseHTTPRequestHandler):
         extra = 1800 if "big" in words else 0
         n_prompt = len(prompt) + extra
         record = {"id": f"req-{number}", "phase": "queued", "prompt_tokens": n_prompt,
-                  "cached_tokens": 0, "generated_tokens": 0, "eta_ms": 0,
+                  "computed_tokens": 0, "cached_tokens": 0, "generated_tokens": 0,
                   "began": time.monotonic()}
         with self.server.state.lock:
             self.server.state.requests[number] = record

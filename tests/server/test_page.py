@@ -42,6 +42,7 @@ class Page:
             options.add_argument(a)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(args.driver))
+        self.driver.set_script_timeout(300)  # of a machine that is busy with other things
         self.url = url
         self.shots = args.shots
 

@@ -2,14 +2,14 @@
 import { getJson, getKey, onUnauthorized, setKey } from "./api.js";
 import { Session } from "./chat.js";
 import { $, addIcons, h, setIcon, toast } from "./dom.js";
-import { count, num } from "./format.js";
+import { count } from "./format.js";
 import { MessageList } from "./messages.js";
 import { Panel } from "./panel.js";
+import { describeModel, firstModel, readProps } from "./props.js";
 import { editSettings } from "./settings.js";
 import { drawChats } from "./sidebar.js";
 import { deleteChat, exportChats, getChat, importChats, openStore, saveChat } from "./store.js";
 import { shown } from "./tree.js";
-import { model } from "./turn.js";
 
 const DRAW_EVERY_MS = 60;
 const STARTERS = ["Explain how a transformer writes one token at a time",
@@ -29,7 +29,7 @@ const panel = new Panel((open) => {
     $("toggle-panel").setAttribute("aria-expanded", String(open));
     remember("brisk.panel", open ? "1" : "");
 });
-let props = {};
+let props = readProps({});
 
 function remember(name, value) {
     try {
@@ -73,9 +73,8 @@ function drawDock() {
     $("send").disabled = !$("input").value.trim();
     const last = shown(session.chat).findLast((n) => n.stats?.promptTokens)?.stats;
     const used = last ? last.promptTokens + last.tokens : 0;
-    const most = num(props.n_ctx);
-    $("context").textContent = used ? `${count(used)}${most ? " of " + count(most) : ""} tokens of context`
-        : "";
+    const most = props.nCtx ? " of " + count(props.nCtx) : "";
+    $("context").textContent = used ? `${count(used)}${most} tokens of context` : "";
 }
 
 // An answer grows: at most one drawing in DRAW_EVERY_MS, and none in a hidden page.
@@ -285,21 +284,22 @@ onUnauthorized((message) => {
     return asking;
 });
 
-async function readProps() {
+async function askServer() {
     try {
-        props = await getJson("props");
+        props = readProps(await getJson("props"));
     } catch (error) {
         $("welcome-line").textContent = error.message;
         return;
     }
-    const name = String(props.model || props.model_path || "").split("/").pop();
-    $("model").textContent = name;
-    $("model").title = String(props.model_path || name);
-    $("about").textContent = ["brisk " + (props.version || ""), name].filter(Boolean).join(" · ");
-    $("welcome-line").textContent = [name, num(props.n_ctx) &&
-        `${count(props.n_ctx)} tokens of context`].filter(Boolean).join(" · ");
+    const context = props.nCtx && `${count(props.nCtx)} tokens of context`;
+    $("model").textContent = props.name;
+    $("model").title = props.path || props.name;
+    $("welcome-line").textContent = [props.name, context].filter(Boolean).join(" · ");
     drawDock();
-    model().catch(() => {}); // for the first message, which then need not ask
+    // For the first message too, which then need not ask.
+    const model = await firstModel().catch(() => ({}));
+    $("about").textContent = ["brisk " + props.version, props.name, describeModel(model)]
+        .filter(Boolean).join(" · ");
 }
 
 async function begin() {
@@ -315,7 +315,7 @@ async function begin() {
     if (!session.open(location.hash.slice(1))) draw();
     else toEnd(false);
     if (!touch.matches) $("input").focus();
-    await readProps();
+    await askServer();
     if (remembered("brisk.panel") && !narrow.matches) panel.open(true);
     if (question) {
         session.start();

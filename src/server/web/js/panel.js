@@ -4,11 +4,10 @@ import { $, h, iconButton } from "./dom.js";
 import { bytes, count, duration, num, percent, plural, rate } from "./format.js";
 import { fillBar, Spark } from "./gauges.js";
 import { parseMetrics, quantile, sumOf } from "./metrics.js";
+import { describeModel, firstModel, readProps } from "./props.js";
 
 const EVERY_MS = 1000;
 const HISTORY = 60;
-const MEMORY = [["weights", "weights"], ["kv", "keys and values"], ["cache", "prefix cache"],
-    ["scratch", "scratch"]];
 
 function card(title, ...kids) {
     const value = h("span", { class: "card-value" });
@@ -51,12 +50,12 @@ export class Panel {
         this.latency.el.append(this.latencyRows);
         this.list = h("div", { class: "requests" });
         this.requests = card("Requests", this.list);
-        this.model = h("div", { class: "panel-model" });
+        this.title = h("div", { class: "panel-model" });
         this.error = h("p", { class: "error", hidden: true });
         this.el.append(
             h("div", { class: "panel-head" }, h("h2", null, "Server"), this.state,
                 iconButton("close", "Close the server panel", () => this.open(false))),
-            this.error, this.model, this.streams.el, this.speed.el, this.kv.el, this.hits.el,
+            this.error, this.title, this.streams.el, this.speed.el, this.kv.el, this.hits.el,
             this.latency.el, this.memory.el, this.requests.el);
     }
 
@@ -79,17 +78,20 @@ export class Panel {
     async poll() {
         if (this.busy) return;
         this.busy = true;
-        const got = await Promise.allSettled([getJson("props", { quiet: true }),
-            getJson("v1/requests", { quiet: true }), getText("metrics", { quiet: true })]);
+        const ask = { quiet: true };
+        const got = await Promise.allSettled([getJson("props", ask), getJson("v1/requests", ask),
+            this.noMetrics ? "" : getText("metrics", ask)]);
+        this.model ||= await firstModel().catch(() => undefined);
         this.busy = false;
         const [props, requests, metrics] = got.map((g) => g.value);
-        const failed = got.every((g) => g.status === "rejected");
+        this.noMetrics = this.noMetrics || got[2].reason?.status === 404;
+        const failed = got[0].status === "rejected" && got[1].status === "rejected";
         this.error.hidden = !failed;
         this.error.textContent = failed ? got[0].reason.message : "";
         this.state.textContent = failed ? "unreachable" : "running";
         this.state.classList.toggle("bad", failed);
         if (!failed) {
-            this.draw(props || {}, Array.isArray(requests?.data) ? requests.data : [],
+            this.draw(readProps(props), Array.isArray(requests?.data) ? requests.data : [],
                 parseMetrics(metrics || ""));
         }
     }
@@ -97,45 +99,45 @@ export class Panel {
     draw(props, list, metrics) {
         this.drawModel(props);
         this.drawStreams(props, list, metrics);
-        this.drawSpeed(metrics);
+        this.drawSpeed(props, metrics);
         this.drawCaches(props, metrics);
         this.drawLatency(props, metrics);
-        this.drawMemory(props.memory || {}, metrics);
+        this.drawMemory(props);
         this.drawRequests(list);
     }
 
     drawModel(props) {
-        const model = String(props.model || props.model_path || "").split("/").pop();
-        this.model.replaceChildren(
-            h("strong", { title: String(props.model_path || "") }, model || "model"),
-            h("span", null, [num(props.n_ctx) && `${count(props.n_ctx)} tokens of context`,
-                props.version && "brisk " + props.version].filter(Boolean).join(" · ")));
+        const lines = [describeModel(this.model), [props.nCtx && `${count(props.nCtx)} tokens of context`,
+            props.version && "brisk " + props.version].filter(Boolean).join(" · ")];
+        this.title.replaceChildren(h("strong", { title: props.path }, props.name || "model"),
+            ...lines.filter(Boolean).map((text) => h("span", null, text)));
     }
 
     drawStreams(props, list, metrics) {
-        const running = num(props.engine?.running) ?? sumOf(metrics, "brisk_num_requests_running") ??
-            list.filter((r) => r.phase !== "queued").length;
-        const waiting = num(props.engine?.waiting) ?? sumOf(metrics, "brisk_num_requests_waiting") ??
-            list.filter((r) => r.phase === "queued").length;
-        const slots = num(props.total_slots) ?? 0;
+        const queued = list.filter((r) => r.phase === "queued").length;
+        const running = props.running ?? sumOf(metrics, "brisk_num_requests_running") ??
+            list.length - queued;
+        const waiting = props.waiting ?? sumOf(metrics, "brisk_num_requests_waiting") ?? queued;
+        const slots = props.slots ?? 0;
         this.streams.value.replaceChildren(count(running),
             h("small", null, slots ? ` of ${count(slots)}` : " running"));
         const n = Math.min(64, Math.max(slots, running));
         while (this.slots.children.length > n) this.slots.lastChild.remove();
         while (this.slots.children.length < n) this.slots.append(h("i"));
-        const prefilling = list.filter((r) => r.phase === "prefill").length;
+        const reading = list.filter((r) => r.phase === "prefill").length;
         [...this.slots.children].forEach((el, i) => {
-            el.className = i >= running ? "" : i < running - prefilling ? "decode" : "prefill";
+            el.className = i >= running ? "" : i < running - reading ? "decode" : "prefill";
         });
-        const most = num(props.engine?.queue_max);
         this.waiting.textContent = waiting === 0 ? "nobody waits"
-            : `${count(waiting)} in the queue` + (most ? `, of at most ${count(most)}` : "");
+            : `${count(waiting)} in the queue` +
+                (props.queueSeconds > 0.5 ? `, about ${duration(1000 * props.queueSeconds)}` : "");
     }
 
-    drawSpeed(metrics) {
+    drawSpeed(props, metrics) {
         const total = sumOf(metrics, "brisk_generation_tokens_total");
         const now = performance.now();
-        let speed = sumOf(metrics, "brisk_tokens_per_second", { phase: "decode" });
+        // The counter is exact; without /metrics the engine's own rate stands in.
+        let speed = props.running === 0 ? 0 : props.decodePerSecond;
         if (total !== undefined && this.total !== undefined && now > this.at) {
             speed = Math.max(0, (1000 * (total - this.total)) / (now - this.at));
         }
@@ -151,20 +153,21 @@ export class Panel {
     }
 
     drawCaches(props, metrics) {
-        const memory = props.memory || {};
-        const used = num(memory.kv_used);
-        const limit = num(memory.kv_limit);
-        const usage = sumOf(metrics, "brisk_kv_cache_usage_ratio") ??
-            (used !== undefined && limit ? used / limit : undefined);
-        this.kv.value.textContent = usage === undefined ? "–" : percent(usage, 1);
-        fillBar(this.kvBar, [["prefill", usage || 0]], 1 - Math.min(1, usage || 0));
-        this.kvNote.textContent = used !== undefined && limit ? `${bytes(used)} of ${bytes(limit)}` : "";
-        const asked = sumOf(metrics, "brisk_prefix_cache_queries_total");
-        const hit = sumOf(metrics, "brisk_prefix_cache_hits_total");
-        const known = asked !== undefined && hit !== undefined;
-        this.hits.value.textContent = known && asked > 0 ? percent(hit, asked) : "–";
-        fillBar(this.hitBar, [["cache", known ? hit : 0]], known ? asked - hit || 1 : 1);
-        this.hitNote.textContent = known ? `${count(hit)} of ${count(asked)} since the start` : "";
+        const { kvUsed: used, cached = 0, kvLimit: limit } = props;
+        const known = used !== undefined && limit > 0;
+        this.kv.el.hidden = !known;
+        if (known) {
+            this.kv.value.replaceChildren(percent(used, limit), h("small", null, " in use"));
+            fillBar(this.kvBar, [["m-kv", used], ["m-cache", cached]], limit - used - cached);
+            this.kvNote.textContent = `${bytes(used)} by answers, ${bytes(cached)} kept for reuse, ` +
+                `of ${bytes(limit)}`;
+        }
+        const asked = props.asked ?? sumOf(metrics, "brisk_prefix_cache_queries_total");
+        const hit = props.hit ?? sumOf(metrics, "brisk_prefix_cache_hits_total");
+        this.hits.el.hidden = asked === undefined || hit === undefined;
+        this.hits.value.textContent = asked > 0 ? percent(hit, asked) : "–";
+        fillBar(this.hitBar, [["cache", hit || 0]], asked - hit || 1);
+        this.hitNote.textContent = `${count(hit || 0)} of ${count(asked || 0)} since the start`;
     }
 
     drawLatency(props, metrics) {
@@ -177,30 +180,27 @@ export class Panel {
         };
         add("first token", "brisk_time_to_first_token_seconds");
         add("gap", "brisk_inter_token_latency_seconds");
-        const budget = num(props.engine?.itl_budget_ms);
-        if (budget) rows.push(row("gap allowed", duration(budget)));
+        if (props.budgetMs) rows.push(row("gap allowed", duration(props.budgetMs)));
         const exceeded = sumOf(metrics, "brisk_itl_budget_exceeded_total");
         if (exceeded) rows.push(row("exceeded", plural(exceeded, "time")));
         this.latency.el.hidden = !rows.length;
         this.latencyRows.replaceChildren(...rows);
     }
 
-    drawMemory(memory, metrics) {
-        const size = (part) => num(memory[part]) ??
-            (part === "kv" ? num(memory.kv_limit) : undefined) ??
-            sumOf(metrics, "brisk_memory_bytes", { part });
-        const parts = MEMORY.map(([part, label]) => [part, label, size(part)])
-            .filter((p) => p[2] !== undefined);
+    // The account: what is not used of the memory for keys and values is free.
+    drawMemory(props) {
+        const parts = [["weights", "weights", props.weights],
+            ["kv", "keys and values in use", props.kvUsed], ["cache", "kept for reuse", props.cached],
+            ["scratch", "scratch", props.scratch]].filter((p) => p[2] !== undefined);
         this.memory.el.hidden = !parts.length;
-        if (!parts.length) return;
         const sum = parts.reduce((a, p) => a + p[2], 0);
-        const limit = num(memory.limit) || 0;
+        const free = Math.max(0, (props.limit || 0) - sum);
         this.memory.value.replaceChildren(bytes(sum),
-            h("small", null, limit ? ` of ${bytes(limit)}` : ""));
-        fillBar(this.memoryBar, parts.map((p) => ["m-" + p[0], p[2]]), Math.max(0, limit - sum));
-        this.memoryRows.replaceChildren(...parts.map(([part, label, n]) =>
-            h("div", { class: "row" }, h("span", { class: "key k-m-" + part }, label),
-                h("span", null, bytes(n)))));
+            h("small", null, props.limit ? ` of ${bytes(props.limit)}` : ""));
+        fillBar(this.memoryBar, parts.map((p) => ["m-" + p[0], p[2]]), free);
+        this.memoryRows.replaceChildren(...[...parts, ...free ? [["free", "free", free]] : []].map(
+            ([part, label, n]) => h("div", { class: "row" },
+                h("span", { class: "key k-m-" + part }, label), h("span", null, bytes(n)))));
     }
 
     drawRequests(list) {
@@ -208,7 +208,10 @@ export class Panel {
         this.list.replaceChildren(...list.slice(0, 20).map((r) => {
             const prompt = num(r.prompt_tokens) || 0;
             const done = num(r.generated_tokens) || 0;
+            const read = num(r.computed_tokens);
             const detail = r.phase === "decode" ? plural(done, "token")
+                : r.phase === "prefill" && read !== undefined
+                    ? `reads ${count(read)} of ${count(prompt)}`
                 : r.phase === "queued" && num(r.eta_ms) !== undefined
                     ? "in about " + duration(r.eta_ms) : `prompt of ${count(prompt)}`;
             return h("div", { class: "request" },

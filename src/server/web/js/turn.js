@@ -1,20 +1,16 @@
 // One answer: the request, its stream, and what it leaves in the message.
-import { events, getJson, postJson } from "./api.js";
+import { events, postJson } from "./api.js";
 import { Meter, newStats } from "./meter.js";
+import { firstModel } from "./props.js";
 import { before } from "./tree.js";
 
-let modelName;
-
 // The name to ask for; servers with one model take any.
-export async function model() {
-    if (!modelName) {
-        const list = await getJson("v1/models").catch((e) => {
-            if (e.status === 401) throw e;
-            return {};
-        });
-        modelName = list.data?.[0]?.id;
-    }
-    return modelName || "default";
+async function modelName() {
+    const model = await firstModel().catch((e) => {
+        if (e.status === 401) throw e;
+        return {};
+    });
+    return model.id || "default";
 }
 
 // Settings that go into the request under their own names.
@@ -95,7 +91,7 @@ export function startTurn(chat, node, changed) {
     const meter = new Meter(node.stats);
     const run = async () => {
         try {
-            const name = await model();
+            const name = await modelName();
             node.model = name;
             meter.begin();
             const response = await postJson("v1/chat/completions", bodyOf(chat, node, name),
