@@ -9,7 +9,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -33,11 +32,11 @@ class Server:
     def __init__(self, run, side, slots, context, extra=()):
         self.side, self.port = side, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        args = ["-m", run.model, "-t", str(run.threads), "--port", str(self.port), "-np", str(slots)]
         own = side == "brisk" and not run.stand_in
-        # The peer divides its context among the slots; brisk's pages go to whoever needs them.
-        divided = ["-c", str(slots * context)]
-        program = [run.brisk, "serve", *args, *extra] if own else [run.peer, *args, *divided]
+        # llama-server's context is that of all slots together.
+        args = ["-m", run.model, "-t", str(run.threads), "--port", str(self.port), "-np", str(slots),
+                "-c", str(context if own else slots * context)]
+        program = [run.brisk, "serve", *args, *extra] if own else [run.peer, *args]
         self.log = os.path.join(run.out, f"{side}-server.log")
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(program, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -142,13 +141,14 @@ def turns(run, side):
 
 
 def overload(run, side):
-    """Limits from the server at its capacity: three times its slowest first token, twice its time per
-    token. Goodput at that rate and at three times as many requests, for 12 seconds each."""
+    """Goodput at as many requests as the server can answer and at three times as many, for 12 seconds each.
+    Limits: a first token within 2 seconds, and twice the time per token that all slots have when full.
+    brisk is told to refuse what would wait for more than one second; the peer has no such bound."""
     size = ["--random-input-len", 64, "--random-output-len", 32]
-    with Server(run, side, 8, 256) as s:
-        r = load(run, s, "capacity", "--num-prompts", 32, "--max-concurrency", 8, *size)
+    with Server(run, side, 8, 256, ["--queue-seconds", "1"]) as s:
+        r = load(run, s, "capacity", "--num-prompts", 48, "--max-concurrency", 8, *size)
         rate = r["request_throughput"]
-        limits = ["--goodput", f"ttft:{3 * r['max_ttft_ms']:.0f}", f"tpot:{2 * r['max_tpot_ms']:.0f}"]
+        limits = ["--goodput", "ttft:2000", f"tpot:{2 * r['max_tpot_ms']:.0f}"]
         good = []
         for times in (1, 3):
             last = load(run, s, f"overload-{times}", "--num-prompts", max(8, int(12 * rate * times)),
@@ -161,24 +161,35 @@ def overload(run, side):
 
 
 def idle(run, side):
-    """What the connections add to the largest resident set of one and the same load."""
+    """Connections that have asked once, and what they add to the resident set; then a load beside them."""
+    size = ["--num-prompts", 4, "--random-input-len", 32, "--random-output-len", 16]
     with Server(run, side, 2, 512) as s:
-        most, done = [0, 0], threading.Event()
+        load(run, s, "idle", *size)
+        before, held = s.resident(), []
+        try:
+            for _ in range(IDLE):
+                held.append(socket.create_connection(("127.0.0.1", s.port), timeout=10))
+                held[-1].sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                held[-1].recv(4096)
+            after = s.resident()
+            load(run, s, "idle", *size)
+            left = sum(is_open(h) for h in held)
+        finally:
+            for h in held:
+                h.close()
+    return {"idle connections kept": left / IDLE, "KB for each": (after - before) / IDLE / 1000}
 
-        def sample(i):
-            while not done.wait(0.02):
-                most[i] = max(most[i], s.resident())
 
-        for i, more in enumerate(([], ["--idle-connections", IDLE])):
-            load(run, s, "idle", "--num-prompts", 2, "--random-input-len", 32, "--random-output-len", 8)
-            done.clear()
-            thread = threading.Thread(target=sample, args=(i,))
-            thread.start()
-            r = load(run, s, "idle", "--num-prompts", 4, "--random-input-len", 32, "--random-output-len", 48, *more)
-            done.set()
-            thread.join()
-    return {"idle connections kept": r["idle_left"] / IDLE,
-            "KB for each": max(0, most[1] - most[0]) / IDLE / 1000}
+def is_open(connection):
+    connection.setblocking(False)
+    try:
+        while connection.recv(4096):
+            pass
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 def ask(url, words, tokens, read):
