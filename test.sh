@@ -35,6 +35,8 @@ python_tests=(
     'tests/truth/test_truth.py'
     'tests/convert/test_convert.py'
     'tests/pull/test_fetch.py'
+    'tests/server/test_http.py'
+    'tests/server/test_openai.py'
     'tests/server/test_page.py'
     'tests/server/test_metrics.py build/release/tests/server/metrics_dump'
 )

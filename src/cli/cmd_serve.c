@@ -56,11 +56,10 @@ static size_t engine_specs(serve *v, opt_spec *out) {
         CLI_CACHE_SPECS(&v->cache),
         {"--cache-prompt", NULL, "keep and share beginnings of prompts (the default)", OPT_FLAG,
          &v->prompt_cache, 0, 0},
-        {"--no-cache-prompt --no-enable-prefix-caching", NULL, "compute every prompt from its start",
-         OPT_FLAG, &v->no_prompt_cache, 0, 0},
+        {"--no-cache-prompt --no-enable-prefix-caching", NULL,
+         "compute every prompt from its start", OPT_FLAG, &v->no_prompt_cache, 0, 0},
         {"--itl-budget-ms", "MS",
-         "longest wait between two tokens that prompts of others may cause; 0: 4 times the median "
-         "gap, 50 to 100",
+         "longest gap between tokens that others' prompts may cause; 0: 4 medians, 50 to 100",
          OPT_FLOAT, &v->budget_ms, 0, 3600000},
         {"--queue-max --max-num-queued-reqs --max-queued-requests", "N",
          "requests that wait; more are refused; 0: 256", OPT_INT, &e->queue_max, 0, 1000000},
@@ -119,9 +118,10 @@ static bool parse(serve *v, int argc, char **argv, int *status) {
     const opt_table table = {
         .verb = "serve",
         .usage = "usage: brisk serve [-m MODEL] [options]",
-        .about = "Answers many users at once over HTTP, as OpenAI's interface does, with a chat page "
-                 "at /.\n"
-                 "BRISK_ARG_NAME in the environment stands for an option --name.",
+        .about =
+            "Answers many users at once over HTTP, as OpenAI's interface does, with a chat page "
+            "at /.\n"
+            "BRISK_ARG_NAME in the environment stands for an option --name.",
         .specs = specs,
         .n_specs = n};
     return cli_options(&table, argc, argv, status);
@@ -177,8 +177,7 @@ static bool settle(serve *v) {
     if (v->mem_limit && !parse_size(v->mem_limit, &o->engine.mem_limit))
         return !cli_fail("--mem-limit: found '%.80s', wanted a size such as 800M or 4G",
                          v->mem_limit);
-    if (!o->cert != !o->key)
-        return !cli_fail("--ssl-cert-file and --ssl-key-file go together");
+    if (!o->cert != !o->key) return !cli_fail("--ssl-cert-file and --ssl-key-file go together");
     if (o->chat_template && v->template_file)
         return !cli_fail("give --chat-template or --chat-template-file, not both");
     if (v->template_file) {

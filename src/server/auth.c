@@ -86,8 +86,7 @@ void sv_auth_destroy(sv_auth **a) {
 static bk_str presented(const sv_head *h) {
     static const char bearer[] = "bearer ";
     bk_str s = h->authorization;
-    if (s.len >= sizeof bearer - 1 &&
-        sv_same_word((bk_str){s.data, sizeof bearer - 1}, bearer)) {
+    if (s.len >= sizeof bearer - 1 && sv_same_word((bk_str){s.data, sizeof bearer - 1}, bearer)) {
         s.data += sizeof bearer - 1;
         s.len -= sizeof bearer - 1;
         while (s.len > 0 && s.data[0] == ' ') s.data++, s.len--;
@@ -115,8 +114,7 @@ uint64_t sv_auth_salt(const sv_auth *a, uint64_t tenant, bk_str salt) {
 /* ---- Hosts and origins -------------------------------------------------------------------------- */
 
 static bool is_loopback_name(bk_str name) {
-    if (sv_same_word(name, "localhost") || sv_same_word(name, "::1") ||
-        sv_same_word(name, "[::1]"))
+    if (sv_same_word(name, "localhost") || sv_same_word(name, "::1") || sv_same_word(name, "[::1]"))
         return true;
     if (!bk_str_starts(name, BK_STR("127."))) return false;
     for (size_t i = 0; i < name.len; i++) {

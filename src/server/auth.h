@@ -33,7 +33,12 @@ uint64_t sv_auth_salt(const sv_auth *a, uint64_t tenant, bk_str salt);
  * point here (DNS rebinding). */
 bool sv_auth_host(const sv_auth *a, const sv_head *h);
 
-typedef enum sv_origin { SV_ORIGIN_NONE, SV_ORIGIN_SAME, SV_ORIGIN_ALLOWED, SV_ORIGIN_FOREIGN } sv_origin;
+typedef enum sv_origin {
+    SV_ORIGIN_NONE,
+    SV_ORIGIN_SAME,
+    SV_ORIGIN_ALLOWED,
+    SV_ORIGIN_FOREIGN
+} sv_origin;
 
 /* Where a browser says that the request comes from. */
 sv_origin sv_auth_origin(const sv_auth *a, const sv_head *h);

@@ -91,8 +91,10 @@ static void start(sv_server *s, sv_exchange *x, sv_request *r, const sv_tokens *
     e.tokens = tokens->v;
     e.n_tokens = tokens->n;
     sv_job_begin(&k->base, s, x, &kind, r);
-    if (!sv_job_submit_choices(&k->base, 0, n, &e, &p)) sv_job_fail(&k->base, &p);
-    else if (k->style.stream) sv_stream_begin(x);
+    if (!sv_job_submit_choices(&k->base, 0, n, &e, &p))
+        sv_job_fail(&k->base, &p);
+    else if (k->style.stream)
+        sv_stream_begin(x);
 }
 
 void sv_post_chat(sv_server *s, sv_exchange *x) {

@@ -15,7 +15,7 @@ typedef struct chat_call {
 typedef struct chat_choice {
     sv_choice base; /* first: live.h hands this on */
     chat *chat;
-    sv_answer split; /* content, reasoning, calls */
+    sv_answer split;          /* content, reasoning, calls */
     bool role_sent, reasoned; /* reasoned: the present token's text was reasoning */
     size_t reasoning_tokens;
     bk_buf logprobs;           /* elements of logprobs.content; of a stream those not yet sent */

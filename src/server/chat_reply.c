@@ -134,8 +134,10 @@ void chat_on_piece(const sv_answer_piece *piece, void *user) {
     bool call = piece->kind == SV_ANSWER_CALL || piece->kind == SV_ANSWER_ARGUMENTS;
     if (call && c->chat->one_call && piece->index > 0) return;
     if (piece->kind == SV_ANSWER_REASONING) c->reasoned = true;
-    if (c->chat->style.stream) stream_piece(c, piece);
-    else keep_piece(c, piece);
+    if (c->chat->style.stream)
+        stream_piece(c, piece);
+    else
+        keep_piece(c, piece);
 }
 
 /* ---- Events ------------------------------------------------------------------------------------- */
@@ -238,8 +240,10 @@ static void write_choice(bk_json *w, chat_choice *c) {
     bk_json_begin(w, '{');
     bk_json_key_str(w, "role", "assistant");
     bk_json_key(w, "content");
-    if (c->content.len == 0 && c->n_calls > 0) bk_json_null(w);
-    else bk_json_str(w, bk_buf_view(&c->content));
+    if (c->content.len == 0 && c->n_calls > 0)
+        bk_json_null(w);
+    else
+        bk_json_str(w, bk_buf_view(&c->content));
     if (c->reasoning.len > 0) {
         bk_json_key(w, "reasoning_content");
         bk_json_str(w, bk_buf_view(&c->reasoning));

@@ -311,6 +311,8 @@ void sv_post_completions(sv_server *s, sv_exchange *x) {
     e.prompt_logprobs = r.echo && r.logprobs >= 0;
     sv_job_begin(&k->base, s, x, &kind, &r);
     for (size_t i = 0; i < r.n_prompts && good; i++) good = submit(k, i, &e, &p);
-    if (!good) sv_job_fail(&k->base, &p);
-    else if (k->style.stream) sv_stream_begin(x);
+    if (!good)
+        sv_job_fail(&k->base, &p);
+    else if (k->style.stream)
+        sv_stream_begin(x);
 }

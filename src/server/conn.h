@@ -35,16 +35,16 @@ typedef struct sv_exchange {
     uint64_t tenant; /* from the key */
     sv_tally tally;
     const char *problem; /* the error's code, a constant; NULL: none */
-    void *user; /* who answers later; NULL: nobody is to be told when the client leaves */
+    void *user;          /* who answers later; NULL: nobody is to be told when the client leaves */
     sv_conn *conn;
 } sv_exchange;
 
 typedef struct sv_http_options {
-    size_t body_most;        /* bytes of a request's body */
-    size_t bodies_most;      /* of all together */
-    size_t output_most;      /* bytes that wait for a slow reader before it is given up */
-    unsigned conns_most;     /* open connections */
-    const char *cert, *key;  /* PEM files; NULL: no TLS */
+    size_t body_most;       /* bytes of a request's body */
+    size_t bodies_most;     /* of all together */
+    size_t output_most;     /* bytes that wait for a slow reader before it is given up */
+    unsigned conns_most;    /* open connections */
+    const char *cert, *key; /* PEM files; NULL: no TLS */
     void *user;
     /* The head is there. False when it was replied to already: the body is not read then. */
     bool (*head)(void *user, sv_exchange *x);

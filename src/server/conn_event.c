@@ -69,8 +69,10 @@ void sv_conn_answered(sv_conn *c, bool close) {
     sv_exchange_clear(&c->x, c->http);
     c->state = close ? SV_CLOSING : SV_IDLE;
     set_deadline(c, close ? WRITE_SECONDS : IDLE_SECONDS);
-    if (close && c->peer_done && evbuffer_get_length(out) == 0) sv_conn_free(c);
-    else if (c->depth == 0) sv_conn_advance(c);
+    if (close && c->peer_done && evbuffer_get_length(out) == 0)
+        sv_conn_free(c);
+    else if (c->depth == 0)
+        sv_conn_advance(c);
 }
 
 /* ---- Reading ------------------------------------------------------------------------------------ */
@@ -145,13 +147,17 @@ static bool read_head(sv_conn *c) {
     int bad = data ? 0 : 503;
     size_t head = data ? sv_head_find(data, len, &bad) : 0;
     if (head == 0 && !bad) return false;
-    if (!bad && !bk_buf_append(&c->x.block, data, head)) bad = 503;
-    else if (bad && data) why = "the head is too long, or a line does not end in CR LF";
+    if (!bad && !bk_buf_append(&c->x.block, data, head))
+        bad = 503;
+    else if (bad && data)
+        why = "the head is too long, or a line does not end in CR LF";
     evbuffer_drain(in, head);
     if (!bad) bad = sv_head_parse(c->x.block.data, head, &c->x.head, &why);
     take_id(c);
-    if (bad) refuse(c, bad, why);
-    else begin_body(c);
+    if (bad)
+        refuse(c, bad, why);
+    else
+        begin_body(c);
     return true;
 }
 
@@ -274,9 +280,12 @@ void sv_conn_open(sv_http *http, int fd) {
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
     struct bufferevent *b = NULL;
     sv_conn *c = bk_alloc_zero(1, sizeof *c);
-    if (!c) close(fd);
-    else if (http->tls) b = sv_tls_wrap(http->tls, http->base, fd);
-    else if (!(b = bufferevent_socket_new(http->base, fd, BEV_OPT_CLOSE_ON_FREE))) close(fd);
+    if (!c)
+        close(fd);
+    else if (http->tls)
+        b = sv_tls_wrap(http->tls, http->base, fd);
+    else if (!(b = bufferevent_socket_new(http->base, fd, BEV_OPT_CLOSE_ON_FREE)))
+        close(fd);
     if (!b) {
         bk_free(c);
         return;

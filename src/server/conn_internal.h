@@ -16,9 +16,9 @@ typedef enum sv_state {
     SV_IDLE,    /* nothing of a request here */
     SV_IN_HEAD, /* part of a head */
     SV_IN_BODY,
-    SV_ANSWERING,  /* the request is whole, its reply is not */
-    SV_CLOSING, /* the last reply is on its way out */
-    SV_LINGER   /* it is out; what still comes in is thrown away, lest a reset overtake the reply */
+    SV_ANSWERING, /* the request is whole, its reply is not */
+    SV_CLOSING,   /* the last reply is on its way out */
+    SV_LINGER /* it is out; what still comes in is thrown away, lest a reset overtake the reply */
 } sv_state;
 
 struct sv_conn {

@@ -129,7 +129,8 @@ static bool read_fields(embedding *k, const sv_server *s, const sv_exchange *x, 
     const sv_fields f = {.object = k->body, .path = "", .err = &err};
     int64_t dimensions = s->info.n_embd;
     bk_str format = {"float", 5};
-    if (!sv_prompts_read(&f, "input", INPUTS_MOST, s->info.n_vocab, &k->memory, &k->inputs, &k->n) ||
+    if (!sv_prompts_read(&f, "input", INPUTS_MOST, s->info.n_vocab, &k->memory, &k->inputs,
+                         &k->n) ||
         !sv_field_str(&f, "encoding_format", 16, &format) ||
         !sv_field_int(&f, "dimensions", dimensions, dimensions, &dimensions))
         return sv_problem_field(p, &err);

@@ -104,9 +104,8 @@ static int take_method(bk_str name, sv_head *out) {
     static const struct {
         const char *name;
         sv_method method;
-    } methods[] = {{"GET", SV_GET},          {"HEAD", SV_HEAD},
-                   {"POST", SV_POST},        {"OPTIONS", SV_OPTIONS},
-                   {"PUT", SV_OTHER_METHOD}, {"DELETE", SV_OTHER_METHOD},
+    } methods[] = {{"GET", SV_GET},           {"HEAD", SV_HEAD},        {"POST", SV_POST},
+                   {"OPTIONS", SV_OPTIONS},   {"PUT", SV_OTHER_METHOD}, {"DELETE", SV_OTHER_METHOD},
                    {"PATCH", SV_OTHER_METHOD}};
     out->method_name = name;
     for (size_t i = 0; i < BK_ARRAY_LEN(methods); i++) {
@@ -303,7 +302,18 @@ int sv_head_parse(char *data, size_t len, sv_head *out, const char **why) {
 
 /* ---- Chunked bodies ----------------------------------------------------------------------------- */
 
-enum chunk_state { SIZE, EXTENSION, SIZE_LF, DATA, DATA_CR, DATA_LF, TRAILER, TRAILER_LINE, TRAILER_LF, LAST_LF };
+enum chunk_state {
+    SIZE,
+    EXTENSION,
+    SIZE_LF,
+    DATA,
+    DATA_CR,
+    DATA_LF,
+    TRAILER,
+    TRAILER_LINE,
+    TRAILER_LF,
+    LAST_LF
+};
 
 /* One byte that is no data; false when it may not stand there. */
 static bool chunk_step(sv_chunks *c, char byte) {

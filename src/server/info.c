@@ -61,8 +61,8 @@ void sv_get_models(sv_server *s, sv_exchange *x) {
         write_model(&w, s);
     } else {
         sv_problem p;
-        sv_problem_set(&p, 404, "model_not_found", "model", "there is no model '" BK_STR_FMT
-                       "' here; the one that answers is '%.200s'",
+        sv_problem_set(&p, 404, "model_not_found", "model",
+                       "there is no model '" BK_STR_FMT "' here; the one that answers is '%.200s'",
                        BK_STR_ARG(((bk_str){id.data + 1, id.len - 1})), s->name);
         sv_reply_problem(x, &p);
         return;
@@ -84,8 +84,10 @@ void sv_get_props(sv_server *s, sv_exchange *x) {
     bk_json_key_int(&w, "n_ctx", st.context);
     bk_json_end(&w, '}');
     bk_json_key(&w, "chat_template");
-    if (s->chat_template) bk_json_str(&w, bk_str_from(s->chat_template));
-    else bk_json_null(&w);
+    if (s->chat_template)
+        bk_json_str(&w, bk_str_from(s->chat_template));
+    else
+        bk_json_null(&w);
     bk_json_key_str(&w, "cpu_level", s->info.cpu_level);
     bk_json_key_str(&w, "kv_type", s->info.kv_type);
     bk_json_key_int(&w, "threads", s->info.threads);

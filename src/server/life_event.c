@@ -250,7 +250,8 @@ int sv_run(const sv_options *o) {
     sv_metrics_init(&l->s.metrics);
     if (!sv_is_loopback(o->host) && o->n_api_keys == 0 && !o->insecure) {
         sv_log("--host %s can be reached from other machines: give --api-key, or --insecure if "
-               "everybody may use this server", o->host);
+               "everybody may use this server",
+               o->host);
         bk_free(l);
         return 1;
     }

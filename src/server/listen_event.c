@@ -108,8 +108,10 @@ static void on_accept(evutil_socket_t listener, short what, void *user) {
         }
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
         if (fd < 0) return;
-        if (http->counts.open >= http->o.conns_most) turn_away(http, fd);
-        else sv_conn_open(http, fd);
+        if (http->counts.open >= http->o.conns_most)
+            turn_away(http, fd);
+        else
+            sv_conn_open(http, fd);
     }
 }
 
@@ -154,14 +156,15 @@ int sv_http_listen(sv_http *http, const char *host, int port, char *why, size_t 
     }
     freeaddrinfo(all);
     if (http->listener < 0 && reason == EADDRINUSE) {
-        snprintf(why, cap, "%.200s:%d is in use by another program; choose a port with --port "
-                           "(0: any free one)", host, port);
+        snprintf(why, cap,
+                 "%.200s:%d is in use by another program; choose a port with --port "
+                 "(0: any free one)",
+                 host, port);
     } else if (http->listener < 0) {
         snprintf(why, cap, "cannot listen at %.200s:%d: %s", host, port, strerror(reason));
     }
     if (http->listener < 0) return -1;
-    http->accept =
-        event_new(http->base, http->listener, EV_READ | EV_PERSIST, on_accept, http);
+    http->accept = event_new(http->base, http->listener, EV_READ | EV_PERSIST, on_accept, http);
     if (!http->accept || event_add(http->accept, NULL) != 0) {
         snprintf(why, cap, "no memory for the server");
         return -1;

@@ -81,7 +81,8 @@ bool sv_read_request(const sv_server *s, sv_exchange *x, sv_request_kind kind, s
         return sv_problem_field(p, &err);
     /* Whatever the name, this model answers; the reply says which it was. */
     if (r->model.data && !bk_str_eq(r->model, bk_str_from(s->name)))
-        sv_add_header(x, "x-brisk-note", "the request names another model than the one that is here");
+        sv_add_header(x, "x-brisk-note",
+                      "the request names another model than the one that is here");
     return true;
 }
 
@@ -118,8 +119,8 @@ void sv_job_begin(sv_job *j, sv_server *s, sv_exchange *x, const sv_job_kind *ki
     j->kind = kind;
     j->created = time(NULL);
     j->began_ns = j->wrote_ns = bk_now_ns();
-    snprintf(j->id, sizeof j->id, "%s%016llx%08llx", kind->prefix, (unsigned long long)random_bits(),
-             (unsigned long long)(random_bits() & UINT32_MAX));
+    snprintf(j->id, sizeof j->id, "%s%016llx%08llx", kind->prefix,
+             (unsigned long long)random_bits(), (unsigned long long)(random_bits() & UINT32_MAX));
     j->prev = NULL;
     j->next = s->live->first;
     if (j->next) j->next->prev = j;
@@ -276,8 +277,10 @@ static void note(sv_choice *c, const brisk_event *e) {
     case BRISK_EVENT_PROGRESS: c->computed = e->stats.computed_tokens; break;
     case BRISK_EVENT_TOKEN:
         c->decoding = true;
-        if (c->stats.generated_tokens++ == 0) c->stats.first_token_ms = ms_since(c->job->began_ns);
-        else sv_metrics_gap(&c->job->s->metrics, ms_since(c->token_ns));
+        if (c->stats.generated_tokens++ == 0)
+            c->stats.first_token_ms = ms_since(c->job->began_ns);
+        else
+            sv_metrics_gap(&c->job->s->metrics, ms_since(c->token_ns));
         c->token_ns = bk_now_ns();
         break;
     case BRISK_EVENT_DONE:

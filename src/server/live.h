@@ -25,8 +25,8 @@ typedef struct sv_choice {
 
 /* How a route answers. */
 typedef struct sv_job_kind {
-    const char *prefix; /* of ids: "chatcmpl-" */
-    const char *route;  /* "chat" */
+    const char *prefix;                                           /* of ids: "chatcmpl-" */
+    const char *route;                                            /* "chat" */
     bool (*event)(sv_job *j, sv_choice *c, const brisk_event *e); /* false: the answer is gone */
     void (*finish)(sv_job *j); /* all choices are done: reply, or end the stream */
     void (*destroy)(sv_job *j);
@@ -45,7 +45,7 @@ struct sv_job {
     size_t n_choices, n_open;
     size_t n_prompt;   /* tokens of all prompts */
     size_t per_prompt; /* choices that share one, at least 1 */
-    uint64_t tenant; /* of the engine */
+    uint64_t tenant;   /* of the engine */
     uint64_t began_ns, wrote_ns;
 };
 

@@ -58,8 +58,8 @@ static void log_line(const sv_exchange *x, const char *path, int status, double 
     if (gmtime_r(&now, &tm)) strftime(clock, sizeof clock, "%H:%M:%S", &tm);
     if (t->any) {
         snprintf(figures, sizeof figures,
-                 "  %zu tokens in (%zu cached), %zu out, first after %.0f ms, %.1f tok/s", t->prompt,
-                 t->cached, t->generated, t->first_ms, decode_rate(t));
+                 "  %zu tokens in (%zu cached), %zu out, first after %.0f ms, %.1f tok/s",
+                 t->prompt, t->cached, t->generated, t->first_ms, decode_rate(t));
     }
     fprintf(stderr, "%s %-4.*s %s %d%s  %.0f ms  %s\n", clock, (int)x->head.method_name.len,
             x->head.method_name.len ? x->head.method_name.data : "", path, status, figures, ms,
@@ -74,8 +74,10 @@ void sv_log_exchange(const sv_server *s, const sv_exchange *x, bool whole) {
     double ms = (double)(bk_now_ns() - x->began_ns) * 1e-6;
     bk_str_printable(path, sizeof path, x->head.path.data ? x->head.path.data : "-",
                      x->head.path.data ? x->head.path.len : 1);
-    if (s->o->log_jsonl) log_json(x, path, status, ms);
-    else log_line(x, path, status, ms);
+    if (s->o->log_jsonl)
+        log_json(x, path, status, ms);
+    else
+        log_line(x, path, status, ms);
 }
 
 static const char *megabytes(uint64_t bytes, char *out, size_t cap) {
@@ -98,8 +100,10 @@ void sv_log_start(const sv_server *s) {
     fprintf(stderr, "compute   %s, %d threads\n", s->info.cpu_level, s->info.threads);
     fprintf(stderr, "memory    weights %s + KV up to %s + scratch %s, limit %s\n",
             megabytes(m->weights, weights, sizeof weights), megabytes(m->kv_limit, kv, sizeof kv),
-            megabytes(m->scratch, scratch, sizeof scratch), megabytes(m->limit, limit, sizeof limit));
-    fprintf(stderr, "context   %d tokens, %s, %llu bytes each; up to %d answers at a time, %d waiting\n",
+            megabytes(m->scratch, scratch, sizeof scratch),
+            megabytes(m->limit, limit, sizeof limit));
+    fprintf(stderr,
+            "context   %d tokens, %s, %llu bytes each; up to %d answers at a time, %d waiting\n",
             st.context, s->info.kv_type, (unsigned long long)m->kv_per_token, st.max_running,
             st.queue_max);
     fprintf(stderr, "ready\n");

@@ -77,16 +77,11 @@ static const struct rejection {
     int status;
     const char *code, *reason;
 } rejections[SV_REJECTIONS] = {
-    {0, "cancelled", NULL},
-    {500, NULL, NULL},
-    {504, NULL, NULL},
-    {0, "context_length_exceeded", "context_length"},
-    {400, NULL, "invalid"},
-    {401, NULL, "unauthorized"},
-    {413, NULL, "too_large"},
-    {429, NULL, "queue_full"},
-    {503, NULL, "unavailable"},
-    {0, NULL, "other"},
+    {0, "cancelled", NULL},     {500, NULL, NULL},
+    {504, NULL, NULL},          {0, "context_length_exceeded", "context_length"},
+    {400, NULL, "invalid"},     {401, NULL, "unauthorized"},
+    {413, NULL, "too_large"},   {429, NULL, "queue_full"},
+    {503, NULL, "unavailable"}, {0, NULL, "other"},
 };
 
 void sv_metrics_gap(sv_metrics *m, double ms) { sv_observe(&m->of[SV_ITL], ms / 1e3); }

@@ -64,11 +64,15 @@ void sv_problem_write(bk_buf *out, const sv_problem *p) {
     bk_json_key_str(&w, "message", p->text);
     bk_json_key_str(&w, "type", p->type);
     bk_json_key(&w, "param");
-    if (p->param[0]) bk_json_str(&w, bk_str_from(p->param));
-    else bk_json_null(&w);
+    if (p->param[0])
+        bk_json_str(&w, bk_str_from(p->param));
+    else
+        bk_json_null(&w);
     bk_json_key(&w, "code");
-    if (p->code) bk_json_str(&w, bk_str_from(p->code));
-    else bk_json_null(&w);
+    if (p->code)
+        bk_json_str(&w, bk_str_from(p->code));
+    else
+        bk_json_null(&w);
     if (p->n_context > 0) {
         bk_json_key_uint(&w, "n_prompt_tokens", p->n_prompt);
         bk_json_key_uint(&w, "n_ctx", p->n_context);
@@ -81,8 +85,10 @@ void sv_reply_json(sv_exchange *x, int status, bk_buf *out) {
     static const char short_of_memory[] =
         "{\"error\":{\"message\":\"no memory for the reply\",\"type\":\"server_error\","
         "\"param\":null,\"code\":\"out_of_memory\"}}";
-    if (out->failed) sv_reply(x, 503, "application/json", short_of_memory, sizeof short_of_memory - 1);
-    else sv_reply(x, status, "application/json", out->data, out->len);
+    if (out->failed)
+        sv_reply(x, 503, "application/json", short_of_memory, sizeof short_of_memory - 1);
+    else
+        sv_reply(x, status, "application/json", out->data, out->len);
     bk_buf_free(out);
 }
 
@@ -106,7 +112,8 @@ json_t *sv_body_object(sv_exchange *x) {
     bk_str text = bk_buf_view(&x->body);
     size_t good = bk_utf8_valid_len(text.data, text.len);
     if (good < text.len)
-        sv_problem_set(&p, 400, "invalid_utf8", NULL, "the body is not UTF-8 from byte %zu on", good);
+        sv_problem_set(&p, 400, "invalid_utf8", NULL, "the body is not UTF-8 from byte %zu on",
+                       good);
     else if (bk_json_parse(text, BODY_DEPTH, false, &body, &err))
         sv_problem_set(&p, 400, "invalid_json", NULL, "the body: %s", err.text);
     else if (!json_is_object(body))

@@ -42,8 +42,10 @@ static void put_head(sv_exchange *x, int status, const char *type, bool known, s
         evbuffer_add_printf(out, "Content-Length: %zu\r\n", len);
     else if (!known && x->head.minor > 0)
         evbuffer_add_printf(out, "Transfer-Encoding: chunked\r\n");
-    if (!x->head.keep_alive) evbuffer_add_printf(out, "Connection: close\r\n");
-    else if (x->head.minor == 0) evbuffer_add_printf(out, "Connection: keep-alive\r\n");
+    if (!x->head.keep_alive)
+        evbuffer_add_printf(out, "Connection: close\r\n");
+    else if (x->head.minor == 0)
+        evbuffer_add_printf(out, "Connection: keep-alive\r\n");
     evbuffer_add(out, x->headers.data, x->headers.len);
     evbuffer_add(out, "\r\n", 2);
     x->status = status;

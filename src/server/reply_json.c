@@ -31,8 +31,10 @@ static brisk_request_stats sum(const sv_job *j) {
     brisk_request_stats all = {0};
     for (size_t i = 0; i < j->n_choices; i++) {
         const brisk_request_stats *st = &j->choices[i]->stats;
-        if (i == 0) all = *st;
-        else all.generated_tokens += st->generated_tokens;
+        if (i == 0)
+            all = *st;
+        else
+            all.generated_tokens += st->generated_tokens;
         if (i > 0 && i % j->per_prompt == 0) all.cached_tokens += st->cached_tokens;
     }
     all.prompt_tokens = j->n_prompt;
@@ -112,9 +114,12 @@ void sv_json_finish(bk_json *w, const sv_choice *c, bool calls) {
     }
     bk_json_str(w, bk_str_from(cut ? "length" : calls ? "tool_calls" : "stop"));
     bk_json_key(w, "stop_reason"); /* of vLLM: the text or the token that was asked to end it */
-    if (c->stop.len > 0) bk_json_str(w, bk_buf_view(&c->stop));
-    else if (c->finish == BRISK_FINISH_STOP && c->stop_token >= 0) bk_json_int(w, c->stop_token);
-    else bk_json_null(w);
+    if (c->stop.len > 0)
+        bk_json_str(w, bk_buf_view(&c->stop));
+    else if (c->finish == BRISK_FINISH_STOP && c->stop_token >= 0)
+        bk_json_int(w, c->stop_token);
+    else
+        bk_json_null(w);
 }
 
 /* ---- Tokens ------------------------------------------------------------------------------------- */

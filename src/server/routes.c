@@ -2,10 +2,10 @@
 #include "server/state.h"
 
 enum {
-    OPEN = 1,    /* no key needed */
-    ALWAYS = 2,  /* also while the model loads and while the server drains */
-    WORK = 4,    /* not while the server drains */
-    BODY = 8     /* a JSON body */
+    OPEN = 1,   /* no key needed */
+    ALWAYS = 2, /* also while the model loads and while the server drains */
+    WORK = 4,   /* not while the server drains */
+    BODY = 8    /* a JSON body */
 };
 
 typedef struct route {
@@ -78,7 +78,8 @@ static bool check_browser(const sv_server *s, sv_exchange *x, sv_problem *p) {
     if (!sv_auth_host(s->auth, &x->head))
         return sv_problem_set(p, 403, "host_not_allowed", NULL,
                               "this server listens on this machine only; Host: " BK_STR_FMT
-                              " is not a name of it", BK_STR_ARG(x->head.host));
+                              " is not a name of it",
+                              BK_STR_ARG(x->head.host));
     sv_origin origin = sv_auth_origin(s->auth, &x->head);
     if (origin == SV_ORIGIN_ALLOWED) allow_origin(x);
     if (origin == SV_ORIGIN_FOREIGN)
@@ -91,8 +92,9 @@ static bool no_route(sv_exchange *x, unsigned allowed, sv_problem *p) {
     if (!allowed)
         return sv_problem_set(p, 404, "unknown_url", NULL, "there is no " BK_STR_FMT,
                               BK_STR_ARG(x->head.path));
-    sv_add_header(x, "Allow", "%s", allowed & SV_POST ? (allowed & SV_GET ? "GET, HEAD, POST" : "POST")
-                                                      : "GET, HEAD");
+    sv_add_header(x, "Allow", "%s",
+                  allowed & SV_POST ? (allowed & SV_GET ? "GET, HEAD, POST" : "POST")
+                                    : "GET, HEAD");
     return sv_problem_set(p, 405, "method_not_allowed", NULL, BK_STR_FMT " is not for " BK_STR_FMT,
                           BK_STR_ARG(x->head.method_name), BK_STR_ARG(x->head.path));
 }
@@ -142,8 +144,7 @@ bool sv_on_head(void *user, sv_exchange *x) {
     sv_server *s = user;
     sv_problem p;
     if (x->head.method == SV_OPTIONS && x->head.asked_method.data &&
-        sv_auth_host(s->auth, &x->head) &&
-        sv_auth_origin(s->auth, &x->head) == SV_ORIGIN_ALLOWED) {
+        sv_auth_host(s->auth, &x->head) && sv_auth_origin(s->auth, &x->head) == SV_ORIGIN_ALLOWED) {
         allow_origin(x);
         reply_preflight(x);
         return false;

@@ -6,8 +6,7 @@
 
 sv_tls *sv_tls_create(const char *cert, const char *key, char *why, size_t cap) {
     (void)cert, (void)key;
-    snprintf(why, cap,
-             "this brisk was built without TLS: install libssl-dev and build it again");
+    snprintf(why, cap, "this brisk was built without TLS: install libssl-dev and build it again");
     return NULL;
 }
 

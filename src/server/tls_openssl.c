@@ -66,8 +66,10 @@ static bool load(char *why, size_t cap) {
     if (lib.event) lib.ssl = dlopen("libssl.so.3", RTLD_NOW | RTLD_LOCAL);
     if (lib.ssl) lib.crypto = dlopen("libcrypto.so.3", RTLD_NOW | RTLD_LOCAL);
     if (!lib.crypto) {
-        snprintf(why, cap, "TLS needs a library that is not there (%.150s): install "
-                           "libevent-openssl-2.1-7 and libssl3", dlerror());
+        snprintf(why, cap,
+                 "TLS needs a library that is not there (%.150s): install "
+                 "libevent-openssl-2.1-7 and libssl3",
+                 dlerror());
         return false;
     }
     if (load_symbols()) return true;
@@ -121,9 +123,8 @@ void sv_tls_destroy(sv_tls **tls) {
 
 struct bufferevent *sv_tls_wrap(sv_tls *tls, struct event_base *base, int fd) {
     SSL *ssl = lib.connection_new(tls->context);
-    struct bufferevent *b = ssl ? lib.wrap(base, fd, ssl, BUFFEREVENT_SSL_ACCEPTING,
-                                           BEV_OPT_CLOSE_ON_FREE)
-                                : NULL;
+    struct bufferevent *b =
+        ssl ? lib.wrap(base, fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE) : NULL;
     if (b) {
         lib.allow_dirty(b, 1); /* many clients just go: that is a leave, not an error */
         return b;

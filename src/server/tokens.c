@@ -33,7 +33,8 @@ bool sv_token_array(const sv_server *s, const json_t *array, const char *param, 
                     sv_problem *p) {
     size_t n = json_array_size(array);
     *out = (sv_tokens){.v = n ? bk_alloc(n, sizeof *out->v) : NULL};
-    if (n && !out->v) return sv_problem_set(p, 503, "out_of_memory", NULL, "no memory for the tokens");
+    if (n && !out->v)
+        return sv_problem_set(p, 503, "out_of_memory", NULL, "no memory for the tokens");
     for (size_t i = 0; i < n; i++) {
         const json_t *v = json_array_get(array, i);
         json_int_t id = json_is_integer(v) ? json_integer_value(v) : -1;
@@ -153,8 +154,10 @@ void sv_post_tokenize(sv_server *s, sv_exchange *x) {
     bk_json_key(&w, "tokens");
     bk_json_begin(&w, '[');
     for (size_t i = 0; i < tokens.n; i++) {
-        if (pieces) write_piece(&w, s, tokens.v[i]);
-        else bk_json_int(&w, tokens.v[i]);
+        if (pieces)
+            write_piece(&w, s, tokens.v[i]);
+        else
+            bk_json_int(&w, tokens.v[i]);
     }
     bk_json_end(&w, ']');
     bk_json_key_uint(&w, "count", tokens.n);
@@ -205,8 +208,10 @@ static void write_token(bk_json *w, const sv_server *s, const char *key, brisk_t
     size_t len = 0;
     const char *bytes = token >= 0 ? brisk_token_bytes(s->model, token, &len, NULL) : NULL;
     bk_json_key(w, key);
-    if (bytes) bk_json_str(w, (bk_str){bytes, len});
-    else bk_json_null(w);
+    if (bytes)
+        bk_json_str(w, (bk_str){bytes, len});
+    else
+        bk_json_null(w);
 }
 
 void sv_get_tokenizer_info(sv_server *s, sv_exchange *x) {
@@ -221,8 +226,10 @@ void sv_get_tokenizer_info(sv_server *s, sv_exchange *x) {
     bk_json_key_int(&w, "vocab_size", s->info.n_vocab);
     bk_json_key_int(&w, "model_max_length", sv_context(s));
     bk_json_key(&w, "chat_template");
-    if (s->chat_template) bk_json_str(&w, bk_str_from(s->chat_template));
-    else bk_json_null(&w);
+    if (s->chat_template)
+        bk_json_str(&w, bk_str_from(s->chat_template));
+    else
+        bk_json_null(&w);
     bk_json_end(&w, '}');
     sv_reply_json(x, 200, &out);
 }
