@@ -297,6 +297,7 @@ static void note(sv_choice *c, const brisk_event *e) {
 /* c may be a copy: its answer may be gone. */
 static void count_end(sv_server *s, const sv_choice *c, const brisk_event *e, double ms) {
     bool cut = e->finish == BRISK_FINISH_LENGTH || e->finish == BRISK_FINISH_CONTEXT;
+    if (e->stats.generated_tokens == 0) cut = false; /* nothing was to be generated */
     const char *finish = c->calls ? "tool_calls" : cut ? "length" : "stop";
     if (e->status != BRISK_OK) finish = "error";
     bool cancelled = e->status == BRISK_OK && e->finish == BRISK_FINISH_CANCELLED;
