@@ -575,17 +575,20 @@ def mock_plain(page, server):
 def pictures(page, folder):
     """Desktop with the panel, while another answer runs; phone in the dark."""
     question = "Explain how a language model writes one token at a time"
+    page.limit = 0
     page.fresh()
     page.click("#toggle-panel")
     page.ask(LONG, wait=False)
     page.words(10)
+    page.js("localStorage.setItem('brisk.defaults', '{\"max_tokens\": 400, \"temperature\": 0.2}')")
     page.click("#new-chat")
-    for text in (question, "Explain it again, with an example in Python"):
+    for text in (question, "Give a short example in Python"):
         page.type(text + Keys.ENTER)
         page.until("the answer", """return document.querySelector('.bubble') &&
             !document.querySelector('.msg.running')""")
     time.sleep(2)
     page.driver.save_screenshot(str(Path(folder, "page.png")))
+    page.limit = 400
     page.fresh(width=390, height=844, mobile=True, scheme="dark")
     page.type(question)
     page.click("#send")
