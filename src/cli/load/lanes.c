@@ -164,7 +164,7 @@ static void draw_stream(const load_samples *s, const axis *a, int y, int color, 
         bool end = k == s->n;
         if (!end && s->v[k] < a->begin) continue;
         double x = end ? 0 : px(a, s->v[k]);
-        if (!end && from >= 0 && x - to < 0.6) {
+        if (!end && from >= 0 && x - to < 0.25) {
             to = x + 1;
             continue;
         }
