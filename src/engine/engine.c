@@ -44,13 +44,20 @@ static bk_status settle_options(bk_engine *e, const bk_engine_options *options, 
     return st;
 }
 
+/* Of the pass, of sampling, and of the states of embeddings, which are had when one is first wanted. */
+static uint64_t scratch_bytes(const bk_engine *e) {
+    const bk_config *c = bk_model_config(e->model);
+    return bk_exec_bytes(e->exec) + bk_sample_scratch_bytes((size_t)c->n_vocab) +
+           (uint64_t)e->o.batch * (uint64_t)c->n_embd * sizeof *e->hidden;
+}
+
 /* One account over weights, scratch and KV; what is left is the limit of the KV. */
 static bk_status settle_memory(bk_engine *e, bk_error *err) {
     bk_engine_memory *m = &e->live.memory;
     size_t context = (size_t)e->o.context;
     uint64_t one = bk_kv_pool_bytes_for(bk_model_kv_pool(e->model), context, (size_t)e->o.batch);
     m->weights = bk_model_get_meta(e->model)->resident_bytes;
-    m->scratch = bk_exec_bytes(e->exec);
+    m->scratch = scratch_bytes(e);
     m->kv_per_token = one / context;
     if (e->o.mem_limit) {
         m->limit = e->o.mem_limit;

@@ -89,6 +89,11 @@ bk_status bk_sample_scratch_create(size_t n_vocab, bk_sample_scratch **out, bk_e
     return BK_OK;
 }
 
+size_t bk_sample_scratch_bytes(size_t n_vocab) {
+    const bk_sample_scratch *w;
+    return sizeof *w + n_vocab * (sizeof *w->cands + sizeof *w->adjusted);
+}
+
 void bk_sample_scratch_destroy(bk_sample_scratch **wp) {
     bk_sample_scratch *w = *wp;
     *wp = NULL;

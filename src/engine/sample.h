@@ -31,6 +31,7 @@ typedef struct bk_sampler bk_sampler;
 /* Memory that a choice takes while it is made: samplers of one thread can share it. INVALID, NOMEM. */
 typedef struct bk_sample_scratch bk_sample_scratch;
 bk_status bk_sample_scratch_create(size_t n_vocab, bk_sample_scratch **out, bk_error *err);
+size_t bk_sample_scratch_bytes(size_t n_vocab); /* that it takes */
 void bk_sample_scratch_destroy(bk_sample_scratch **w);
 
 /* INVALID names the field, what was found and what is possible. */

@@ -163,6 +163,18 @@ static void preempt(bk_engine *e, size_t i) {
     bk_engine_finish(e, s, BK_FINISH_CANCELLED, -1, &err);
 }
 
+/* Lets the cache give up what those that run have of it as well: they hold the pages that they need,
+ * while others that only the cache has, such as the copied-from last page of a prompt, count as free at
+ * admission. Whether there was any. */
+static bool unpin_all(bk_engine *e) {
+    bool any = false;
+    for (size_t i = 0; i < e->running.n; i++) {
+        any |= e->running.at[i]->pin.node != NULL;
+        bk_prefix_unpin(&e->running.at[i]->pin);
+    }
+    return any;
+}
+
 /* Makes room for the rows of a sequence: from the cache first, then from others. False when it has been
  * preempted, or ended, itself. */
 static bool make_room(bk_engine *e, bk_sequence *s) {
@@ -172,8 +184,7 @@ static bool make_room(bk_engine *e, bk_sequence *s) {
         if (!st) return true;
         size_t want = bk_kv_reserve_bytes(s->kv, s->rows);
         if (e->prefix && bk_prefix_evict(e->prefix, want) > 0) continue;
-        if (s->pin.node) { /* its own tokens in the cache: then the last page needs no copy */
-            bk_prefix_unpin(&s->pin);
+        if (unpin_all(e)) {
             bk_prefix_evict(e->prefix, want);
             continue;
         }

@@ -259,6 +259,40 @@ static void test_preemption(void **state) {
     assert_true(stats.preemptions > 0);
 }
 
+/* Short ones that come while long ones have outgrown what was kept for them: they start when there is
+ * room and then stay, rather than being let in and thrown out again at every step. */
+static void test_no_thrashing(void **state) {
+    (void)state;
+    brisk_engine *probe = open_engine(NULL);
+    brisk_engine_stats stats;
+    brisk_engine_get_stats(probe, &stats);
+    brisk_engine_destroy(&probe);
+    brisk_engine_options tight = {.context = 400};
+    tight.mem_limit = stats.memory.weights + stats.memory.scratch + 640 * stats.memory.kv_per_token;
+    brisk_engine *engine = open_engine(&tight);
+    for (size_t i = 0; i < 2; i++) {
+        brisk_request r = request_of(prompt + i, 20, 380);
+        r.priority = 1;
+        submit(engine, r, i);
+    }
+    brisk_event e;
+    while (outcomes[0].n_tokens < 270 && outcomes[1].n_tokens < 270) wait_event(engine, &e);
+    for (size_t i = 2; i < 40; i++) submit(engine, request_of(prompt + 3 * i, 15, 14), i);
+    drain(engine, 40);
+    brisk_engine_get_stats(engine, &stats);
+    brisk_engine_destroy(&engine);
+    size_t most = 0;
+    for (size_t i = 2; i < 40; i++) {
+        expected x;
+        brisk_request r = request_of(prompt + 3 * i, 15, 14);
+        generate(&r, &x);
+        check_text(i, &x);
+        most = outcomes[i].stats.preemptions > most ? outcomes[i].stats.preemptions : most;
+    }
+    print_message("%d preemptions, at most %d of one\n", (int)stats.preemptions, (int)most);
+    assert_true(most <= 2);
+}
+
 /* Equal requests at once are computed once, and all get the text of one alone. */
 static void test_equal_requests(void **state) {
     (void)state;
@@ -569,11 +603,17 @@ static void test_destroy(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_varied),         cmocka_unit_test(test_preemption),
-        cmocka_unit_test(test_equal_requests), cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_cancel),         cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_prediction),     cmocka_unit_test(test_prompt_logprobs),
-        cmocka_unit_test(test_embeddings),     cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_varied),
+        cmocka_unit_test(test_preemption),
+        cmocka_unit_test(test_no_thrashing),
+        cmocka_unit_test(test_equal_requests),
+        cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_prediction),
+        cmocka_unit_test(test_prompt_logprobs),
+        cmocka_unit_test(test_embeddings),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_destroy),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
