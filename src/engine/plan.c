@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-enum { QUANTUM = 32, OLDEST_EVERY = 4 };
+enum { QUANTUM = 32, OLDEST_EVERY = 4, MOST_MIXED = 10 };
 
 /* Of the speed of answers, kept while prompts are computed. What is promised is a quarter; the rest is
  * for what steps take beside the pass. */
@@ -31,7 +31,7 @@ void bk_cost_learn(bk_cost *c, bool has_prefill, double units, double ms) {
     /* A step that others on the machine held up for long says nothing about the next. */
     double expected = bk_cost_ms(c, units);
     if (m->known && expected > 0) {
-        ms = fmin(ms, 4 * expected);
+        ms = fmin(ms, 2 * expected);
         if (has_prefill) c->spread += LEARN_RATE * (fabs(ms / expected - 1) - c->spread);
     }
     double rate = m->known ? LEARN_RATE : 1.0;
@@ -83,7 +83,12 @@ void bk_pace_step(bk_pace *p, bool had_prefill, double ms, double decode_ms) {
     if (decode_ms <= 0) return;
     p->owed += had_prefill ? DECODE_SHARE * ms / decode_ms - 1.0 : DECODE_SHARE - 1.0;
     p->owed = fmin(fmax(p->owed, 0.0), 8.0);
+    p->mixed = had_prefill ? p->mixed + 1 : 0;
 }
+
+bool bk_pace_wants_decode(const bk_pace *p) { return p->owed >= 1.0 || p->mixed >= MOST_MIXED; }
+
+double bk_pace_ms(double decode_ms) { return decode_ms / DECODE_SHARE; }
 
 /* ---- Shares ----------------------------------------------------------------------------------- */
 

@@ -50,12 +50,15 @@ double bk_cost_safe(const bk_cost *c, double ms);
  * tokens that they are owed. */
 typedef struct bk_pace {
     double owed;
+    unsigned mixed; /* steps with prompts since the last one without */
 } bk_pace;
 
 /* A step took ms; a step without prompts would have taken decode_ms. */
 void bk_pace_step(bk_pace *p, bool had_prefill, double ms, double decode_ms);
-/* Whether the next step must leave prompts out. */
-static inline bool bk_pace_wants_decode(const bk_pace *p) { return p->owed >= 1.0; }
+/* The longest step beside prompts that keeps the pace. */
+double bk_pace_ms(double decode_ms);
+/* Whether the next step must leave prompts out: now and then also to learn what that takes. */
+bool bk_pace_wants_decode(const bk_pace *p);
 
 /* ---- Shares --------------------------------------------------------------------------------- */
 

@@ -86,7 +86,11 @@ static double plan_answers(bk_engine *e, size_t *rows) {
 
 /* Work that a step has room for beside the answers. */
 static double room_for_prompts(const bk_engine *e, size_t answer_rows, double units) {
-    double ms = answer_rows ? bk_cost_safe(&e->cost, bk_engine_budget(e)) : PREFILL_STEP_MS;
+    double ms = PREFILL_STEP_MS, answers_ms = bk_cost_ms(&e->cost, units);
+    if (answer_rows) ms = bk_cost_safe(&e->cost, bk_engine_budget(e));
+    /* Small chunks cost little more a row than large ones: rather more of them than steps without any,
+     * down to three quarters of what the budget allows. */
+    if (answer_rows && answers_ms > 0) ms = fmin(ms, fmax(0.75 * ms, bk_pace_ms(answers_ms)));
     double room = bk_cost_units(&e->cost, ms);
     return isinf(room) ? FIRST_CHUNK : fmax(0, room - units);
 }
