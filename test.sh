@@ -129,6 +129,8 @@ done
 for test in "${shell_tests[@]}"; do step "$(name_of "$test")" timeout 600 "$test"; done
 
 if [ $full -eq 1 ]; then
+    step 'client packages' make_clients_venv
+    step 'server/test_clients.py' timeout 600 build/clients/bin/python tests/server/test_clients.py
     step 'build fuzz' make -j"$jobs" fuzz
     for target in tests/fuzz/fuzz_*.c; do
         name=$(basename "$target" .c)

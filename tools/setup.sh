@@ -97,6 +97,13 @@ make_venv() {
     printf '%s\n' "$wanted" >build/venv/.installed
 }
 
+# The Python of the comparison with frameworks: build/clients.
+make_clients_venv() {
+    [ -x build/clients/bin/python ] || python3 -m venv build/clients || return 1
+    build/clients/bin/python -m pip install --disable-pip-version-check --no-input -q \
+        -r tests/server/requirements.txt
+}
+
 # Nanoseconds to "12.3".
 seconds() {
     local tenths=$((($1 + 50000000) / 100000000))
