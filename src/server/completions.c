@@ -13,7 +13,8 @@ typedef struct text_choice {
     bk_buf text; /* of a stream: not yet sent */
     /* Elements of the arrays of "logprobs"; of a stream those not yet sent. */
     bk_buf tokens, values, tops, offsets;
-    size_t offset; /* of the next token in the text, in characters */
+    size_t offset;   /* of the next token in the text, in characters */
+    size_t n_tokens; /* of the answer, in these arrays */
 } text_choice;
 
 struct completion {
@@ -75,6 +76,14 @@ static void take_logprob(text_choice *c, const brisk_event *e) {
     }
     bk_json_uint(&offsets, c->offset);
     if (!special) c->offset += count_characters(bytes ? bytes : "", len);
+}
+
+/* The token that ended the answer has no text and comes without a log-probability, but it counts:
+ * clients that score prompts leave out as many entries at the end as they asked tokens for. */
+static void take_end_token(text_choice *c, const brisk_event *done) {
+    if (done->stop_token < 0 || done->stats.generated_tokens <= c->n_tokens) return;
+    brisk_event e = {.token = done->stop_token};
+    take_logprob(c, &e);
 }
 
 static void write_array(bk_json *w, const char *key, bk_buf *elements) {
@@ -181,8 +190,12 @@ static bool take(completion *k, text_choice *c, const brisk_event *e) {
         return false;
     case BRISK_EVENT_TOKEN:
         if (asked) take_logprob(c, e);
+        c->n_tokens++;
         return c->text.len > 0 || asked;
-    default: return e->kind == BRISK_EVENT_DONE;
+    case BRISK_EVENT_DONE:
+        if (asked) take_end_token(c, e);
+        return true;
+    default: return false;
     }
 }
 

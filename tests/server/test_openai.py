@@ -211,6 +211,15 @@ class Completions(Case):
         n = len(prompt_only.logprobs.tokens)
         self.assertEqual(prompt_only.logprobs.token_logprobs[1:], lp.token_logprobs[1:n])
 
+    def test_end_token(self):
+        """The arrays have an entry for every token that the usage counts, an end token too."""
+        r = self.complete(echo=True, logprobs=1, max_tokens=1, logit_bias={"2": 100})
+        lp = r.choices[0].logprobs
+        self.assertEqual((r.choices[0].finish_reason, r.usage.completion_tokens), ("stop", 1))
+        self.assertEqual(len(lp.tokens), r.usage.total_tokens)
+        self.assertEqual(len(lp.token_logprobs), len(lp.tokens))
+        self.assertEqual(r.choices[0].text, "Once upon a time")
+
     def test_stream(self):
         whole = self.complete(echo=True, logprobs=1).choices[0]
         chunks = list(self.complete(echo=True, logprobs=1, stream=True))
