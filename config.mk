@@ -44,6 +44,8 @@ CONFIG_DEFS += -DBRISK_HAVE_$(call part,$(1),1)=$$(HAVE_$(call part,$(1),1))
 endef
 $(foreach lib,$(OPTIONAL),$(eval $(call optional_library,$(lib))))
 with = $(if $(filter 1,$(HAVE_$(1))),$(2))
+# `brisk bench serve` asks over libcurl.
+DROPPED += $(if $(filter 1,$(HAVE_CURL)),,src/cli/load/%)
 
 # Libraries of the chat page, built into the program by tools/embed. Without them the page shows plain
 # text; HAVE_PAGE=0 leaves them out.
