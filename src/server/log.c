@@ -67,8 +67,9 @@ static void log_line(const sv_exchange *x, const char *path, int status, double 
 }
 
 void sv_log_exchange(const sv_server *s, const sv_exchange *x, bool whole) {
-    /* Pages and probes ask again and again. */
-    if (!s->o->verbose && whole && x->status < 400 && x->head.method != SV_POST) return;
+    /* Pages and probes ask again and again, also while the model loads. */
+    bool usual = x->status < 400 || x->status == 503;
+    if (!s->o->verbose && whole && usual && x->head.method != SV_POST) return;
     char path[160];
     int status = whole ? x->status : 499; /* the client left */
     double ms = (double)(bk_now_ns() - x->began_ns) * 1e-6;
