@@ -37,6 +37,9 @@ python_tests=(
     'tests/pull/test_fetch.py'
     'tests/server/test_http.py'
     'tests/server/test_openai.py'
+    'tests/server/test_isolation.py'
+    'tests/server/test_memory.py'
+    'tests/server/test_shares.py'
     'tests/server/test_page.py'
     'tests/server/test_metrics.py build/release/tests/server/metrics_dump'
 )
@@ -128,7 +131,14 @@ for test in "${python_tests[@]}"; do
 done
 for test in "${shell_tests[@]}"; do step "$(name_of "$test")" timeout 600 "$test"; done
 
+# serve_load MODE: a server with that mode's checks, kept busy for half a minute; any report ends it.
+serve_load() {
+    build "$1" "build/$1/brisk" &&
+        BRISK=build/$1/brisk build/venv/bin/python tests/server/test_isolation.py --load 30
+}
+
 if [ $full -eq 1 ]; then
+    for mode in asan tsan; do step "$mode server load" serve_load $mode; done
     step 'client packages' make_clients_venv
     step 'server/test_clients.py' timeout 600 build/clients/bin/python tests/server/test_clients.py
     step 'build fuzz' make -j"$jobs" fuzz

@@ -163,6 +163,10 @@ static bool follow_up(bk_engine *e, bk_sequence *s, const float *logits, const f
     }
     if (!ended && s->phase == BK_PHASE_DECODE)
         ended = answer_rows(e, s, logits, guesses, now, &finish, &stop_token, &err);
+    if (s->lost && !err.code) {
+        bk_fail(&err, BK_ERR_NOMEM, "no memory to pass on what was computed");
+        ended = true;
+    }
     if (!ended) return true;
     bk_engine_finish(e, s, finish, stop_token, err.code ? &err : NULL);
     return false;

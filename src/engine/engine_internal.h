@@ -74,8 +74,8 @@ double bk_engine_budget(const bk_engine *e);
 /* Ends a sequence that is in neither list any more: its last event, its tokens to the cache. */
 void bk_engine_finish(bk_engine *e, bk_sequence *s, bk_finish finish, int32_t stop_token,
                       const bk_error *failure);
-/* Adds an event of a sequence; from may be NULL. */
-void bk_engine_emit(bk_engine *e, const bk_sequence *s, bk_event head, const bk_event_view *from);
+/* Adds an event of a sequence, from may be NULL; s->lost when memory for it is short. */
+void bk_engine_emit(bk_engine *e, bk_sequence *s, bk_event head, const bk_event_view *from);
 
 /* Shares what a sequence has computed with others, and pins it there. whole: with its last page,
  * otherwise up to the last full one. */

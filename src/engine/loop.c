@@ -1,6 +1,7 @@
 /* The engine's thread: takes commands, lets requests start, runs steps, publishes what came of them. */
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -35,16 +36,33 @@ bk_sequence *bk_sequences_take(bk_sequences *list, size_t i) {
 
 /* ---- Events --------------------------------------------------------------------------------------- */
 
-void bk_engine_emit(bk_engine *e, const bk_sequence *s, bk_event head, const bk_event_view *from) {
+static void pause_ms(void) {
+    const struct timespec ms = {.tv_nsec = 1000000};
+    nanosleep(&ms, NULL);
+}
+
+/* The end of a request must not be lost, or somebody waits for ever: memory comes back. */
+static void write_end(bk_engine *e, const bk_event *head, const bk_event_view *from) {
+    while (!bk_event_write(head, from, &e->events) && !atomic_load(&e->stop)) pause_ms();
+}
+
+void bk_engine_emit(bk_engine *e, bk_sequence *s, bk_event head, const bk_event_view *from) {
     static const bk_event_view nothing;
+    if (!from) from = &nothing;
     head.id = s->request->id;
     head.tag = s->request->tag;
     head.stats = s->stats;
-    bk_event_write(&head, from ? from : &nothing, &e->events);
+    if (head.kind == BK_EVENT_DONE)
+        write_end(e, &head, from);
+    else if (!bk_event_write(&head, from, &e->events))
+        s->lost = true;
 }
 
+/* What cannot be handed over for want of memory is kept. */
 static void publish(bk_engine *e) {
-    bk_mailbox_put_slowly(&e->out, e->events.data, e->events.len, MAX_UNTAKEN);
+    while (!bk_mailbox_put_slowly(&e->out, e->events.data, e->events.len, MAX_UNTAKEN) &&
+           !atomic_load(&e->stop))
+        pause_ms();
     bk_buf_clear(&e->events);
 }
 
@@ -122,7 +140,7 @@ static void accept_request(bk_engine *e, const bk_request *r) {
                      .status = err.code,
                      .message_len = strlen(err.text)};
     bk_event_view v = {.message = err.text};
-    bk_event_write(&done, &v, &e->events);
+    write_end(e, &done, &v);
     leave_queue(e);
 }
 

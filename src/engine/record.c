@@ -27,6 +27,20 @@ static void put_text(bk_buf *out, const char *text, size_t len) {
     pad(out, len + 1);
 }
 
+/* Ends a record begun at `begin`: with its length, or taken back whole when memory was short, so that
+ * what is there remains readable and can grow again. */
+static bool complete(bk_buf *out, size_t begin, void *head, size_t bytes, uint64_t *length) {
+    bool good = !out->failed;
+    if (good) {
+        *length = out->len - begin;
+        memcpy(out->data + begin, head, bytes);
+    } else {
+        out->len = begin;
+        out->failed = false;
+    }
+    return good;
+}
+
 bool bk_request_write(const bk_request *head, const bk_request_view *from, const char *const *stop,
                       bk_buf *out) {
     size_t begin = out->len;
@@ -42,10 +56,7 @@ bool bk_request_write(const bk_request *head, const bk_request_view *from, const
     put(out, from->biases, h.n_biases * sizeof *from->biases);
     for (size_t i = 0; i < h.n_stop; i++) bk_buf_append(out, stop[i], strlen(stop[i]) + 1);
     pad(out, h.stop_bytes);
-    if (out->failed) return false;
-    h.bytes = out->len - begin;
-    memcpy(out->data + begin, &h, sizeof h);
-    return true;
+    return complete(out, begin, &h, sizeof h, &h.bytes);
 }
 
 bk_request_view bk_request_read(const bk_request *r) {
@@ -69,10 +80,7 @@ bool bk_event_write(const bk_event *head, const bk_event_view *from, bk_buf *out
     put_text(out, from->text, h.text_len);
     put_text(out, from->stop, h.stop_len);
     put_text(out, from->message, h.message_len);
-    if (out->failed) return false;
-    h.bytes = out->len - begin;
-    memcpy(out->data + begin, &h, sizeof h);
-    return true;
+    return complete(out, begin, &h, sizeof h, &h.bytes);
 }
 
 bk_event_view bk_event_read(const bk_event *e) {

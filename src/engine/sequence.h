@@ -30,6 +30,7 @@ typedef struct bk_sequence {
     size_t rows, n_logits; /* of this step */
     size_t n_reported;     /* tokens of the prompt whose log-probabilities are out */
     bool cancelled;
+    bool lost; /* an event had no memory: the rest would have a gap, so it ends */
     bk_request_stats stats;
     uint64_t submitted, started, first, last; /* ns */
     float *gaps;                              /* [cap - n_prompt] ms between tokens */

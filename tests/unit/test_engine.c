@@ -13,6 +13,7 @@
 
 #include "base/base.h"
 #include "brisk_engine.h"
+#include "fail_alloc.h"
 
 static brisk_model *model;
 static brisk_model_info info;
@@ -601,7 +602,88 @@ static void test_destroy(void **state) {
     assert_null(engine);
 }
 
-int main(void) {
+/* Three requests after one another, one allocation of all failing: a call says so, or one request ends
+ * with that status; the others have their text. */
+static int scenario(void) {
+    brisk_engine *engine = NULL;
+    brisk_error err;
+    char texts[3][256] = {""};
+    int failures = 0;
+    if (open_model(NULL)) return SWEEP_FAILED_WELL;
+    if (brisk_engine_create(model, NULL, &engine, &err)) {
+        close_model(NULL);
+        return err.code == BRISK_ERR_NOMEM ? SWEEP_FAILED_WELL : SWEEP_WRONG;
+    }
+    for (size_t i = 0; i < 3; i++) {
+        const char *const stops[] = {"never in it"};
+        brisk_request r = request_of(prompt, 40, 12);
+        brisk_event e = {0};
+        uint64_t id;
+        r.stop = stops, r.n_stop = 1;
+        r.logprobs = 3, r.prompt_logprobs = i == 1;
+        r.min_tokens = 2;
+        r.tag = i;
+        if (brisk_engine_submit(engine, &r, &id, NULL, &err)) {
+            failures++;
+            if (err.code != BRISK_ERR_NOMEM) return SWEEP_WRONG;
+            continue;
+        }
+        while (e.kind != BRISK_EVENT_DONE) {
+            struct pollfd p = {.fd = brisk_engine_fd(engine), .events = POLLIN};
+            if (!brisk_engine_poll(engine, &e)) {
+                if (poll(&p, 1, 20000) != 1) return SWEEP_WRONG;
+                continue;
+            }
+            if (e.request != id) return SWEEP_WRONG;
+            size_t len = strlen(texts[i]);
+            snprintf(texts[i] + len, sizeof texts[i] - len, "%s", e.text ? e.text : "");
+        }
+        if (e.status) {
+            failures++;
+            texts[i][0] = '\0';
+            if (e.status != BRISK_ERR_NOMEM) return SWEEP_WRONG;
+        }
+    }
+    brisk_engine_destroy(&engine);
+    close_model(NULL);
+    const char *text_of_one = texts[0][0] ? texts[0] : texts[1];
+    for (size_t i = 0; i < 3; i++)
+        if (texts[i][0] && strcmp(texts[i], text_of_one) != 0) return SWEEP_WRONG;
+    return failures > 1 ? SWEEP_WRONG : failures ? SWEEP_FAILED_WELL : SWEEP_ALL_OK;
+}
+
+#ifdef BRISK_TESTING
+/* Opening the model, which has a sweep of its own, is left out: this process has done it as well. */
+static uint64_t opened;
+
+static int count_opening(void **state) {
+    if (open_model(state)) return -1;
+    opened = bk_alloc_count();
+    return 0;
+}
+
+static void test_memory_runs_out(void **state) {
+    (void)state;
+    unsigned turns = 0;
+    for (unsigned nth = (unsigned)opened + 1;; nth++, turns++) {
+        int status = sweep_once("engine", nth);
+        if (status == SWEEP_ALL_OK) break;
+        if (status != SWEEP_FAILED_WELL) fail_msg("exit status %d at allocation %u", status, nth);
+    }
+    print_message("%u allocations\n", turns);
+    assert_true(turns > 50);
+}
+#else
+static int count_opening(void **state) { return open_model(state); }
+
+static void test_memory_runs_out(void **state) {
+    (void)state;
+    assert_int_equal(sweep_once("engine", 0), SWEEP_ALL_OK);
+}
+#endif
+
+int main(int argc, char **argv) {
+    if (argc == 3 && strcmp(argv[1], "sweep") == 0) return sweep_status(scenario());
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_varied),
         cmocka_unit_test(test_preemption),
@@ -615,6 +697,7 @@ int main(void) {
         cmocka_unit_test(test_embeddings),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_destroy),
+        cmocka_unit_test(test_memory_runs_out),
     };
-    return cmocka_run_group_tests(tests, open_model, close_model);
+    return cmocka_run_group_tests(tests, count_opening, close_model);
 }
