@@ -73,6 +73,20 @@ static void free_slot(sv_live *l, slot *s) {
 
 /* ---- Answers ------------------------------------------------------------------------------------ */
 
+/* Plain text, as the answer is; what is beyond the context cannot be part of it. */
+static bool tokenize_prediction(const sv_server *s, sv_request *r, sv_problem *p) {
+    sv_tokens all = {0};
+    if (r->prediction.len == 0) return true;
+    if (!sv_tokenize(s, r->prediction, false, false, &all, p)) return false;
+    size_t n = bk_min_size(all.n, (size_t)sv_context(s));
+    brisk_token *own = bk_arena_alloc(&r->memory, n ? n : 1, sizeof *own);
+    if (own && n) memcpy(own, all.v, n * sizeof *own);
+    bk_free(all.v);
+    r->prediction_tokens = own;
+    r->n_prediction_tokens = n;
+    return own ? true : sv_problem_set(p, 503, "out_of_memory", NULL, "no memory for the request");
+}
+
 bool sv_read_request(const sv_server *s, sv_exchange *x, sv_request_kind kind, sv_request *r,
                      sv_problem *p) {
     const sv_request_limits limits = {.n_vocab = s->info.n_vocab, .max_choices = CHOICES_MOST};
@@ -83,7 +97,7 @@ bool sv_read_request(const sv_server *s, sv_exchange *x, sv_request_kind kind, s
     if (r->model.data && !bk_str_eq(r->model, bk_str_from(s->name)))
         sv_add_header(x, "x-brisk-note",
                       "the request names another model than the one that is here");
-    return true;
+    return tokenize_prediction(s, r, p);
 }
 
 static uint64_t random_bits(void) {
@@ -104,6 +118,8 @@ void sv_engine_request(const sv_request *r, brisk_request *e) {
     e->n_stop_tokens = r->n_stop_tokens;
     e->allowed = r->allowed;
     e->n_allowed = r->n_allowed;
+    e->prediction = r->prediction_tokens;
+    e->n_prediction = r->n_prediction_tokens;
     e->logprobs = r->logprobs;
     e->progress = r->return_progress;
     e->priority = r->priority;

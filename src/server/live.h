@@ -54,7 +54,8 @@ typedef struct sv_live sv_live;
 sv_live *sv_live_create(void);
 void sv_live_destroy(sv_live **live);
 
-/* The body of x, read and checked; false with the problem. Freed by the caller in either case. */
+/* The body of x, read and checked, its prediction as tokens; false with the problem. Freed by the caller
+ * in either case. */
 bool sv_read_request(const sv_server *s, sv_exchange *x, sv_request_kind kind, sv_request *r,
                      sv_problem *p);
 

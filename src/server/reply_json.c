@@ -31,10 +31,13 @@ static brisk_request_stats sum(const sv_job *j) {
     brisk_request_stats all = {0};
     for (size_t i = 0; i < j->n_choices; i++) {
         const brisk_request_stats *st = &j->choices[i]->stats;
-        if (i == 0)
+        if (i == 0) {
             all = *st;
-        else
+        } else {
             all.generated_tokens += st->generated_tokens;
+            all.predicted_tokens += st->predicted_tokens;
+            all.accepted_tokens += st->accepted_tokens;
+        }
         if (i > 0 && i % j->per_prompt == 0) all.cached_tokens += st->cached_tokens;
     }
     all.prompt_tokens = j->n_prompt;
@@ -55,6 +58,8 @@ void sv_json_usage(bk_json *w, const sv_job *j, size_t reasoning_tokens) {
     bk_json_key(w, "completion_tokens_details");
     bk_json_begin(w, '{');
     bk_json_key_uint(w, "reasoning_tokens", reasoning_tokens);
+    bk_json_key_uint(w, "accepted_prediction_tokens", all.accepted_tokens);
+    bk_json_key_uint(w, "rejected_prediction_tokens", all.predicted_tokens - all.accepted_tokens);
     bk_json_end(w, '}');
     bk_json_end(w, '}');
 }
@@ -79,6 +84,10 @@ void sv_json_timings(bk_json *w, const sv_job *j) {
     rates(w, "prompt", all.prompt_tokens - bk_min_size(all.cached_tokens, all.prompt_tokens),
           all.prefill_ms);
     rates(w, "predicted", all.generated_tokens, all.decode_ms);
+    if (all.predicted_tokens > 0) {
+        bk_json_key_uint(w, "draft_n", all.predicted_tokens);
+        bk_json_key_uint(w, "draft_n_accepted", all.accepted_tokens);
+    }
     bk_json_key_double(w, "queue_ms", all.queue_ms);
     bk_json_key_double(w, "ttft_ms", all.first_token_ms);
     bk_json_key_double(w, "itl_p50_ms", all.gap_p50_ms);

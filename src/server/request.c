@@ -308,6 +308,7 @@ static bool read_all(const sv_fields *f, sv_request_kind kind, const sv_request_
     return good && check_refused(f) && check_format(f) && read_scalars(f, r) && read_seed(f, r) &&
            read_stop(f, r) && read_biases(f, vocab, r) && read_choices(f, limits, r) &&
            read_logprobs(f, kind, r) && read_stream_options(f, r) &&
+           sv_prediction_read(f, &r->prediction) &&
            sv_token_ids_read(f, "stop_token_ids", (size_t)vocab, vocab, &r->memory, &r->stop_tokens,
                              &r->n_stop_tokens) &&
            sv_token_ids_read(f, "allowed_token_ids", (size_t)vocab, vocab, &r->memory, &r->allowed,

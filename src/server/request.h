@@ -67,6 +67,9 @@ typedef struct sv_request {
     size_t n_stop_tokens, n_allowed; /* n_allowed 0: all */
     int n;                           /* choices per prompt */
     int logprobs;                    /* most likely tokens beside the chosen one, 0..20; -1: none */
+    bk_str prediction;               /* what the answer will probably be; data NULL: not given */
+    const brisk_token *prediction_tokens; /* of that text; sv_read_request has them made */
+    size_t n_prediction_tokens;
 
     bool stream, include_usage, continuous_usage;
     bool cache_prompt; /* true unless told otherwise */
@@ -92,6 +95,9 @@ bool sv_prompts_read(const sv_fields *f, const char *key, size_t max, int n_voca
 
 /* Checks the messages of a conversation and makes them ready for templates, as described above. */
 bool sv_messages_read(const sv_fields *body, json_t **out);
+
+/* OpenAI's `prediction`: content, whose form is that of a message's; data NULL when absent. */
+bool sv_prediction_read(const sv_fields *body, bk_str *out);
 
 /* tools and tool_choice. */
 bool sv_tools_read(const sv_fields *body, json_t **out, bool *may_call);

@@ -68,6 +68,22 @@ static bool read_content(const sv_fields *m, json_t *message, bool needed) {
     return json_object_set_new(message, "content", json_string("")) ? no_memory(m) : true;
 }
 
+bool sv_prediction_read(const sv_fields *body, bk_str *out) {
+    json_t *own = NULL;
+    bk_str type;
+    if (!sv_field_object(body, "prediction", &own)) return false;
+    if (!own) return true;
+    sv_fields f = {own, "prediction", body->err};
+    if (!need_str(&f, "type", MAX_NAME, &type)) return false;
+    if (!is_word(type, "content")) {
+        return sv_field_fail(&f, "type", "unsupported_value",
+                             "wanted \"content\", found \"" BK_STR_FMT "\"", BK_STR_ARG(type));
+    }
+    if (!read_content(&f, own, true)) return false;
+    *out = bk_json_text(json_object_get(own, "content"));
+    return true;
+}
+
 /* ---- Calls of the conversation ------------------------------------------------------------------ */
 
 /* Arguments come as JSON text, templates want what it says. Text that is no object stays: a model's own

@@ -184,6 +184,53 @@ class Chat(Case):
         self.assertEqual(progress[-1]["processed"], progress[-1]["total"])
 
 
+class Prediction(Case):
+    """What the answer will probably be makes it faster, never other."""
+    story = [{"role": "user", "content": "Tell a story of a fox."}]
+
+    def check(self, ask, text_of):
+        plain = ask(max_tokens=60)
+        text = text_of(plain)
+        self.assertEqual(plain.usage.completion_tokens_details.accepted_prediction_tokens, 0)
+        self.assertNotIn("draft_n", plain.timings)
+        for content in (text, [{"type": "text", "text": text}], "One, two. " + text[20:]):
+            r = ask(max_tokens=60, extra_body={"prediction": {"type": "content", "content": content}})
+            self.assertEqual(text_of(r), text)
+            self.assertEqual(r.usage.completion_tokens, plain.usage.completion_tokens)
+            details = r.usage.completion_tokens_details
+            self.assertGreater(details.accepted_prediction_tokens, 10)
+            self.assertEqual(r.timings["draft_n_accepted"], details.accepted_prediction_tokens)
+            self.assertEqual(r.timings["draft_n"], details.accepted_prediction_tokens +
+                             details.rejected_prediction_tokens)
+        r = ask(max_tokens=60, extra_body={"prediction": {"type": "content", "content": "No. " * 50}})
+        self.assertEqual(text_of(r), text)
+
+    def test_completion(self):
+        self.check(self.complete, lambda r: r.choices[0].text)
+
+    def test_chat(self):
+        self.check(lambda **more: self.chat(messages=self.story, **more),
+                   lambda r: r.choices[0].message.content)
+
+    def test_stream_and_choices(self):
+        ask = {"messages": self.story, "temperature": 1, "seed": 3, "n": 2, "max_tokens": 40}
+        plain = self.chat(**ask)
+        text = plain.choices[1].message.content
+        more = {"stream_options": {"include_usage": True}, "stream": True, **ask}
+        chunks = list(self.chat(prediction={"type": "content", "content": text}, **more))
+        pieces = [c.choices[0] for c in chunks if c.choices]
+        for i, choice in enumerate(plain.choices):
+            self.assertEqual("".join(p.delta.content or "" for p in pieces if p.index == i),
+                             choice.message.content)
+        self.assertGreater(chunks[-1].usage.completion_tokens_details.accepted_prediction_tokens, 10)
+
+    def test_errors(self):
+        with self.assertRaises(openai.BadRequestError) as e:
+            self.chat(prediction={"type": "tokens", "content": "a"})
+        self.assertEqual((e.exception.param, e.exception.code), ("prediction.type", "unsupported_value"))
+        self.assertEqual(self.chat(prediction={"type": "content", "content": ""}).choices[0].index, 0)
+
+
 class Completions(Case):
     def test_prompts(self):
         text = self.complete().choices[0].text

@@ -335,6 +335,34 @@ static void test_prompts(void **state) {
         "prompt", "invalid_value", "at most 16 prompts, found 17");
 }
 
+static void test_prediction(void **state) {
+    (void)state;
+    static const sv_request_kind kinds[] = {SV_REQUEST_CHAT, SV_REQUEST_COMPLETION};
+    for (size_t i = 0; i < BK_ARRAY_LEN(kinds); i++) {
+        sv_request r;
+        accept(kinds[i], "\"prediction\":{\"type\":\"content\",\"content\":\"a <b>\"}", &r);
+        assert_true(bk_str_eq(r.prediction, BK_STR("a <b>")));
+        sv_request_free(&r);
+        accept(kinds[i],
+               "\"prediction\":{\"type\":\"content\",\"content\":[{\"type\":\"text\",\"text\":"
+               "\"a\"},{\"type\":\"text\",\"text\":\"b\"}]}",
+               &r);
+        assert_true(bk_str_eq(r.prediction, BK_STR("a\nb")));
+        sv_request_free(&r);
+        accept(kinds[i], "\"prediction\":null", &r);
+        assert_null(r.prediction.data);
+        sv_request_free(&r);
+        refuse(kinds[i], "\"prediction\":\"a\"", "prediction", "invalid_type", "an object");
+        refuse(kinds[i], "\"prediction\":{}", "prediction.type", "missing_field", "a string");
+        refuse(kinds[i], "\"prediction\":{\"type\":\"tokens\",\"content\":\"a\"}",
+               "prediction.type", "unsupported_value", "wanted \"content\", found \"tokens\"");
+        refuse(kinds[i], "\"prediction\":{\"type\":\"content\"}", "prediction.content",
+               "missing_field", "found nothing");
+        refuse(kinds[i], "\"prediction\":{\"type\":\"content\",\"content\":[{\"type\":\"image\"}]}",
+               "prediction.content[0].type", "unsupported_value", "\"image\"");
+    }
+}
+
 /* ---- What this server does not do --------------------------------------------------------------- */
 
 static void test_refused(void **state) {
@@ -576,6 +604,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_prediction),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_wrong_messages),
