@@ -30,18 +30,21 @@ python_tests=(
     'tests/cli/test_models.py'
     'tests/cli/test_profile.py'
     'tests/cli/test_bench_matmul.py'
-    'tests/cli/test_bench_serve.py'
     'tests/bench/test_compare.py'
     'tests/truth/test_truth.py'
     'tests/convert/test_convert.py'
-    'tests/pull/test_fetch.py'
-    'tests/server/test_http.py'
     'tests/server/test_openai.py'
     'tests/server/test_isolation.py'
     'tests/server/test_memory.py'
     'tests/server/test_shares.py'
     'tests/server/test_page.py'
     'tests/server/test_metrics.py build/release/tests/server/metrics_dump'
+)
+# These wait most of the time, for clients that drip and servers that stall: they run beside the builds.
+waiting_tests=(
+    'tests/server/test_http.py'
+    'tests/cli/test_bench_serve.py'
+    'tests/pull/test_fetch.py'
 )
 shell_tests=(
     'tests/tools/test_tools.sh'
@@ -72,6 +75,23 @@ step() {
             "$(seconds $(($(date +%s%N) - start)))" $status "$log"
         tail -n 40 "$log" | sed 's/^/    /'
     fi
+}
+
+# The steps of the commands in the list, one after another, while others run; join prints their lines and
+# counts them.
+beside() {
+    local test
+    for test in "$@"; do
+        # shellcheck disable=SC2086 # words
+        step "$(name_of $test)" timeout 600 build/venv/bin/python $test
+    done >"$log_dir/beside.txt" &
+    beside=$!
+}
+join() {
+    wait "$beside"
+    cat "$log_dir/beside.txt"
+    passed=$((passed + $(grep -c '^PASS ' "$log_dir/beside.txt")))
+    failed=$((failed + $(grep -c '^FAIL ' "$log_dir/beside.txt")))
 }
 
 # tests/x/y.py --option: x/y.py
@@ -118,6 +138,7 @@ step 'size' make size
 step 'units' make check-unit
 step 'kernels' make check-kernels
 step 'fuzz corpus' make check-fuzz
+beside "${waiting_tests[@]}"
 for mode in asan tsan; do # asan has the checks of ubsan too
     step "build $mode" build $mode tests
     step "$mode units" make MODE=$mode check-unit
@@ -125,6 +146,7 @@ for mode in asan tsan; do # asan has the checks of ubsan too
     step "$mode kernels" make MODE=$mode check-kernels
     step "$mode fuzz corpus" make MODE=$mode check-fuzz
 done
+join
 for test in "${python_tests[@]}"; do
     # shellcheck disable=SC2086 # words
     step "$(name_of $test)" timeout 600 build/venv/bin/python $test
