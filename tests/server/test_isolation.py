@@ -94,11 +94,11 @@ class Case(unittest.TestCase):
 class Markers(Case):
     def test_markers(self):
         args = ["-c", "560", "--queue-seconds", "600"]
-        requests = mixed(2, 1, longest=0, answers=(320, 320), leaving=0)
+        requests = mixed(2, 1, longest=0, answers=(340, 340), leaving=0)
         requests += mixed(1, 63, longest=120, answers=(8, 20))
         # Two answers that start together and become longer than the room that is kept for each.
         requests[0]["body"].update(ignore_eos=True, n=2, priority=1)
-        with Server(*args, "--mem-limit", tight_limit(600, *args), *KEY_ARGS) as s:
+        with Server(*args, "--mem-limit", tight_limit(640, *args), *KEY_ARGS) as s:
             with Watch(s, KEYS[0]) as w:
                 outcomes = ask_all(s, requests)
             self.check_idle(s)
