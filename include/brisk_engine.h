@@ -92,11 +92,11 @@ typedef struct brisk_request {
     bool progress;        /* PROGRESS events while the prompt is computed */
     brisk_pooling pooling; /* of EMBED */
 
-    uint64_t tenant; /* who asks: cached prefixes are shared within a tenant only, and tenants share
-                        the machine evenly */
-    int priority;    /* -100..100; higher goes first */
-    bool no_cache;   /* neither uses nor fills the prefix cache */
-    uint64_t tag;    /* comes back in every event */
+    uint64_t tenant;      /* who asks: tenants share the machine evenly */
+    int priority;         /* -100..100; higher goes first */
+    bool no_cache;        /* neither uses nor fills the prefix cache */
+    uint64_t cache_space; /* cached prefixes are shared within it; 0: the tenant's own */
+    uint64_t tag;         /* comes back in every event */
 } brisk_request;
 
 /* GENERATE, brisk_sampling_default, no limit of tokens, no log-probabilities. */

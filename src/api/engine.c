@@ -83,6 +83,7 @@ BK_API brisk_status brisk_engine_submit(brisk_engine *engine, const brisk_reques
                        .pooling = (uint32_t)r->pooling,
                        .tag = r->tag,
                        .tenant = r->tenant,
+                       .cache_space = r->cache_space ? r->cache_space : r->tenant,
                        .priority = r->priority,
                        .max_tokens = r->max_tokens,
                        .min_tokens = r->min_tokens,

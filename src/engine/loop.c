@@ -80,8 +80,8 @@ void bk_engine_remember(bk_engine *e, bk_sequence *s, bool whole) {
     }
     /* A failure is no more than a cache that knows less. What had been computed twice is the tree's then. */
     if (n &&
-        !bk_prefix_insert(e->prefix, s->request->tenant, s->tokens, n, part ? part : s->kv, &s->pin,
-                          NULL) &&
+        !bk_prefix_insert(e->prefix, s->request->cache_space, s->tokens, n, part ? part : s->kv,
+                          &s->pin, NULL) &&
         part)
         bk_kv_share(s->kv, part, n);
     bk_kv_destroy(&part);
@@ -191,7 +191,8 @@ static size_t growth(const bk_engine *e, const bk_sequence *s, size_t have) {
 static bool has_room(const bk_engine *e, const bk_sequence *s) {
     const bk_kv_pool *pool = bk_model_kv_pool(e->model);
     size_t idle = bk_kv_pool_idle_bytes(pool), kept = bk_kv_pool_bytes(pool) - idle, cached = 0;
-    if (cacheable(e, s)) cached = bk_prefix_peek(e->prefix, s->request->tenant, s->tokens, s->n);
+    if (cacheable(e, s))
+        cached = bk_prefix_peek(e->prefix, s->request->cache_space, s->tokens, s->n);
     kept += growth(e, s, cached);
     /* What it finds can then no longer go; as much of that as is idle counts with it. */
     kept += bk_min_size(idle, bk_kv_pool_bytes_for(pool, cached, (size_t)e->o.batch));
@@ -242,7 +243,7 @@ static bk_status match(bk_engine *e, bk_sequence *s, bk_error *err) {
     bk_prefix_match found = {0};
     bk_status st = BK_OK;
     if (cacheable(e, s))
-        st = bk_prefix_find(e->prefix, s->request->tenant, s->tokens, s->n - 1, &found, err);
+        st = bk_prefix_find(e->prefix, s->request->cache_space, s->tokens, s->n - 1, &found, err);
     s->kv = found.kv;
     s->pin = found.pin;
     return !st && !s->kv ? bk_model_new_kv(e->model, &s->kv, err) : st;

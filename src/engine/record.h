@@ -22,8 +22,8 @@ typedef enum bk_pooling { BK_POOLING_LAST, BK_POOLING_MEAN } bk_pooling;
 /* Head of a request; its arrays are tokens, stop_tokens, allowed, prediction (int32), biases (bk_logit_bias) and
  * the stop texts, each with its NUL, in one run. */
 typedef struct bk_request {
-    uint64_t bytes;                      /* of the whole record, a multiple of 8 */
-    uint64_t id, tag, tenant, submitted; /* ns */
+    uint64_t bytes;                                   /* of the whole record, a multiple of 8 */
+    uint64_t id, tag, tenant, cache_space, submitted; /* ns */
     uint32_t kind, pooling;
     int32_t priority, max_tokens, min_tokens, logprobs;
     uint8_t ignore_end, prompt_logprobs, progress, no_cache;

@@ -32,7 +32,7 @@ static bool follows(const bk_engine *e, const bk_sequence *s) {
     for (size_t i = 0; i < e->running.n; i++) {
         const bk_sequence *o = e->running.at[i];
         if (o == s || o->phase != BK_PHASE_PREFILL || o->request->no_cache ||
-            o->request->tenant != s->request->tenant || o->request->id > s->request->id ||
+            o->request->cache_space != s->request->cache_space || o->request->id > s->request->id ||
             o->request->priority < s->request->priority || bk_sequence_computed(o) < mine)
             continue;
         size_t shared = bk_min_size(common_prefix(o, s), s->n - 1);
@@ -46,10 +46,12 @@ static bool follows(const bk_engine *e, const bk_sequence *s) {
 static void catch_up(bk_engine *e, bk_sequence *s) {
     if (!e->prefix || s->request->no_cache || s->request->prompt_logprobs || s->pooled) return;
     size_t mine = bk_sequence_computed(s);
-    if (bk_prefix_peek(e->prefix, s->request->tenant, s->tokens, s->n - 1) < mine + BK_PAGE_TOKENS)
+    if (bk_prefix_peek(e->prefix, s->request->cache_space, s->tokens, s->n - 1) <
+        mine + BK_PAGE_TOKENS)
         return;
     bk_prefix_match found;
-    if (bk_prefix_find(e->prefix, s->request->tenant, s->tokens, s->n - 1, &found, NULL)) return;
+    if (bk_prefix_find(e->prefix, s->request->cache_space, s->tokens, s->n - 1, &found, NULL))
+        return;
     bk_sequence_release(s);
     s->kv = found.kv;
     s->pin = found.pin;

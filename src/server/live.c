@@ -129,7 +129,8 @@ void sv_engine_request(const sv_request *r, brisk_request *e) {
 void sv_job_begin(sv_job *j, sv_server *s, sv_exchange *x, const sv_job_kind *kind,
                   const sv_request *r) {
     j->tenant = x->tenant;
-    if (r && r->cache_salt.len > 0) j->tenant = sv_auth_salt(s->auth, x->tenant, r->cache_salt);
+    if (r && r->cache_salt.len > 0)
+        j->cache_space = sv_auth_salt(s->auth, x->tenant, r->cache_salt);
     j->s = s;
     j->x = x;
     j->kind = kind;
@@ -220,6 +221,7 @@ bool sv_job_submit(sv_job *j, sv_choice *c, brisk_request *r, sv_problem *p) {
     if (!take_slot(j->s->live, c, &r->tag))
         return sv_problem_set(p, 503, "out_of_memory", NULL, "no memory for the request");
     r->tenant = j->tenant;
+    r->cache_space = j->cache_space;
     brisk_status st = brisk_engine_submit(j->s->engine, r, &c->engine_id, &retry_s, &err);
     if (!st) {
         j->n_open++;

@@ -43,9 +43,10 @@ struct sv_job {
     int64_t created;
     sv_choice **choices; /* owned by the route's own structures */
     size_t n_choices, n_open;
-    size_t n_prompt;   /* tokens of all prompts */
-    size_t per_prompt; /* choices that share one, at least 1 */
-    uint64_t tenant;   /* of the engine */
+    size_t n_prompt;      /* tokens of all prompts */
+    size_t per_prompt;    /* choices that share one, at least 1 */
+    uint64_t tenant;      /* of the engine */
+    uint64_t cache_space; /* of the engine; 0: the tenant's */
     uint64_t began_ns, wrote_ns;
 };
 

@@ -324,8 +324,12 @@ static void test_cache(void **state) {
     submit(engine, cold, 2);
     other.tenant = 99;
     submit(engine, other, 3);
-    drain(engine, 4);
-    for (size_t i = 0; i < 4; i++) check_text(i, &x);
+    brisk_request space = r;
+    space.cache_space = 77;
+    submit(engine, space, 4);
+    drain(engine, 5);
+    for (size_t i = 0; i < 5; i++) check_text(i, &x);
+    assert_int_equal(outcomes[4].stats.cached_tokens, 0);
     assert_int_equal(outcomes[1].stats.cached_tokens, n_prompt - 1);
     assert_int_equal(outcomes[2].stats.cached_tokens, 0);
     assert_int_equal(outcomes[3].stats.cached_tokens, 0);
@@ -336,10 +340,10 @@ static void test_cache(void **state) {
     memcpy(turn + n_prompt + 9, prompt, 20 * sizeof *turn);
     brisk_request second = request_of(turn, n_prompt + 29, 10);
     generate(&second, &x);
-    submit(engine, second, 4);
-    drain(engine, 5);
-    check_text(4, &x);
-    assert_int_equal(outcomes[4].stats.cached_tokens, n_prompt + 9);
+    submit(engine, second, 5);
+    drain(engine, 6);
+    check_text(5, &x);
+    assert_int_equal(outcomes[5].stats.cached_tokens, n_prompt + 9);
     brisk_engine_destroy(&engine);
 }
 
