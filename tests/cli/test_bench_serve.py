@@ -142,6 +142,8 @@ class Figures(Case):
         self.assertEqual(r["outcomes"], {"answered": 30})
         self.assertLessEqual(s.most_running, 3)
         self.assertLessEqual(s.connections, 3 + 2)  # and those of /v1/models and /tokenize
+        # To wait for a place is not to be late.
+        self.assertLess(r["client_late_ms"], max(q["sent_ms"] for q in r["requests"]) / 2)
 
     def test_open_loop(self):
         """Requests go out at their times, however long the answers take; the mean rate is as asked."""

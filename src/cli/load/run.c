@@ -14,8 +14,10 @@ static void start_due(load_run *run, load_client *c) {
         load_request *r = &run->requests[run->next];
         uint64_t now = bk_now_ns();
         if (r->due == LOAD_NEVER || run->started + r->due > now) return;
-        uint64_t late = now - run->started - r->due;
-        if (late > run->late) run->late = late;
+        /* One that waited for another's end is due then, not when it stands in the plan. */
+        uint64_t since = run->started + r->due;
+        if (run->freed > since) since = run->freed;
+        if (now - since > run->late) run->late = now - since;
         run->next++;
         start(run, c, r);
     }
@@ -23,6 +25,7 @@ static void start_due(load_run *run, load_client *c) {
 
 static void take_ended(load_run *run, load_client *c) {
     for (load_request *r; (r = load_client_ended(c));) {
+        if (run->open == run->max_open) run->freed = bk_now_ns();
         run->open--;
         run->finished++;
         if (r->then && r->outcome == LOAD_OK && !cli_interrupted) start(run, c, r->then);

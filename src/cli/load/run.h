@@ -16,7 +16,8 @@ typedef struct load_run {
     const char *what; /* on the progress line; NULL: none */
 
     uint64_t started, ended; /* monotonic ns */
-    uint64_t late;           /* most ns that a request went out after it was due */
+    uint64_t freed;          /* when the last of max_open places became free; 0: not yet */
+    uint64_t late;           /* most ns that a request went out after it was due and had a place */
     size_t next, open, finished;
 } load_run;
 
