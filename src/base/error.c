@@ -43,3 +43,8 @@ const char *bk_status_str(bk_status code) {
     }
     return "unknown error";
 }
+
+bk_status bk_check_range(const char *name, double v, double lo, double hi, bk_error *err) {
+    if (v >= lo && v <= hi) return BK_OK;
+    return bk_fail(err, BK_ERR_INVALID, "%s is %g, it must be from %g to %g", name, v, lo, hi);
+}

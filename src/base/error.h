@@ -30,6 +30,9 @@ typedef struct bk_error {
  * below 32, 127 and invalid UTF-8 become \xNN. */
 bk_status bk_fail(bk_error *err, bk_status code, const char *fmt, ...) BK_PRINTF(3, 4);
 
+/* INVALID, naming the value and what it may be, unless lo <= v <= hi. */
+bk_status bk_check_range(const char *name, double v, double lo, double hi, bk_error *err);
+
 /* Puts "prefix: " in front of the text already in *err. */
 void bk_error_prefix(bk_error *err, const char *fmt, ...) BK_PRINTF(2, 3);
 

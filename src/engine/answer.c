@@ -114,7 +114,7 @@ static bool answer(bk_engine *e, bk_sequence *s, const float *logits, uint64_t n
 static bool after_chunk(bk_engine *e, bk_sequence *s, uint64_t now) {
     size_t done = bk_kv_len(s->kv);
     s->stats.computed_tokens = bk_min_size(done, s->n_prompt);
-    if (!s->pooled) bk_engine_remember(e, s, false);
+    bk_engine_remember(e, s, false);
     if (s->request->progress)
         bk_engine_emit(e, s, (bk_event){.kind = BK_EVENT_PROGRESS, .token = -1, .stop_token = -1},
                        NULL);

@@ -19,11 +19,6 @@ static const double step_bounds[BK_STEP_BUCKETS] = {0.001, 0.002, 0.004, 0.006, 
 
 /* ---- Life --------------------------------------------------------------------------------------- */
 
-static bk_status check_range(const char *name, double v, double lo, double hi, bk_error *err) {
-    if (v >= lo && v <= hi) return BK_OK;
-    return bk_fail(err, BK_ERR_INVALID, "%s is %g, it must be from %g to %g", name, v, lo, hi);
-}
-
 /* Fills in the defaults. */
 static bk_status settle_options(bk_engine *e, const bk_engine_options *options, bk_error *err) {
     bk_engine_options *o = &e->o;
@@ -34,12 +29,12 @@ static bk_status settle_options(bk_engine *e, const bk_engine_options *options, 
     if (!o->batch) o->batch = DEFAULT_BATCH;
     if (!o->queue_max) o->queue_max = DEFAULT_QUEUE;
     if (o->queue_seconds == 0) o->queue_seconds = DEFAULT_QUEUE_SECONDS;
-    bk_status st = check_range("context", o->context, 2, trained, err);
-    if (!st) st = check_range("max_running", o->max_running, 1, BK_MAX_RUNNING, err);
-    if (!st) st = check_range("batch_size", o->batch, 16, 8192, err);
-    if (!st) st = check_range("itl_budget_ms", o->itl_budget_ms, 0, 1e6, err);
-    if (!st) st = check_range("queue_max", o->queue_max, 1, 1e6, err);
-    if (!st) st = check_range("queue_seconds", o->queue_seconds, 0, 1e6, err);
+    bk_status st = bk_check_range("context", o->context, 2, trained, err);
+    if (!st) st = bk_check_range("max_running", o->max_running, 1, BK_MAX_RUNNING, err);
+    if (!st) st = bk_check_range("batch_size", o->batch, 16, 8192, err);
+    if (!st) st = bk_check_range("itl_budget_ms", o->itl_budget_ms, 0, 1e6, err);
+    if (!st) st = bk_check_range("queue_max", o->queue_max, 1, 1e6, err);
+    if (!st) st = bk_check_range("queue_seconds", o->queue_seconds, 0, 1e6, err);
     o->batch = bk_max_int(o->batch, o->max_running);
     return st;
 }
@@ -213,10 +208,10 @@ static bk_status check_request(const bk_engine *e, const bk_request *r, const bk
     if (!st) st = check_tokens("stop tokens", v->stop_tokens, r->n_stop_tokens, n_vocab, err);
     if (!st) st = check_tokens("allowed tokens", v->allowed, r->n_allowed, n_vocab, err);
     if (!st) st = check_tokens("prediction", v->prediction, r->n_prediction, n_vocab, err);
-    if (!st) st = check_range("max_tokens", r->max_tokens, -1, INT32_MAX, err);
-    if (!st) st = check_range("min_tokens", r->min_tokens, 0, INT32_MAX, err);
-    if (!st) st = check_range("logprobs", r->logprobs, -1, BK_MAX_LOGPROBS, err);
-    if (!st) st = check_range("priority", r->priority, -100, 100, err);
+    if (!st) st = bk_check_range("max_tokens", r->max_tokens, -1, INT32_MAX, err);
+    if (!st) st = bk_check_range("min_tokens", r->min_tokens, 0, INT32_MAX, err);
+    if (!st) st = bk_check_range("logprobs", r->logprobs, -1, BK_MAX_LOGPROBS, err);
+    if (!st) st = bk_check_range("priority", r->priority, -100, 100, err);
     bk_sampling p = r->sampling;
     p.biases = v->biases;
     p.n_biases = r->n_biases;

@@ -77,6 +77,15 @@ void bk_engine_finish(bk_engine *e, bk_sequence *s, bk_finish finish, int32_t st
 /* Adds an event of a sequence, from may be NULL; s->lost when memory for it is short. */
 void bk_engine_emit(bk_engine *e, bk_sequence *s, bk_event head, const bk_event_view *from);
 
+/* Whether a sequence takes part in the prefix cache. One that wants something of every token of its
+ * prompt computes them all. */
+static inline bool bk_engine_shares(const bk_engine *e, const bk_sequence *s) {
+    const bk_request *r = s->request;
+    bool every =
+        r->prompt_logprobs || (r->kind == BK_REQUEST_EMBED && r->pooling == BK_POOLING_MEAN);
+    return e->prefix && !r->no_cache && !every;
+}
+
 /* Shares what a sequence has computed with others, and pins it there. whole: with its last page,
  * otherwise up to the last full one. */
 void bk_engine_remember(bk_engine *e, bk_sequence *s, bool whole);

@@ -72,18 +72,18 @@ void bk_engine_remember(bk_engine *e, bk_sequence *s, bool whole) {
     size_t n = bk_sequence_computed(s);
     if (!e->prefix || s->request->no_cache || n == 0) return;
     bk_kv *part = NULL;
-    if (!whole &&
-        n % BK_PAGE_TOKENS) { /* a shared last page would be copied when it is written next */
+    /* A shared last page would be copied when it is written next. */
+    if (!whole && n % BK_PAGE_TOKENS) {
         n -= n % BK_PAGE_TOKENS;
         if (n == 0 || bk_kv_fork(s->kv, &part, NULL)) return;
         if (bk_kv_truncate(part, n, NULL)) n = 0;
     }
     /* A failure is no more than a cache that knows less. What had been computed twice is the tree's then. */
-    if (n &&
-        !bk_prefix_insert(e->prefix, s->request->cache_space, s->tokens, n, part ? part : s->kv,
-                          &s->pin, NULL) &&
-        part)
-        bk_kv_share(s->kv, part, n);
+    bk_status st = BK_OK;
+    if (n)
+        st = bk_prefix_insert(e->prefix, s->request->cache_space, s->tokens, n, part ? part : s->kv,
+                              &s->pin, NULL);
+    if (n && !st && part) bk_kv_share(s->kv, part, n);
     bk_kv_destroy(&part);
 }
 
@@ -171,11 +171,6 @@ static void take_commands(bk_engine *e) {
 
 /* ---- Admission ------------------------------------------------------------------------------------ */
 
-static bool cacheable(const bk_engine *e, const bk_sequence *s) {
-    return e->prefix && !s->request->no_cache && !s->request->prompt_logprobs &&
-           !(s->request->kind == BK_REQUEST_EMBED && s->request->pooling == BK_POOLING_MEAN);
-}
-
 /* Bytes of KV that a sequence may still need, as far as room is kept for it. `have` of its tokens are
  * there. */
 static size_t growth(const bk_engine *e, const bk_sequence *s, size_t have) {
@@ -191,7 +186,7 @@ static size_t growth(const bk_engine *e, const bk_sequence *s, size_t have) {
 static bool has_room(const bk_engine *e, const bk_sequence *s) {
     const bk_kv_pool *pool = bk_model_kv_pool(e->model);
     size_t idle = bk_kv_pool_idle_bytes(pool), kept = bk_kv_pool_bytes(pool) - idle, cached = 0;
-    if (cacheable(e, s))
+    if (bk_engine_shares(e, s))
         cached = bk_prefix_peek(e->prefix, s->request->cache_space, s->tokens, s->n);
     kept += growth(e, s, cached);
     /* What it finds can then no longer go; as much of that as is idle counts with it. */
@@ -242,7 +237,7 @@ static size_t next_waiting(const bk_engine *e, uint64_t now) {
 static bk_status match(bk_engine *e, bk_sequence *s, bk_error *err) {
     bk_prefix_match found = {0};
     bk_status st = BK_OK;
-    if (cacheable(e, s))
+    if (bk_engine_shares(e, s))
         st = bk_prefix_find(e->prefix, s->request->cache_space, s->tokens, s->n - 1, &found, err);
     s->kv = found.kv;
     s->pin = found.pin;

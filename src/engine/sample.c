@@ -36,21 +36,16 @@ struct bk_sampler {
     size_t window_len, window_cap;
 };
 
-static bk_status check_range(const char *name, double v, double lo, double hi, bk_error *err) {
-    if (v >= lo && v <= hi) return BK_OK;
-    return bk_fail(err, BK_ERR_INVALID, "%s is %g, it must be from %g to %g", name, v, lo, hi);
-}
-
 bk_status bk_sampling_check(const bk_sampling *p, bk_error *err) {
-    bk_status st = check_range("temperature", p->temperature, 0, 100, err);
-    if (!st) st = check_range("top_k", p->top_k, 0, INT32_MAX, err);
-    if (!st) st = check_range("top_p", p->top_p, 0, 1, err);
-    if (!st) st = check_range("min_p", p->min_p, 0, 1, err);
-    if (!st) st = check_range("typical_p", p->typical_p, 0, 1, err);
-    if (!st) st = check_range("repeat_penalty", p->repeat_penalty, 1e-3, 100, err);
-    if (!st) st = check_range("presence_penalty", p->presence_penalty, -100, 100, err);
-    if (!st) st = check_range("frequency_penalty", p->frequency_penalty, -100, 100, err);
-    if (!st) st = check_range("penalty_last_n", p->penalty_last_n, -1, INT32_MAX, err);
+    bk_status st = bk_check_range("temperature", p->temperature, 0, 100, err);
+    if (!st) st = bk_check_range("top_k", p->top_k, 0, INT32_MAX, err);
+    if (!st) st = bk_check_range("top_p", p->top_p, 0, 1, err);
+    if (!st) st = bk_check_range("min_p", p->min_p, 0, 1, err);
+    if (!st) st = bk_check_range("typical_p", p->typical_p, 0, 1, err);
+    if (!st) st = bk_check_range("repeat_penalty", p->repeat_penalty, 1e-3, 100, err);
+    if (!st) st = bk_check_range("presence_penalty", p->presence_penalty, -100, 100, err);
+    if (!st) st = bk_check_range("frequency_penalty", p->frequency_penalty, -100, 100, err);
+    if (!st) st = bk_check_range("penalty_last_n", p->penalty_last_n, -1, INT32_MAX, err);
     return st;
 }
 

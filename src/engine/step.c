@@ -27,7 +27,7 @@ static size_t common_prefix(const bk_sequence *a, const bk_sequence *b) {
 /* Whether another one, who came before, is computing what this one needs next: it waits and shares the
  * result. */
 static bool follows(const bk_engine *e, const bk_sequence *s) {
-    if (!e->prefix || s->request->no_cache || s->request->prompt_logprobs) return false;
+    if (!bk_engine_shares(e, s)) return false;
     size_t mine = bk_sequence_computed(s);
     for (size_t i = 0; i < e->running.n; i++) {
         const bk_sequence *o = e->running.at[i];
@@ -44,7 +44,7 @@ static bool follows(const bk_engine *e, const bk_sequence *s) {
 
 /* Takes over what others have computed since this one started. */
 static void catch_up(bk_engine *e, bk_sequence *s) {
-    if (!e->prefix || s->request->no_cache || s->request->prompt_logprobs || s->pooled) return;
+    if (!bk_engine_shares(e, s)) return;
     size_t mine = bk_sequence_computed(s);
     if (bk_prefix_peek(e->prefix, s->request->cache_space, s->tokens, s->n - 1) <
         mine + BK_PAGE_TOKENS)
@@ -226,7 +226,7 @@ static bk_status make_hidden(bk_engine *e, bk_error *err) {
     return e->hidden ? BK_OK : bk_fail(err, BK_ERR_NOMEM, "no memory for embeddings");
 }
 
-/* Rows of all who take part; the number of parts, 0 when there is no memory. */
+/* Rows of all who take part; the number of parts. */
 static size_t list_rows(bk_engine *e, bk_rows *rows) {
     const bk_config *c = bk_model_config(e->model);
     float *logits = bk_exec_logits(e->exec), *hidden = e->hidden;
