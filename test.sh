@@ -162,7 +162,9 @@ serve_load() {
 if [ $full -eq 1 ]; then
     for mode in asan tsan; do step "$mode server load" serve_load $mode; done
     step 'client packages' make_clients_venv
-    step 'server/test_clients.py' timeout 600 build/clients/bin/python tests/server/test_clients.py
+    for test in clients lm_eval; do
+        step "server/test_$test.py" timeout 600 build/clients/bin/python "tests/server/test_$test.py"
+    done
     step 'build fuzz' make -j"$jobs" fuzz
     for target in tests/fuzz/fuzz_*.c; do
         name=$(basename "$target" .c)
