@@ -20,11 +20,26 @@ static void destroy(sv_job *j) {
     bk_free(k->choices);
     bk_free(k->list);
     bk_buf_free(&k->out);
+    brisk_free(k->prompt.v);
     sv_request_free(&k->request);
     bk_free(k);
 }
 
-static const sv_job_kind kind = {"chatcmpl-", "chat", chat_on_event, chat_on_finish, destroy};
+static bool submit(sv_job *j, sv_problem *p) {
+    chat *k = (chat *)j;
+    brisk_request e;
+    sv_engine_request(&k->request, &e);
+    e.tokens = k->prompt.v;
+    e.n_tokens = k->prompt.n;
+    bool good = sv_job_submit_choices(j, 0, j->n_choices, &e, p);
+    brisk_free(k->prompt.v);
+    k->prompt = (sv_tokens){0};
+    if (good && k->style.stream) sv_stream_begin(j->x);
+    return good;
+}
+
+static const sv_job_kind kind = {"chatcmpl-", "chat",         chat_on_event,
+                                 submit,      chat_on_finish, destroy};
 
 /* ---- The prompt --------------------------------------------------------------------------------- */
 
@@ -62,8 +77,8 @@ static chat *create(size_t n) {
     return NULL;
 }
 
-/* Takes over *r and begins to answer. */
-static void start(sv_server *s, sv_exchange *x, sv_request *r, const sv_tokens *tokens,
+/* Takes over *r and *tokens, and begins to answer. */
+static void start(sv_server *s, sv_exchange *x, sv_request *r, sv_tokens *tokens,
                   const sv_answer_options *o) {
     sv_problem p;
     size_t n = (size_t)r->n;
@@ -80,21 +95,15 @@ static void start(sv_server *s, sv_exchange *x, sv_request *r, const sv_tokens *
     k->base.choices = k->list;
     k->base.n_choices = k->base.per_prompt = n;
     k->base.n_prompt = tokens->n;
+    k->prompt = *tokens;
+    *tokens = (sv_tokens){0};
     for (size_t i = 0; i < n; i++) {
         chat_choice *c = &k->choices[i];
         *c = (chat_choice){.base = {.index = (unsigned)i, .job = &k->base}, .chat = k};
         k->list[i] = &c->base;
         sv_answer_init(&c->split, o, chat_on_piece, c);
     }
-    brisk_request e;
-    sv_engine_request(r, &e);
-    e.tokens = tokens->v;
-    e.n_tokens = tokens->n;
-    sv_job_begin(&k->base, s, x, &kind, r);
-    if (!sv_job_submit_choices(&k->base, 0, n, &e, &p))
-        sv_job_fail(&k->base, &p);
-    else if (k->style.stream)
-        sv_stream_begin(x);
+    sv_job_ready(&k->base, s, x, &kind, r);
 }
 
 void sv_post_chat(sv_server *s, sv_exchange *x) {

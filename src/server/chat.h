@@ -28,6 +28,7 @@ struct chat {
     sv_job base;
     sv_style style;
     sv_request request; /* the splitter borrows the tools */
+    sv_tokens prompt;   /* until it is submitted */
     bool one_call;      /* only the first call of a choice is passed on */
     chat_choice *choices;
     sv_choice **list; /* the same, for base */

@@ -21,7 +21,6 @@ struct completion {
     sv_job base;
     sv_style style;
     sv_request request;
-    bool parse_special;
     text_choice *choices;
     sv_choice **list;
     bk_buf out;
@@ -253,7 +252,23 @@ static void destroy(sv_job *j) {
     bk_free(k);
 }
 
-static const sv_job_kind kind = {"cmpl-", "completion", on_event, on_finish, destroy};
+static bool submit(sv_job *j, sv_problem *p) {
+    completion *k = (completion *)j;
+    brisk_request e;
+    sv_engine_request(&k->request, &e);
+    e.prompt_logprobs = k->request.echo && k->request.logprobs >= 0;
+    for (size_t i = 0; i < k->request.n_prompts; i++) {
+        const sv_prompt *prompt = &k->request.prompts[i];
+        e.tokens = prompt->tokens;
+        e.n_tokens = prompt->n_tokens;
+        j->n_prompt += e.n_tokens;
+        if (!sv_job_submit_choices(j, i * j->per_prompt, j->per_prompt, &e, p)) return false;
+    }
+    if (k->style.stream) sv_stream_begin(j->x);
+    return true;
+}
+
+static const sv_job_kind kind = {"cmpl-", "completion", on_event, submit, on_finish, destroy};
 
 /* ---- The request -------------------------------------------------------------------------------- */
 
@@ -282,25 +297,6 @@ static completion *create(const sv_request *r) {
     return k;
 }
 
-/* Submits the choices of prompt number i. */
-static bool submit(completion *k, size_t i, brisk_request *e, sv_problem *p) {
-    const sv_prompt *prompt = &k->request.prompts[i];
-    sv_tokens tokens = {0};
-    e->tokens = prompt->tokens;
-    e->n_tokens = prompt->n_tokens;
-    if (prompt->text.data) {
-        if (!sv_tokenize(k->base.s, prompt->text, true, k->parse_special, &tokens, p)) return false;
-        e->tokens = tokens.v;
-        e->n_tokens = tokens.n;
-    }
-    k->base.n_prompt += e->n_tokens;
-    size_t per = k->base.per_prompt;
-    bool good = sv_check_prompt(k->base.s, e->n_tokens, "prompt", p) &&
-                sv_job_submit_choices(&k->base, i * per, per, e, p);
-    bk_free(tokens.v);
-    return good;
-}
-
 void sv_post_completions(sv_server *s, sv_exchange *x) {
     sv_problem p;
     sv_request r;
@@ -311,6 +307,8 @@ void sv_post_completions(sv_server *s, sv_exchange *x) {
     const sv_fields fields = {.object = r.body, .path = "", .err = &err};
     if (good && !sv_field_bool(&fields, "parse_special", &special))
         good = sv_problem_field(&p, &err);
+    if (good)
+        good = sv_prompts_tokenize(s, "prompt", special, &r.memory, &r.prompts, r.n_prompts, &p);
     if (good && !(k = create(&r)))
         good = sv_problem_set(&p, 503, "out_of_memory", NULL, "no memory for the request");
     if (!good) {
@@ -318,14 +316,5 @@ void sv_post_completions(sv_server *s, sv_exchange *x) {
         sv_reply_problem(x, &p);
         return;
     }
-    brisk_request e;
-    k->parse_special = special;
-    sv_engine_request(&r, &e);
-    e.prompt_logprobs = r.echo && r.logprobs >= 0;
-    sv_job_begin(&k->base, s, x, &kind, &r);
-    for (size_t i = 0; i < r.n_prompts && good; i++) good = submit(k, i, &e, &p);
-    if (!good)
-        sv_job_fail(&k->base, &p);
-    else if (k->style.stream)
-        sv_stream_begin(x);
+    sv_job_ready(&k->base, s, x, &kind, &k->request);
 }

@@ -21,8 +21,18 @@ typedef struct sv_tally {
     double queue_ms, first_ms, decode_ms;
 } sv_tally;
 
+/* A reply that is made where the connection may not be touched (work.h). */
+typedef struct sv_draft {
+    int status;
+    const char *type;
+    bk_buf data;
+    struct sv_job *job; /* instead of a reply: what is to be started */
+} sv_draft;
+
+typedef struct sv_exchange sv_exchange;
+
 /* One request and its reply; lives until the reply has ended or the client has left. */
-typedef struct sv_exchange {
+struct sv_exchange {
     sv_head head; /* its texts live in block */
     bk_buf block, body;
     uint64_t began_ns, whole_ns; /* first byte here; request complete */
@@ -36,8 +46,11 @@ typedef struct sv_exchange {
     sv_tally tally;
     const char *problem; /* the error's code, a constant; NULL: none */
     void *user;          /* who answers later; NULL: nobody is to be told when the client leaves */
+    /* Set with user: the client has left. x is gone when this returns. */
+    void (*left)(void *user, sv_exchange *x);
+    sv_draft *draft; /* replies go there; conn is NULL then */
     sv_conn *conn;
-} sv_exchange;
+};
 
 typedef struct sv_http_options {
     size_t body_most;       /* bytes of a request's body */
@@ -51,8 +64,6 @@ typedef struct sv_http_options {
     void (*request)(void *user, sv_exchange *x);
     /* The message cannot be understood: reply with this status. */
     void (*refuse)(void *user, sv_exchange *x, int status, const char *why);
-    /* The client has left; x->user was set. x is gone when this returns. */
-    void (*left)(void *user, sv_exchange *x);
     /* The reply has ended, or its client left (then left came before): for the log. */
     void (*ended)(void *user, sv_exchange *x, bool whole);
 } sv_http_options;
@@ -90,6 +101,10 @@ void sv_stream_begin(sv_exchange *x);
 /* False when the client reads too slowly: more than output_most waits. Nothing is written then. */
 bool sv_stream_write(sv_exchange *x, const void *data, size_t len);
 void sv_stream_end(sv_exchange *x); /* x is gone then */
+
+/* The body, out of x and back to nothing: until then it counts among all bodies. */
+void sv_body_take(sv_exchange *x, bk_buf *body);
+void sv_body_free(sv_http *http, bk_buf *body);
 
 /* Cuts the connection; left is not called. */
 void sv_cut(sv_exchange *x);

@@ -24,11 +24,20 @@
 
 void sv_exchange_clear(sv_exchange *x, sv_http *http) {
     sv_conn *c = x->conn;
-    http->bodies -= x->body.len;
+    sv_body_free(http, &x->body);
     bk_buf_free(&x->block);
-    bk_buf_free(&x->body);
     bk_buf_free(&x->headers);
     *x = (sv_exchange){.conn = c};
+}
+
+void sv_body_take(sv_exchange *x, bk_buf *body) {
+    *body = x->body;
+    x->body = (bk_buf){0};
+}
+
+void sv_body_free(sv_http *http, bk_buf *body) {
+    http->bodies -= body->len;
+    bk_buf_free(body);
 }
 
 static void release(sv_conn *c) {
@@ -53,7 +62,7 @@ static void abandon(sv_conn *c) {
     if (c->state == SV_ANSWERING && !c->x.ended) {
         c->x.ended = true;
         c->depth++;
-        if (c->x.user) http->o.left(http->o.user, &c->x);
+        if (c->x.user) c->x.left(http->o.user, &c->x);
         http->o.ended(http->o.user, &c->x, false);
         c->depth--;
     }

@@ -22,24 +22,22 @@ typedef struct embedding {
 
 static bool submit_next(embedding *k, sv_problem *p) {
     const sv_prompt *input = &k->inputs[k->next];
-    sv_tokens tokens = {0};
     brisk_request e;
     brisk_request_default(&e);
     e.kind = BRISK_REQUEST_EMBED;
     e.pooling = k->base.s->o->pooling;
     e.tokens = input->tokens;
     e.n_tokens = input->n_tokens;
-    if (input->text.data) {
-        if (!sv_tokenize(k->base.s, input->text, true, false, &tokens, p)) return false;
-        e.tokens = tokens.v;
-        e.n_tokens = tokens.n;
-    }
     k->base.n_prompt += e.n_tokens;
-    bool good = sv_check_prompt(k->base.s, e.n_tokens, "input", p) &&
-                sv_job_submit(&k->base, &k->choices[k->next], &e, p);
-    bk_free(tokens.v);
-    k->next++;
-    return good;
+    return sv_job_submit(&k->base, &k->choices[k->next++], &e, p);
+}
+
+static bool submit(sv_job *j, sv_problem *p) {
+    embedding *k = (embedding *)j;
+    while (k->next < k->n && k->next < AT_ONCE) {
+        if (!submit_next(k, p)) return false;
+    }
+    return true;
 }
 
 static bool on_event(sv_job *j, sv_choice *c, const brisk_event *e) {
@@ -119,7 +117,7 @@ static void destroy(sv_job *j) {
     bk_free(k);
 }
 
-static const sv_job_kind kind = {"embd-", "embedding", on_event, on_finish, destroy};
+static const sv_job_kind kind = {"embd-", "embedding", on_event, submit, on_finish, destroy};
 
 /* ---- The request -------------------------------------------------------------------------------- */
 
@@ -162,6 +160,7 @@ void sv_post_embeddings(sv_server *s, sv_exchange *x) {
     embedding *k = bk_alloc_zero(1, sizeof *k);
     bool good = k ? read_fields(k, s, x, &p)
                   : sv_problem_set(&p, 503, "out_of_memory", NULL, "no memory for the request");
+    if (good) good = sv_prompts_tokenize(s, "input", false, &k->memory, &k->inputs, k->n, &p);
     if (good) k->width = (size_t)s->info.n_embd;
     if (good && !make_room(k))
         good = sv_problem_set(&p, 503, "out_of_memory", NULL, "no memory for the request");
@@ -170,7 +169,5 @@ void sv_post_embeddings(sv_server *s, sv_exchange *x) {
         sv_reply_problem(x, &p);
         return;
     }
-    sv_job_begin(&k->base, s, x, &kind, NULL);
-    while (good && k->next < k->n && k->next < AT_ONCE) good = submit_next(k, &p);
-    if (!good) sv_job_fail(&k->base, &p);
+    sv_job_ready(&k->base, s, x, &kind, NULL);
 }

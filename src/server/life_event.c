@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "server/live.h"
+#include "server/work.h"
 
 enum {
     LOOP_NICE = -5,  /* the loop writes tokens: it must not wait for the threads that compute */
@@ -91,6 +92,10 @@ static void on_loaded(evutil_socket_t fd, short what, void *user) {
         fail(l, "no memory for the server");
         return;
     }
+    if (!(s->work = sv_work_create(s))) {
+        fail(l, "no memory for the server");
+        return;
+    }
     s->phase = SV_READY;
     sv_log_start(s);
 }
@@ -122,6 +127,7 @@ static void drain(sv_life *l, uint64_t now) {
         sv_live_fail_all(s, &p);
     }
     if (sv_live_get_counts(s->live).answers > 0) return;
+    if (sv_work_count(s->work) > 0 && now < l->drain_ns) return;
     if (l->last_ns == 0) l->last_ns = now + LAST_SECONDS * UINT64_C(1000000000);
     if (!sv_http_busy(s->http) || now >= l->last_ns) event_base_loopbreak(s->base);
 }
@@ -160,7 +166,6 @@ static bool open_listener(sv_server *s) {
                                   .head = sv_on_head,
                                   .request = sv_on_request,
                                   .refuse = sv_on_refuse,
-                                  .left = sv_on_left,
                                   .ended = on_ended};
     if (!(s->http = sv_http_create(s->base, &http, why, sizeof why)) ||
         (s->port = sv_http_listen(s->http, o->host, o->port, why, sizeof why)) < 0) {
@@ -219,6 +224,7 @@ static void tear_down(sv_life *l) {
     sv_server *s = &l->s;
     struct event *events[] = {l->term, l->interrupt, l->loaded, l->engine, l->tick};
     if (l->loading) pthread_join(l->loader, NULL);
+    sv_work_destroy(&s->work);
     sv_http_destroy(&s->http);
     sv_live_destroy(&s->live);
     for (size_t i = 0; i < BK_ARRAY_LEN(events); i++) {

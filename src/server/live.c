@@ -1,6 +1,7 @@
 #include "server/live.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -100,6 +101,29 @@ bool sv_read_request(const sv_server *s, sv_exchange *x, sv_request_kind kind, s
     return tokenize_prediction(s, r, p);
 }
 
+bool sv_prompts_tokenize(const sv_server *s, const char *param, bool parse_special,
+                         bk_arena *memory, const sv_prompt **prompts, size_t n, sv_problem *p) {
+    sv_prompt *out = bk_arena_alloc(memory, n, sizeof *out);
+    bool good = out != NULL;
+    for (size_t i = 0; good && i < n; i++) {
+        sv_tokens tokens = {0};
+        brisk_token *own = NULL;
+        out[i] = (*prompts)[i];
+        if (out[i].text.data) {
+            if (!sv_tokenize(s, out[i].text, true, parse_special, &tokens, p)) return false;
+            if (tokens.n > 0) own = bk_arena_alloc(memory, tokens.n, sizeof *own);
+            good = own || tokens.n == 0;
+            if (own) memcpy(own, tokens.v, tokens.n * sizeof *own);
+            bk_free(tokens.v);
+            out[i].tokens = own;
+            out[i].n_tokens = tokens.n;
+        }
+        if (good && !sv_check_prompt(s, out[i].n_tokens, param, p)) return false;
+    }
+    *prompts = out;
+    return good || sv_problem_set(p, 503, "out_of_memory", NULL, "no memory for the tokens");
+}
+
 static uint64_t random_bits(void) {
     uint64_t bits;
     return getrandom(&bits, sizeof bits, 0) == sizeof bits ? bits : bk_now_ns();
@@ -124,26 +148,6 @@ void sv_engine_request(const sv_request *r, brisk_request *e) {
     e->progress = r->return_progress;
     e->priority = r->priority;
     e->no_cache = !r->cache_prompt;
-}
-
-void sv_job_begin(sv_job *j, sv_server *s, sv_exchange *x, const sv_job_kind *kind,
-                  const sv_request *r) {
-    j->tenant = x->tenant;
-    if (r && r->cache_salt.len > 0)
-        j->cache_space = sv_auth_salt(s->auth, x->tenant, r->cache_salt);
-    j->s = s;
-    j->x = x;
-    j->kind = kind;
-    j->created = time(NULL);
-    j->began_ns = j->wrote_ns = bk_now_ns();
-    snprintf(j->id, sizeof j->id, "%s%016llx%08llx", kind->prefix,
-             (unsigned long long)random_bits(), (unsigned long long)(random_bits() & UINT32_MAX));
-    j->prev = NULL;
-    j->next = s->live->first;
-    if (j->next) j->next->prev = j;
-    s->live->first = j;
-    s->live->counts.answers++;
-    x->user = j;
 }
 
 static sv_stage stage_of(const sv_choice *c) {
@@ -245,6 +249,45 @@ bool sv_job_submit_choices(sv_job *j, size_t first, size_t n, brisk_request *r, 
     return good;
 }
 
+/* The client has left (conn.h). */
+static void on_left(void *user, sv_exchange *x) {
+    (void)user;
+    sv_job *j = x->user;
+    tally(j);
+    sv_job_end(j);
+}
+
+void sv_job_start(sv_job *j, sv_exchange *x) {
+    sv_server *s = j->s;
+    sv_problem p;
+    j->tenant = x->tenant;
+    if (j->salt.len > 0) j->cache_space = sv_auth_salt(s->auth, x->tenant, j->salt);
+    j->x = x;
+    j->created = time(NULL);
+    j->began_ns = j->wrote_ns = bk_now_ns();
+    snprintf(j->id, sizeof j->id, "%s%016llx%08llx", j->kind->prefix,
+             (unsigned long long)random_bits(), (unsigned long long)(random_bits() & UINT32_MAX));
+    j->prev = NULL;
+    j->next = s->live->first;
+    if (j->next) j->next->prev = j;
+    s->live->first = j;
+    s->live->counts.answers++;
+    x->user = j;
+    x->left = on_left;
+    if (!j->kind->submit(j, &p)) sv_job_fail(j, &p);
+}
+
+void sv_job_ready(sv_job *j, sv_server *s, sv_exchange *x, const sv_job_kind *kind,
+                  const sv_request *r) {
+    j->s = s;
+    j->kind = kind;
+    if (r) j->salt = r->cache_salt;
+    if (x->draft)
+        x->draft->job = j;
+    else
+        sv_job_start(j, x);
+}
+
 bool sv_job_write(sv_job *j, const bk_buf *data) {
     if (!data->failed && sv_stream_write(j->x, data->data, data->len)) {
         j->wrote_ns = bk_now_ns();
@@ -254,13 +297,6 @@ bool sv_job_write(sv_job *j, const bk_buf *data) {
     sv_job_end(j);
     sv_cut(x);
     return false;
-}
-
-void sv_on_left(void *user, sv_exchange *x) {
-    (void)user;
-    sv_job *j = x->user;
-    tally(j);
-    sv_job_end(j);
 }
 
 /* ---- Events ------------------------------------------------------------------------------------- */

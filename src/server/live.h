@@ -28,6 +28,8 @@ typedef struct sv_job_kind {
     const char *prefix;                                           /* of ids: "chatcmpl-" */
     const char *route;                                            /* "chat" */
     bool (*event)(sv_job *j, sv_choice *c, const brisk_event *e); /* false: the answer is gone */
+    /* Submits the choices and begins the stream; false with the problem. */
+    bool (*submit)(sv_job *j, sv_problem *p);
     void (*finish)(sv_job *j); /* all choices are done: reply, or end the stream */
     void (*destroy)(sv_job *j);
 } sv_job_kind;
@@ -45,6 +47,7 @@ struct sv_job {
     size_t n_choices, n_open;
     size_t n_prompt;      /* tokens of all prompts */
     size_t per_prompt;    /* choices that share one, at least 1 */
+    bk_str salt;          /* of the request */
     uint64_t tenant;      /* of the engine */
     uint64_t cache_space; /* of the engine; 0: the tenant's */
     uint64_t began_ns, wrote_ns;
@@ -60,13 +63,22 @@ void sv_live_destroy(sv_live **live);
 bool sv_read_request(const sv_server *s, sv_exchange *x, sv_request_kind kind, sv_request *r,
                      sv_problem *p);
 
+/* Gives prompts that are texts their tokens too, and checks that each fits; param is the field's name.
+ * False with the problem. */
+bool sv_prompts_tokenize(const sv_server *s, const char *param, bool parse_special,
+                         bk_arena *memory, const sv_prompt **prompts, size_t n, sv_problem *p);
+
 /* What the engine is asked, but for the prompt; texts and arrays are r's. Without a seed a random one
  * is taken. */
 void sv_engine_request(const sv_request *r, brisk_request *e);
 
-/* Makes the job known and x its exchange; then its choices are submitted. r may be NULL. */
-void sv_job_begin(sv_job *j, sv_server *s, sv_exchange *x, const sv_job_kind *kind,
+/* All of a request that can be done beside the loop is done: starts the job, or leaves it in x's draft,
+ * for the loop to start. r may be NULL. */
+void sv_job_ready(sv_job *j, sv_server *s, sv_exchange *x, const sv_job_kind *kind,
                   const sv_request *r);
+
+/* Makes the job known and x its exchange, and submits it. */
+void sv_job_start(sv_job *j, sv_exchange *x);
 
 /* Submits choice c; tag and tenant are set here. False with the problem. */
 bool sv_job_submit(sv_job *j, sv_choice *c, brisk_request *r, sv_problem *p);
@@ -84,9 +96,6 @@ void sv_job_end(sv_job *j);
 /* Writes to its stream. A client that reads too slowly loses its connection: false, the answer is gone
  * then. */
 bool sv_job_write(sv_job *j, const bk_buf *data);
-
-/* The client has left (conn.h). */
-void sv_on_left(void *user, sv_exchange *x);
 
 /* Takes what the engine has. */
 void sv_live_poll(sv_server *s);

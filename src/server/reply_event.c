@@ -60,6 +60,12 @@ static void finish(sv_exchange *x) {
 }
 
 void sv_reply(sv_exchange *x, int status, const char *type, const void *data, size_t len) {
+    if (x->draft) {
+        x->draft->status = status;
+        x->draft->type = type;
+        bk_buf_append(&x->draft->data, data, len);
+        return;
+    }
     put_head(x, status, type, true, len);
     if (x->head.method != SV_HEAD && len > 0)
         evbuffer_add(bufferevent_get_output(x->conn->b), data, len);

@@ -1,5 +1,5 @@
 /* From a request to the function that answers it, past the checks that all of them share. */
-#include "server/state.h"
+#include "server/work.h"
 
 enum {
     OPEN = 1,   /* no key needed */
@@ -156,7 +156,9 @@ bool sv_on_head(void *user, sv_exchange *x) {
 
 void sv_on_request(void *user, sv_exchange *x) {
     const route *r = x->route;
-    r->handler(user, x);
+    sv_server *s = user;
+    bool large = (r->flags & BODY) && x->body.len > SV_WORK_BYTES;
+    if (!large || !sv_work_add(s->work, x, r->handler)) r->handler(s, x);
 }
 
 void sv_on_refuse(void *user, sv_exchange *x, int status, const char *why) {

@@ -29,6 +29,7 @@ typedef struct sv_server {
     const char *name, *chat_template;
     int64_t created; /* when the model was there, seconds since 1970 */
     struct sv_live *live;
+    struct sv_work *work;
 } sv_server;
 
 /* ---- Problems (problem.c) ----------------------------------------------------------------------- */

@@ -658,6 +658,80 @@ class Life(unittest.TestCase):
             self.refused("--port", "0", "--ssl-cert-file", key, "--ssl-key-file", key, says="key.pem")
 
 
+class LargeTexts(Case):
+    """Texts of megabytes beside a running stream."""
+    TEXT = "The quick brown fox jumps over the lazy dog. " * 150000  # 6.75 MB
+
+    def gaps(self, meanwhile):
+        """Seconds between the events of a stream in which `meanwhile` runs."""
+        body = post_bytes(CHAT, {**HELLO, "max_tokens": 4000, "ignore_eos": True, "stream": True})
+        times, done = [], threading.Event()
+
+        def read():
+            with self.server.socket() as s:
+                s.sendall(body)
+                while not done.is_set() and s.recv(65536):
+                    times.append(time.monotonic())
+        thread = threading.Thread(target=read)
+        thread.start()
+        try:
+            while len(times) < 5 and thread.is_alive():
+                time.sleep(0.01)
+            meanwhile()
+            self.assertTrue(thread.is_alive(), "the stream ended too early to say anything")
+        finally:
+            done.set()
+            thread.join()
+        return [b - a for a, b in zip(times[1:], times[2:])]
+
+    def test_streams_go_on(self):
+        asks = [("/tokenize", {"prompt": self.TEXT}), (CHAT, {"messages": [
+            {"role": "user", "content": self.TEXT}]}), ("/v1/completions", {"prompt": self.TEXT}),
+                ("/v1/embeddings", {"input": [self.TEXT]}), ("/apply-template", {"messages": [
+                    {"role": "user", "content": self.TEXT}]})]
+        for path, body in asks:
+            data, replies = json.dumps(body).encode(), []
+            gaps = self.gaps(lambda: replies.append(
+                self.server.post(path, data, **{"x-request-id": "large"})))
+            with self.subTest(path):
+                self.assertEqual(replies[0].headers["x-request-id"], "large")
+                if path == "/tokenize":
+                    self.assertGreater(replies[0].json["count"], 1500000)
+                    self.assertEqual(len(replies[0].json["tokens"]), replies[0].json["count"])
+                elif path == "/apply-template":
+                    self.assertIn(self.TEXT.strip(), replies[0].json["prompt"])
+                else:
+                    self.assertEqual(replies[0].error["code"], "context_length_exceeded")
+                # On the loop it is 0.4 s and more.
+                self.assertLess(max(gaps), 0.25, sorted(gaps)[-5:])
+
+    def test_answers(self):
+        """A body above the bound whose prompt is short is answered as any other."""
+        large = {**HELLO, "metadata": {"padding": "x" * 100000}}
+        texts = [self.server.post(CHAT, b).json["choices"][0]["message"] for b in (HELLO, large)]
+        self.assertEqual(texts[0], texts[1])
+        stream = self.server.post(CHAT, {**large, "stream": True}).events
+        self.assertEqual("".join(c["delta"].get("content", "") for e in stream
+                                 for c in e["choices"]), texts[0]["content"])
+        r = self.server.post(CHAT, {**large, "temperature": -1})
+        self.assertEqual((r.status, r.error["param"]), (400, "temperature"))
+
+    def test_leaving(self):
+        """In the queue, while it is tokenised, and just as that ends."""
+        data = post_bytes("/tokenize", {"prompt": self.TEXT})
+        small = post_bytes(CHAT, {**HELLO, "max_tokens": 500, "metadata": {"x": "x" * 100000}})
+        for i in range(12):
+            with self.server.socket() as s, self.server.socket() as t:
+                s.sendall(data)
+                t.sendall(small)
+                time.sleep(0.02 * i)
+        self.assertGreater(self.server.post("/tokenize", {"prompt": self.TEXT}).json["count"], 0)
+        end = time.time() + 5
+        while self.server.requests()["engine_requests"] and time.time() < end:
+            time.sleep(0.01)
+        self.assertEqual(self.server.requests()["engine_requests"], 0)
+
+
 class Parallel(Case):
     def test_same_text(self):
         """Many requests at once, some of whose clients leave, have the text of a single one."""
