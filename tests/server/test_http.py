@@ -185,7 +185,7 @@ class Broken(Case):
             r = self.server.post("/v1/completions", body)
             self.assertEqual(r.status, 400, body[:50])
             self.assertIn(r.error["code"], ("invalid_json", "invalid_utf8", "invalid_type"), r.body)
-            self.assertLess(time.time() - started, 1)
+            self.assertLess(time.time() - started, 10)
         r = self.server.ask("POST", CHAT, json.dumps(HELLO).encode(), {"Content-Type": "text/plain"})
         self.assertEqual(r.status, 415)
         self.alive()
@@ -351,11 +351,12 @@ class Leaving(Case):
             return self.freed(others)
 
     def best(self, *args, **kw):
-        """The machine may be busy: the best of a few."""
+        """The best of a few: what is left would take many seconds, so a second on a busy machine
+        still says that it ended at once. bench/serve.sh has the figure."""
         times = []
         for _ in range(5):
             times.append(self.leave(*args, **kw))
-            if times[-1] <= 0.1:
+            if times[-1] <= 1:
                 return
         self.fail(f"the place was freed after {times} s")
 
@@ -412,7 +413,7 @@ class Pings(Case):
             s.sendall(post_bytes(CHAT, body, "Connection: close"))
             sent = time.time()
             first = s.recv(4096)
-            self.assertLess(time.time() - sent, 0.5)
+            self.assertLess(time.time() - sent, 3)
             self.assertIn(b"text/event-stream", first)
             answer = first + read_all(s)
         self.assertIn(b": ping\n\n", answer)
