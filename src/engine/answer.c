@@ -56,12 +56,6 @@ static void emit_embedding(bk_engine *e, bk_sequence *s) {
         &v);
 }
 
-static bool among(const int32_t *list, size_t n, int32_t token) {
-    for (size_t i = 0; i < n; i++)
-        if (list[i] == token) return true;
-    return false;
-}
-
 static int32_t choose(bk_engine *e, bk_sequence *s, const float *logits) {
     if (s->early && bk_sequence_generated(s) >= (size_t)s->request->min_tokens)
         bk_sequence_open_ends(s, e->ends, e->n_ends);
@@ -74,7 +68,7 @@ static bool ends_answer(bk_engine *e, bk_sequence *s, int32_t token, const float
     const bk_request *r = s->request;
     bool end = !r->ignore_end && bk_tokenizer_is_end(bk_model_tokenizer(e->model), token);
     *stop_token = -1;
-    if (end || among(s->view.stop_tokens, r->n_stop_tokens, token)) {
+    if (end || bk_token_listed(s->view.stop_tokens, r->n_stop_tokens, token)) {
         *stop_token = token;
         *finish = end ? BK_FINISH_END : BK_FINISH_STOP;
         return true;

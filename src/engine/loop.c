@@ -202,15 +202,6 @@ static size_t running_of(const bk_engine *e, uint64_t tenant) {
     return n;
 }
 
-static bk_claim claim_of(const bk_sequence *s, uint64_t now) {
-    return (bk_claim){.tenant = s->request->tenant,
-                      .arrival = s->request->id,
-                      .priority = s->request->priority,
-                      .begin = 0,
-                      .left = s->n,
-                      .waited_ms = (double)(now - s->submitted) * 1e-6};
-}
-
 /* Who starts next: by priority, then the tenant with the fewest running, then as plan.h orders claims.
  * e->waiting.n when nobody waits. */
 static size_t next_waiting(const bk_engine *e, uint64_t now) {
@@ -218,7 +209,8 @@ static size_t next_waiting(const bk_engine *e, uint64_t now) {
     bk_claim best_claim = {0};
     double slope = bk_cost_slope(&e->cost);
     for (size_t i = 0; i < e->waiting.n; i++) {
-        bk_claim c = claim_of(e->waiting.at[i], now);
+        const bk_sequence *s = e->waiting.at[i];
+        bk_claim c = bk_sequence_claim(s, 0, s->n, now);
         size_t running = running_of(e, c.tenant);
         bool before =
             best == e->waiting.n || c.priority > best_claim.priority ||

@@ -85,18 +85,13 @@ static bool make_mask(bk_sequence *s, size_t n_vocab) {
     return true;
 }
 
-static bool listed(const int32_t *list, size_t n, int32_t token) {
-    for (size_t i = 0; i < n; i++)
-        if (list[i] == token) return true;
-    return false;
-}
-
 /* Allows the tokens of a list, as far as the request does, or forbids them. */
 static void set_ends(bk_sequence *s, const int32_t *list, size_t n, bool open) {
     const bk_request *r = s->request;
     for (size_t i = 0; i < n; i++) {
         uint32_t bit = 1u << ((uint32_t)list[i] % 32), *word = &s->allowed[list[i] / 32];
-        bool may = open && (r->n_allowed == 0 || listed(s->view.allowed, r->n_allowed, list[i]));
+        bool may =
+            open && (r->n_allowed == 0 || bk_token_listed(s->view.allowed, r->n_allowed, list[i]));
         *word = may ? *word | bit : *word & ~bit;
     }
 }

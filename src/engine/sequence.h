@@ -5,6 +5,7 @@
 
 #include "cache/prefix.h"
 #include "engine/draft.h"
+#include "engine/plan.h"
 #include "engine/record.h"
 #include "engine/reply.h"
 #include "model/model.h"
@@ -57,6 +58,23 @@ void bk_sequence_push(bk_sequence *s, int32_t token, uint64_t now);
 
 /* Fills in the times of stats that are known when it ends. */
 void bk_sequence_finish(bk_sequence *s);
+
+static inline bool bk_token_listed(const int32_t *list, size_t n, int32_t token) {
+    for (size_t i = 0; i < n; i++)
+        if (list[i] == token) return true;
+    return false;
+}
+
+/* The tokens of [begin, end) wait for computing. */
+static inline bk_claim bk_sequence_claim(const bk_sequence *s, size_t begin, size_t end,
+                                         uint64_t now) {
+    return (bk_claim){.tenant = s->request->tenant,
+                      .arrival = s->request->id,
+                      .priority = s->request->priority,
+                      .begin = begin,
+                      .left = end - begin,
+                      .waited_ms = (double)(now - s->submitted) * 1e-6};
+}
 
 static inline size_t bk_sequence_computed(const bk_sequence *s) {
     return s->kv ? bk_kv_len(s->kv) : 0;

@@ -123,14 +123,8 @@ static void plan_prompts(bk_engine *e, size_t answer_rows, double answers) {
         if (s->phase != BK_PHASE_PREFILL) continue;
         catch_up(e, s);
         if (follows(e, s)) continue;
-        size_t done = bk_sequence_computed(s);
         of[n] = s;
-        claims[n++] = (bk_claim){.tenant = s->request->tenant,
-                                 .arrival = s->request->id,
-                                 .priority = s->request->priority,
-                                 .begin = done,
-                                 .left = s->n_target - done,
-                                 .waited_ms = (double)(now - s->submitted) * 1e-6};
+        claims[n++] = bk_sequence_claim(s, bk_sequence_computed(s), s->n_target, now);
     }
     if (n == 0) return;
     bk_shares_grant(&e->shares, &e->work, claims, n, room_for_prompts(e, answer_rows, answers),

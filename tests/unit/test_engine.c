@@ -233,15 +233,22 @@ static void test_varied(void **state) {
     assert_int_equal(stats.memory.kv_used, 0);
 }
 
-/* Room for little more than one context: sequences give way and go on with the same text. */
-static void test_preemption(void **state) {
-    (void)state;
+/* Contexts of 400 tokens, and memory for so many together. */
+static brisk_engine_options room_for(uint64_t tokens) {
     brisk_engine *probe = open_engine(NULL);
     brisk_engine_stats stats;
     brisk_engine_get_stats(probe, &stats);
     brisk_engine_destroy(&probe);
-    brisk_engine_options tight = {.context = 400};
-    tight.mem_limit = stats.memory.weights + stats.memory.scratch + 640 * stats.memory.kv_per_token;
+    const brisk_engine_memory *m = &stats.memory;
+    return (brisk_engine_options){.context = 400,
+                                  .mem_limit = m->weights + m->scratch + tokens * m->kv_per_token};
+}
+
+/* Room for little more than one context: sequences give way and go on with the same text. */
+static void test_preemption(void **state) {
+    (void)state;
+    brisk_engine_options tight = room_for(640);
+    brisk_engine_stats stats;
     brisk_request r[4];
     expected x[4];
     for (size_t i = 0; i < 4; i++) {
@@ -264,12 +271,8 @@ static void test_preemption(void **state) {
  * room and then stay, rather than being let in and thrown out again at every step. */
 static void test_no_thrashing(void **state) {
     (void)state;
-    brisk_engine *probe = open_engine(NULL);
+    brisk_engine_options tight = room_for(640);
     brisk_engine_stats stats;
-    brisk_engine_get_stats(probe, &stats);
-    brisk_engine_destroy(&probe);
-    brisk_engine_options tight = {.context = 400};
-    tight.mem_limit = stats.memory.weights + stats.memory.scratch + 640 * stats.memory.kv_per_token;
     brisk_engine *engine = open_engine(&tight);
     for (size_t i = 0; i < 2; i++) {
         brisk_request r = request_of(prompt + i, 20, 380);
