@@ -101,3 +101,9 @@ size_t bk_str_printable(char *dst, size_t cap, const char *src, size_t len) {
     dst[out] = '\0';
     return out;
 }
+
+size_t bk_str_vprintable(char *dst, size_t cap, const char *fmt, va_list args) {
+    char text[1024];
+    int n = vsnprintf(text, sizeof text, fmt, args);
+    return bk_str_printable(dst, cap, text, bk_min_size(n < 0 ? 0 : (size_t)n, sizeof text - 1));
+}

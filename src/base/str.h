@@ -2,6 +2,7 @@
 #ifndef BRISK_BASE_STR_H
 #define BRISK_BASE_STR_H
 
+#include <stdarg.h>
 #include <string.h>
 
 #include "base/base.h"
@@ -35,6 +36,9 @@ static inline bool bk_str_starts(bk_str s, bk_str prefix) {
  * control bytes, DEL and invalid UTF-8 written as \xNN: what comes from a file must not reach a
  * terminal raw. Returns the length written. */
 size_t bk_str_printable(char *dst, size_t cap, const char *src, size_t len);
+
+/* The same for a format and its arguments; what the format makes is cut at 1023 bytes. */
+size_t bk_str_vprintable(char *dst, size_t cap, const char *fmt, va_list args);
 
 /* Decodes the character at s[0..len), len > 0. Returns its length 1..4 and stores the code point;
  * for invalid or incomplete bytes returns 1 and stores 0xFFFFFFFF. Overlong forms, surrogates and

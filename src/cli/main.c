@@ -28,12 +28,11 @@ static const struct verb {
 };
 
 int cli_fail(const char *fmt, ...) {
-    char text[1024], safe[1536];
+    char safe[1536];
     va_list args;
     va_start(args, fmt);
-    int n = vsnprintf(text, sizeof text, fmt, args);
+    bk_str_vprintable(safe, sizeof safe, fmt, args);
     va_end(args);
-    bk_str_printable(safe, sizeof safe, text, bk_min_size(n < 0 ? 0 : (size_t)n, sizeof text - 1));
     fflush(stdout);
     fprintf(stderr, "brisk: %s\n", safe);
     return EXIT_ERROR;
