@@ -137,7 +137,9 @@ typedef struct brisk_request_stats {
     size_t predicted_tokens; /* tried, of the prediction */
     size_t accepted_tokens;  /* of these, found right */
     double queue_ms;         /* submitted to started */
-    double prefill_ms;       /* started to the last token of the prompt computed */
+    double cache_ms;         /* of looking into the cache, and of waiting while another request
+                                computed what this one shares with it */
+    double prefill_ms;       /* started to the last token of the prompt computed, without that */
     double first_token_ms;   /* submitted to the first token */
     double decode_ms;        /* first token to last */
     double gap_p50_ms, gap_p99_ms, gap_max_ms; /* between tokens */
@@ -207,6 +209,8 @@ typedef struct brisk_engine_stats {
     uint64_t step_count[BRISK_STEP_KINDS][BRISK_STEP_BUCKETS]; /* steps that took up to the bound
                                                                   and more than the one before */
     double step_seconds[BRISK_STEP_KINDS];
+    double row_bounds[BRISK_STEP_BUCKETS]; /* steps by how many tokens took part, likewise */
+    uint64_t row_count[BRISK_STEP_BUCKETS], rows;
 } brisk_engine_stats;
 
 /* A consistent copy, as of the latest step. */

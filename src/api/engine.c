@@ -18,7 +18,8 @@ _Static_assert(sizeof(brisk_engine_stats) == sizeof(bk_engine_stats) &&
                    offsetof(brisk_engine_stats, over_budget) ==
                        offsetof(bk_engine_stats, over_budget) &&
                    offsetof(brisk_engine_stats, step_seconds) ==
-                       offsetof(bk_engine_stats, step_seconds),
+                       offsetof(bk_engine_stats, step_seconds) &&
+                   offsetof(brisk_engine_stats, rows) == offsetof(bk_engine_stats, rows),
                "statistics agree");
 
 static bk_engine *inner(brisk_engine *e) { return (bk_engine *)e; }
@@ -147,6 +148,7 @@ BK_API bool brisk_engine_poll(brisk_engine *engine, brisk_event *event) {
                                      .predicted_tokens = s->predicted_tokens,
                                      .accepted_tokens = s->accepted_tokens,
                                      .queue_ms = s->queue_ms,
+                                     .cache_ms = s->cache_ms,
                                      .prefill_ms = s->prefill_ms,
                                      .first_token_ms = s->first_token_ms,
                                      .decode_ms = s->decode_ms,

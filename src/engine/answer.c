@@ -113,7 +113,8 @@ static bool after_chunk(bk_engine *e, bk_sequence *s, uint64_t now) {
         bk_engine_emit(e, s, (bk_event){.kind = BK_EVENT_PROGRESS, .token = -1, .stop_token = -1},
                        NULL);
     if (done < s->n_target) return false;
-    if (s->stats.prefill_ms == 0) s->stats.prefill_ms = (double)(now - s->started) * 1e-6;
+    if (s->stats.prefill_ms == 0)
+        s->stats.prefill_ms = (double)(now - s->started) * 1e-6 - s->stats.cache_ms;
     s->phase = BK_PHASE_DECODE;
     if (s->pooled) emit_embedding(e, s);
     return s->pooled || s->request->max_tokens == 0;

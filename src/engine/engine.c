@@ -16,6 +16,9 @@ enum { DEFAULT_RUNNING = 16, DEFAULT_BATCH = 512, DEFAULT_QUEUE = 256, DEFAULT_C
 static const double step_bounds[BK_STEP_BUCKETS] = {0.001, 0.002, 0.004, 0.006,   0.01, 0.015,
                                                     0.025, 0.04,  0.06,  0.1,     0.15, 0.25,
                                                     0.5,   1.0,   2.5,   INFINITY};
+/* The same of their rows. */
+static const double row_bounds[BK_STEP_BUCKETS] = {1,  2,  4,   8,   12,  16,   24,   32,
+                                                   48, 64, 128, 256, 512, 1024, 4096, INFINITY};
 
 /* ---- Life --------------------------------------------------------------------------------------- */
 
@@ -124,6 +127,7 @@ static bk_status start(bk_engine *e, bk_error *err) {
     if (st) return st;
     settle_work(e);
     memcpy(e->live.step_bounds, step_bounds, sizeof step_bounds);
+    memcpy(e->live.row_bounds, row_bounds, sizeof row_bounds);
     e->live.context = e->o.context;
     e->live.max_running = e->o.max_running;
     e->live.queue_max = e->o.queue_max;

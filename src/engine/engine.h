@@ -60,6 +60,8 @@ typedef struct bk_engine_stats {
     double step_bounds[BK_STEP_BUCKETS];
     uint64_t step_count[BK_STEP_KINDS][BK_STEP_BUCKETS];
     double step_seconds[BK_STEP_KINDS];
+    double row_bounds[BK_STEP_BUCKETS];
+    uint64_t row_count[BK_STEP_BUCKETS], rows;
 } bk_engine_stats;
 
 void bk_engine_get_stats(bk_engine *e, bk_engine_stats *stats);

@@ -239,7 +239,9 @@ static bk_status match(bk_engine *e, bk_sequence *s, bk_error *err) {
 static void start_sequence(bk_engine *e, bk_sequence *s, uint64_t now) {
     bk_error err;
     bk_status st = bk_sequence_prepare(s, e->model, e->sampling, e->ends, e->n_ends, &err);
+    uint64_t began = bk_now_ns();
     if (!st) st = match(e, s, &err);
+    double lookup_ms = (double)(bk_now_ns() - began) * 1e-6;
     if (!st && !bk_sequences_push(&e->running, s))
         st = bk_fail(&err, BK_ERR_NOMEM, "no memory to start");
     if (st) {
@@ -251,6 +253,7 @@ static void start_sequence(bk_engine *e, bk_sequence *s, uint64_t now) {
     s->n_target = s->n;
     if (s->started) return; /* it goes on after having been preempted */
     s->started = now;
+    s->stats.cache_ms = lookup_ms;
     s->stats.cached_tokens = s->stats.computed_tokens = bk_kv_len(s->kv);
     s->stats.queue_ms = (double)(now - s->submitted) * 1e-6;
     e->live.prompt_tokens += s->n_prompt;

@@ -56,7 +56,7 @@ typedef enum bk_event_kind {
 typedef struct bk_request_stats {
     uint64_t prompt_tokens, cached_tokens, computed_tokens, generated_tokens, preemptions;
     uint64_t predicted_tokens, accepted_tokens;
-    double queue_ms, prefill_ms, first_token_ms, decode_ms;
+    double queue_ms, cache_ms, prefill_ms, first_token_ms, decode_ms;
     double gap_p50_ms, gap_p99_ms, gap_max_ms;
 } bk_request_stats;
 

@@ -34,7 +34,8 @@ typedef struct bk_sequence {
     bool lost; /* an event had no memory: the rest would have a gap, so it ends */
     bk_request_stats stats;
     uint64_t submitted, started, first, last; /* ns */
-    float *gaps;                              /* [cap - n_prompt] ms between tokens */
+    uint64_t following; /* since when another computes what this one needs; 0: nobody does */
+    float *gaps;        /* [cap - n_prompt] ms between tokens */
 } bk_sequence;
 
 /* Takes over a copy of the record. NOMEM. */

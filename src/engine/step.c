@@ -112,6 +112,16 @@ static void grant(bk_sequence *s, size_t rows, size_t *logits_left) {
     *logits_left -= s->n_logits;
 }
 
+static bool waits_for_another(const bk_engine *e, bk_sequence *s, uint64_t now) {
+    if (follows(e, s)) {
+        if (!s->following) s->following = now;
+        return true;
+    }
+    if (s->following) s->stats.cache_ms += (double)(now - s->following) * 1e-6;
+    s->following = 0;
+    return false;
+}
+
 static void plan_prompts(bk_engine *e, size_t answer_rows, double answers) {
     bk_claim claims[BK_MAX_CLAIMS];
     bk_sequence *of[BK_MAX_CLAIMS];
@@ -122,7 +132,7 @@ static void plan_prompts(bk_engine *e, size_t answer_rows, double answers) {
         bk_sequence *s = e->running.at[i];
         if (s->phase != BK_PHASE_PREFILL) continue;
         catch_up(e, s);
-        if (follows(e, s)) continue;
+        if (waits_for_another(e, s, now)) continue;
         of[n] = s;
         claims[n++] = bk_sequence_claim(s, bk_sequence_computed(s), s->n_target, now);
     }
@@ -259,7 +269,7 @@ static bk_status pass(bk_engine *e, bk_error *err) {
 
 /* What takes part in a step. */
 typedef struct load {
-    size_t parts, answers, chunk; /* chunk: rows of prompts */
+    size_t parts, answers, rows, chunk; /* chunk: rows of prompts */
     double units, answer_units;
 } load;
 
@@ -270,6 +280,7 @@ static load load_of(const bk_engine *e) {
         if (s->rows == 0) continue;
         double units = bk_work_rows(&e->work, bk_sequence_computed(s), s->rows);
         l.parts++;
+        l.rows += s->rows;
         l.units += units;
         if (s->phase == BK_PHASE_DECODE) {
             l.answers++;
@@ -284,7 +295,7 @@ static load load_of(const bk_engine *e) {
 static void count_step(bk_engine *e, const load *l, double ms) {
     bk_engine_stats *s = &e->live;
     bk_step_kind kind = !l->chunk ? BK_STEP_DECODE : l->answers ? BK_STEP_MIXED : BK_STEP_PREFILL;
-    size_t bucket = 0;
+    size_t bucket = 0, row_bucket = 0;
     bk_cost_learn(&e->cost, l->chunk > 0, l->units, ms);
     if (l->answers && e->cost.decode.known)
         bk_pace_step(&e->pace, l->chunk > 0, ms, bk_cost_ms(&e->cost, l->answer_units));
@@ -292,6 +303,9 @@ static void count_step(bk_engine *e, const load *l, double ms) {
     s->step_count[kind][bucket]++;
     s->step_seconds[kind] += ms * 1e-3;
     s->steps++;
+    while ((double)l->rows > s->row_bounds[row_bucket]) row_bucket++;
+    s->row_count[row_bucket]++;
+    s->rows += l->rows;
     if (l->chunk) s->chunk = l->chunk;
     if (kind == BK_STEP_MIXED) return;
     double *rate = l->chunk ? &s->prefill_per_second : &s->decode_per_second;

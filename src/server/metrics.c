@@ -221,6 +221,12 @@ static void put_steps(const writer *w, const brisk_engine_stats *e) {
     }
 }
 
+static void put_rows(const writer *w, const brisk_engine_stats *e) {
+    static const char name[] = "iteration_tokens";
+    put_head(w, name, "histogram", "Tokens in one pass, of prompts and answers.");
+    put_buckets(w, name, "", e->row_bounds, e->row_count, BRISK_STEP_BUCKETS, (double)e->rows);
+}
+
 static double computed_tokens(const brisk_engine_stats *e) {
     return e->prompt_tokens > e->cached_tokens ? (double)(e->prompt_tokens - e->cached_tokens) : 0;
 }
@@ -365,6 +371,7 @@ bool sv_metrics_render(const sv_metrics *m, const sv_metrics_scene *scene, sv_co
             put_histogram(&w, distributions[i].name, distributions[i].help, &m->of[i]);
         }
         put_steps(&w, scene->engine);
+        put_rows(&w, scene->engine);
         put_counters(&w, m, scene->engine);
         put_gauges(&w, scene->engine);
         put_infos(&w, scene->info);

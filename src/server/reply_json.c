@@ -89,6 +89,7 @@ void sv_json_timings(bk_json *w, const sv_job *j) {
         bk_json_key_uint(w, "draft_n_accepted", all.accepted_tokens);
     }
     bk_json_key_double(w, "queue_ms", all.queue_ms);
+    bk_json_key_double(w, "cache_ms", all.cache_ms);
     bk_json_key_double(w, "ttft_ms", all.first_token_ms);
     bk_json_key_double(w, "itl_p50_ms", all.gap_p50_ms);
     bk_json_key_double(w, "itl_p99_ms", all.gap_p99_ms);

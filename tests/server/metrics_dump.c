@@ -65,7 +65,10 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < BRISK_STEP_BUCKETS; i++) {
         e.step_bounds[i] = 0.001 * (double)(i + 1);
         for (size_t k = 0; k < BRISK_STEP_KINDS; k++) e.step_count[k][i] = i + k;
+        e.row_bounds[i] = (double)(1u << i);
+        e.row_count[i] = i;
     }
+    e.rows = 4711;
     e.step_seconds[BRISK_STEP_MIXED] = 0.75;
     fill(&m);
     const sv_metrics_scene scene = {argc > 1 ? argv[1] : "model", &info, &e};

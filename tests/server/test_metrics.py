@@ -106,6 +106,10 @@ def check_own(x):
         check(f'steps of {kind}', count, float(sum(i + k for i in range(16))))
         check(f'seconds of {kind}', total, float(seconds))
         check(f'steps of {kind} in 3 ms', buckets.get(.003), float(3 * k + 3))
+    buckets, total, count = x.histogram('brisk_iteration_tokens')
+    check('steps by rows', count, float(sum(range(16))))
+    check('rows', total, 4711.0)
+    check('steps of up to 4 rows', buckets.get(4), 3.0)
     wanted = [
         ('brisk_prompt_tokens_total', {'source': 'computed'}, 1800),
         ('brisk_prompt_tokens_total', {'source': 'memory_cache'}, 1200),

@@ -88,7 +88,11 @@ class Chat(Case):
         self.assertEqual(usage.choices, [])
         self.assertEqual(usage.usage.completion_tokens, reply.usage.completion_tokens)
         self.assertTrue(all(c.usage is None for c in chunks[:-1]))
-        self.assertGreater(usage.timings["ttft_ms"], 0)
+        t = usage.timings
+        parts = [t["queue_ms"], t["cache_ms"], t["prompt_ms"]]
+        self.assertTrue(all(ms >= 0 for ms in parts), parts)
+        self.assertGreater(t["ttft_ms"], 0)
+        self.assertLessEqual(sum(parts), t["ttft_ms"] + 1, parts)
         self.assertEqual(len({c.id for c in chunks}), 1)
         plain = list(self.chat(stream=True))
         self.assertEqual(len(plain), len(chunks) - 1)
