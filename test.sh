@@ -18,21 +18,24 @@ case ${1:-} in
 esac
 
 # Comparisons with other implementations and tests of the program, one command a line, without
-# quoting. Python is build/venv's. Each exits 0 when all is as it should be.
-python_tests=(
+# quoting. Python is build/venv's. Each exits 0 when all is as it should be. The first list keeps one
+# core busy and the second runs at the same time.
+text_tests=(
     'tests/tokenizer/compare_hf.py --dump build/release/tests/tokenizer/tok_dump'
     'tests/tokenizer/compare_sp.py --dump build/release/tests/tokenizer/tok_dump'
     'tests/template/compare_jinja2.py build/release/tests/template/render'
     'tests/template/compare_peer.py build/release/tests/template/render'
     'tests/quant/compare_gguf.py build/release/tests/quant/quantize'
     'tests/gguf/test_broken.py'
+    'tests/convert/test_convert.py'
+)
+python_tests=(
     'tests/cli/test_cli.py'
     'tests/cli/test_models.py'
     'tests/cli/test_profile.py'
     'tests/cli/test_bench_matmul.py'
     'tests/bench/test_compare.py'
     'tests/truth/test_truth.py'
-    'tests/convert/test_convert.py'
     'tests/server/test_openai.py'
     'tests/server/test_isolation.py'
     'tests/server/test_memory.py'
@@ -40,7 +43,6 @@ python_tests=(
     'tests/server/test_page.py'
     'tests/server/test_metrics.py build/release/tests/server/metrics_dump'
 )
-# These wait most of the time, for clients that drip and servers that stall: they run beside the builds.
 waiting_tests=(
     'tests/server/test_http.py'
     'tests/cli/test_bench_serve.py'
@@ -147,11 +149,13 @@ for mode in asan tsan; do # asan has the checks of ubsan too
     step "$mode fuzz corpus" make MODE=$mode check-fuzz
 done
 join
+beside "${text_tests[@]}"
 for test in "${python_tests[@]}"; do
     # shellcheck disable=SC2086 # words
     step "$(name_of $test)" timeout 600 build/venv/bin/python $test
 done
 for test in "${shell_tests[@]}"; do step "$(name_of "$test")" timeout 600 "$test"; done
+join
 
 # serve_load MODE: a server with that mode's checks, kept busy for half a minute; any report ends it.
 serve_load() {
