@@ -127,7 +127,7 @@ struct bk_nn_ops {
     void (*attention)(bk_nn *d, const bk_nn_attention *a);
     void (*attention_bwd)(bk_nn *d, const bk_nn_attention *a);
 
-    /* y = silu(gate) * up, n values; backward may write over gate and up. */
+    /* y = silu(gate) * up, n values; backward may write dgate over gate and dup over up. */
     void (*silu_mul)(bk_nn *d, bk_vec gate, bk_vec up, size_t n, bk_vec y);
     void (*silu_mul_bwd)(bk_nn *d, bk_vec gate, bk_vec up, bk_vec dy, size_t n, bk_vec dgate,
                          bk_vec dup);
@@ -148,7 +148,9 @@ struct bk_nn_ops {
                           bk_vec loss, bool backward, float scale);
     /* The same with a distribution as target: the n_best log-probabilities logp[R][n_best] of classes
      * ids[R][n_best], and what is left spread over the other classes as the student has it:
-     * loss[r] = KL(teacher || student) over n_best + 1 outcomes (Hinton et al. 2015 at temperature 1). */
+     * loss[r] = KL(teacher || student) over n_best + 1 outcomes (Hinton et al. 2015 at temperature 1).
+     * A row's ids differ; a negative one ends them, and a row without any counts nothing. Without
+     * `backward` x is as before when the operation is done, but not while it runs. */
     void (*distil)(bk_nn *d, bk_vec x, size_t R, size_t ld, size_t n, bk_vec ids, bk_vec logp,
                    size_t n_best, bk_vec loss, bool backward, float scale);
 
@@ -157,7 +159,8 @@ struct bk_nn_ops {
     double (*sum_squares)(bk_nn *d, bk_vec x, size_t n);
     void (*adamw)(bk_nn *d, const bk_adamw *a);
     /* y = x as it reads after a round trip through the block format, rows of k: quantisation-aware
-     * training goes forward with y and takes its gradient as x's (Bengio et al. 2013). */
+     * training goes forward with y and takes its gradient as x's (Bengio et al. 2013). A failure where
+     * the format has no encoder or k is no multiple of its block. */
     void (*round_trip)(bk_nn *d, const bk_quant *type, bk_vec x, size_t rows, size_t k, bk_vec y);
 };
 

@@ -1,0 +1,5 @@
+#include "kernel/lanes_avx2.h"
+
+#define LEVEL BK_CPU_AVX2
+#define TABLE bk_nn_kernels_avx2
+#include "kernel/nn_loops.h"
