@@ -13,14 +13,14 @@
  *         printf("%d %.4f\n", r.step, r.loss);
  *     }
  *     brisk_train_score score;
- *     if (brisk_train_validate(t, &score, &err)) return puts(err.text);
+ *     if (brisk_train_validate(t, 0, &score, &err)) return puts(err.text);
  *     printf("perplexity %.3f\n", score.perplexity);
  *     if (brisk_train_write(t, "book.gguf", NULL, &err)) return puts(err.text);
  *     brisk_train_close(&t);
  *
  * The same options and data give the same bits whatever the number of threads, also when training
  * stopped and went on from a checkpoint in between. Losses are in nats (natural logarithm) per token
- * or example, summed in double. A failed step leaves weights and position as they were before it.
+ * or example, summed in double. A failed step leaves the weights as they were before it.
  *
  * Conventions as in brisk.h; a brisk_train is used from one thread at a time. */
 #ifndef BRISK_TRAIN_H
@@ -153,9 +153,10 @@ typedef struct brisk_train_score {
     bool stop;                 /* `patience` scores in a row were not better */
 } brisk_train_score;
 
-/* The loss over the part held out, without dropout. CANCELLED leaves the trainer as it was. LIMIT when
- * nothing is held out. */
-brisk_status brisk_train_validate(brisk_train *train, brisk_train_score *score, brisk_error *err);
+/* The loss over the part held out, without dropout; over its first `most` tokens or examples alone when
+ * that is not 0. CANCELLED leaves the trainer as it was. LIMIT when nothing is held out. */
+brisk_status brisk_train_validate(brisk_train *train, uint64_t most, brisk_train_score *score,
+                                  brisk_error *err);
 
 /* mlp: classes of n examples x[n][inputs], as given in the table (not normalised). probabilities
  * [n][classes] may be NULL. */
