@@ -81,6 +81,9 @@ void bk_model_unref(bk_model **m);
 const bk_config *bk_model_config(const bk_model *m);
 const bk_model_meta *bk_model_get_meta(const bk_model *m);
 const bk_tokenizer *bk_model_tokenizer(const bk_model *m);
+/* Puts a tokenizer's keys into a model that is being made: what loading it again reads. */
+struct bk_gguf_builder;
+void bk_vocab_write(const bk_tokenizer_desc *desc, struct bk_gguf_builder *b);
 /* NULL when the file has none; then *why (may be NULL) says whether it is missing or broken. */
 const bk_template *bk_model_template(const bk_model *m, const char **why);
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "format/gguf_build.h"
 #include "model/arch.h"
 
 /* Memory that only the description needs; the tokenizer copies. */
@@ -174,4 +175,25 @@ bk_status bk_load_vocab(const bk_gguf *g, bk_model *m, const char *pre, bk_error
     bk_status status = load_tokenizer(g, m, &v, pre, err);
     vocab_free(&v);
     return status == BK_OK ? load_template(g, m, err) : status;
+}
+
+static void write_id(bk_gguf_builder *b, const char *key, int32_t id) {
+    if (id >= 0) bk_gguf_builder_u32(b, key, (uint32_t)id);
+}
+
+void bk_vocab_write(const bk_tokenizer_desc *d, bk_gguf_builder *b) {
+    bk_gguf_builder_str(b, "tokenizer.ggml.model", d->model);
+    bk_gguf_builder_str(b, "tokenizer.ggml.pre", d->pre);
+    bk_gguf_builder_strs(b, "tokenizer.ggml.tokens", d->tokens, d->n_tokens);
+    if (d->types) bk_gguf_builder_i32s(b, "tokenizer.ggml.token_type", d->types, d->n_tokens);
+    if (d->scores) bk_gguf_builder_f32s(b, "tokenizer.ggml.scores", d->scores, d->n_tokens);
+    if (d->merges) bk_gguf_builder_strs(b, "tokenizer.ggml.merges", d->merges, d->n_merges);
+    write_id(b, "tokenizer.ggml.bos_token_id", d->bos);
+    write_id(b, "tokenizer.ggml.eos_token_id", d->eos);
+    write_id(b, "tokenizer.ggml.eot_token_id", d->eot);
+    write_id(b, "tokenizer.ggml.unknown_token_id", d->unk);
+    write_id(b, "tokenizer.ggml.padding_token_id", d->pad);
+    bk_gguf_builder_bool(b, "tokenizer.ggml.add_bos_token", d->add_bos);
+    bk_gguf_builder_bool(b, "tokenizer.ggml.add_eos_token", false);
+    bk_gguf_builder_bool(b, "tokenizer.ggml.add_space_prefix", d->add_space);
 }
