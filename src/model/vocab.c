@@ -75,11 +75,13 @@ static bk_status read_charsmap(const bk_gguf *g, bk_str *out, bk_error *err) {
     return BK_OK;
 }
 
-/* What joins units: merges for byte-level BPE, scores and rules about spaces for SentencePiece. */
+/* What joins units: merges for byte-level BPE, scores and rules about spaces for SentencePiece, nothing
+ * for words. */
 static bk_status read_rules(const bk_gguf *g, vocab *v, bk_error *err) {
     size_t n = 0;
     bk_tokenizer_desc *d = &v->desc;
     bool merged = bk_str_eq(d->model, BK_STR("gpt2")) || bk_str_eq(d->model, BK_STR("gemma4"));
+    if (bk_str_eq(d->model, BK_STR("word"))) return BK_OK;
     const char *key = merged ? "tokenizer.ggml.merges" : "tokenizer.ggml.scores";
     bk_status s;
     if (merged) {

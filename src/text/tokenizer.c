@@ -7,10 +7,8 @@ static const struct {
     const char *name;
     bk_tok_model model;
 } models[] = {
-    {"gpt2", BK_TOK_GPT2},
-    {"llama", BK_TOK_SCORES},
-    {"t5", BK_TOK_UNIGRAM},
-    {"gemma4", BK_TOK_MERGES},
+    {"gpt2", BK_TOK_GPT2},     {"llama", BK_TOK_SCORES}, {"t5", BK_TOK_UNIGRAM},
+    {"gemma4", BK_TOK_MERGES}, {"word", BK_TOK_WORD},
 };
 
 static bk_status find_model(bk_str name, bk_tok_model *out, bk_error *err) {
@@ -22,7 +20,7 @@ static bk_status find_model(bk_str name, bk_tok_model *out, bk_error *err) {
     return bk_fail(err, BK_ERR_UNSUPPORTED,
                    "tokenizer.ggml.model is \"" BK_STR_FMT
                    "\", wanted \"gpt2\" (byte-level BPE), \"llama\" (SentencePiece BPE), "
-                   "\"gemma4\" or \"t5\" (Unigram)",
+                   "\"gemma4\", \"t5\" (Unigram) or \"word\"",
                    BK_STR_ARG(name));
 }
 
@@ -36,6 +34,11 @@ static bk_status check_desc(const bk_tokenizer_desc *desc, bk_tok_model *model,
                        "\", a rule that this build does not know; docs/tokenizer.md lists those it "
                        "knows, --pre NAME takes another",
                        BK_STR_ARG(desc->pre));
+    if (*model == BK_TOK_WORD && desc->unk < 0)
+        return bk_fail(
+            err, BK_ERR_FORMAT,
+            "key 'tokenizer.ggml.unknown_token_id' is missing, wanted the token of words "
+            "that a \"word\" vocabulary lacks");
     const int32_t ids[] = {desc->bos, desc->eos, desc->eot, desc->unk, desc->pad};
     static const char *const names[] = {"bos", "eos", "eot", "unknown", "padding"};
     for (size_t i = 0; i < BK_ARRAY_LEN(ids); i++)
@@ -69,7 +72,7 @@ bk_status bk_tokenizer_create(const bk_tokenizer_desc *desc, bk_tokenizer **out,
     t->add_bos = desc->add_bos;
     if (model == BK_TOK_GPT2) st = bk_pretok_compile(&t->rules, err);
     if (!st) st = bk_tok_build_vocab(t, desc, err);
-    if (!st && model != BK_TOK_GPT2) st = bk_tok_build_chars(t, desc, err);
+    if (!st && model != BK_TOK_GPT2 && model != BK_TOK_WORD) st = bk_tok_build_chars(t, desc, err);
     if (!st && (model == BK_TOK_GPT2 || model == BK_TOK_MERGES))
         st = bk_tok_build_merges(t, desc, err);
     if (!st) st = bk_tok_build_special(t, err);

@@ -22,7 +22,7 @@ enum {
 
 /* What the loader has read and range-checked. Everything is copied by bk_tokenizer_create. */
 typedef struct bk_tokenizer_desc {
-    bk_str model; /* "gpt2", "llama", "t5", "gemma4" */
+    bk_str model; /* "gpt2", "llama", "t5", "gemma4", "word" */
     bk_str pre;   /* of "gpt2": "smollm", "gpt-2", "llama-bpe", "qwen2", ... */
     size_t n_tokens;
     const bk_str *tokens; /* n_tokens; of "gpt2" in that model's byte-to-character alphabet, else

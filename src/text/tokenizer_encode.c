@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "text/nfc.h"
 #include "text/tokenizer_internal.h"
+#include "text/word.h"
 
 /* Positions within a piece are 31-bit, and a buffer for normalised text must not overflow. */
 #define MAX_TEXT ((size_t)1 << 30)
@@ -52,8 +53,18 @@ static bool encode_pieces(bk_tok_encoder *e, bk_str text) {
     return !e->cut.work.failed;
 }
 
+static bool encode_words(bk_tok_encoder *e, bk_str text) {
+    for (size_t pos = 0, n; pos < text.len; pos += n) {
+        n = bk_word_next(text.data + pos, text.len - pos);
+        int32_t id = bk_tok_lookup(e->t, (bk_str){text.data + pos, n});
+        if (!bk_ids_push(e->out, id >= 0 ? id : e->t->unk)) return false;
+    }
+    return true;
+}
+
 /* Text without special tokens; first and last: no USER_DEFINED token is before or behind it. */
 static bool encode_plain(bk_tok_encoder *e, bk_str text, bool first, bool last) {
+    if (e->t->model == BK_TOK_WORD) return encode_words(e, text);
     if (e->t->model != BK_TOK_GPT2) return bk_tok_encode_chars(e, text, first, last);
     if (!e->t->rules.nfc || !bk_nfc_needed(text)) return encode_pieces(e, text);
     bk_buf normal = {.limit = 3 * text.len + 16};

@@ -16,10 +16,11 @@ enum {
 
 /* tokenizer.ggml.model: how names are spelled, what a text's units are and what joins them. */
 typedef enum bk_tok_model {
-    BK_TOK_GPT2,   /* names in GPT-2's alphabet, bytes, a table of merges */
-    BK_TOK_MERGES, /* ("gemma4") names with U+2581 for a space, characters, a table of merges */
-    BK_TOK_SCORES, /* ("llama") the same names; of all pairs the one with the best score merges */
-    BK_TOK_UNIGRAM /* ("t5") the same names; the split with the best sum of scores */
+    BK_TOK_GPT2,    /* names in GPT-2's alphabet, bytes, a table of merges */
+    BK_TOK_MERGES,  /* ("gemma4") names with U+2581 for a space, characters, a table of merges */
+    BK_TOK_SCORES,  /* ("llama") the same names; of all pairs the one with the best score merges */
+    BK_TOK_UNIGRAM, /* ("t5") the same names; the split with the best sum of scores */
+    BK_TOK_WORD     /* the same names; words as text/word.h cuts them, the unknown one for others */
 } bk_tok_model;
 
 typedef struct bk_name_slot {

@@ -21,4 +21,14 @@ int32_t bk_vocab_add(bk_vocab *v, bk_str name, int32_t type);
  * takes fixed ids, of ordinary characters here, where a file names none. */
 bool bk_vocab_add_special(bk_vocab *v, bool end_of_text);
 
+/* How many ordinary tokens fit beside n_special others where found are there: INVALID when none does,
+ * or none is. */
+bk_status bk_vocab_room(const bk_vocab_options *o, size_t n_special, size_t found, size_t *room,
+                        bk_error *err);
+
+/* One per kind: fills model, pre, tokens and what belongs to them. */
+bk_status bk_vocab_chars(bk_vocab *v, const bk_vocab_options *o, bk_str text, bk_error *err);
+bk_status bk_vocab_words(bk_vocab *v, const bk_vocab_options *o, bk_str text, bk_error *err);
+bk_status bk_vocab_pairs(bk_vocab *v, const bk_vocab_options *o, bk_str text, bk_error *err);
+
 #endif
