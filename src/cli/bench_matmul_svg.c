@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/bench_matmul.h"
+#include "cli/svg.h"
 
 enum { WIDTH = 760, LEFT = 150, RIGHT = WIDTH - 150, TOP = 84, BAR = 18, STEP = 24, GAP = 30 };
 
@@ -41,12 +42,11 @@ static bool new_type(const matmul_report *r, size_t i) {
 }
 
 static void put_axis(bk_buf *out, const scale *s, int bottom) {
+    const svg_area area = {.left = LEFT, .right = RIGHT, .top = TOP - 8, .bottom = bottom};
     for (double power = s->low; power <= s->high; power++) {
-        double x = x_of(s, pow(10, power + 9));
-        bk_buf_printf(out,
-                      "<line class='g' x1='%.1f' x2='%.1f' y1='%d' y2='%d'/>"
-                      "<text class='n' x='%.1f' y='%d' text-anchor='middle'>%g</text>\n",
-                      x, x, TOP - 8, bottom, x, bottom + 16, pow(10, power));
+        char name[32];
+        snprintf(name, sizeof name, "%g", pow(10, power));
+        svg_grid_x(out, &area, x_of(s, pow(10, power + 9)), name);
     }
     bk_buf_printf(out,
                   "<text class='n' x='%d' y='%d' text-anchor='middle'>billions of operations per "

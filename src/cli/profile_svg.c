@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/profile.h"
+#include "cli/svg.h"
 
 enum {
     WIDTH = 760,
@@ -122,32 +123,17 @@ static double py(const plot *p, double y) {
     return BOTTOM - (log10(y) - p->y0) / (p->y1 - p->y0) * (BOTTOM - TOP);
 }
 
-static void grid_line(const plot *p, bool vertical, double v, bk_buf *out) {
-    char name[32];
-    tick_name(v, name, sizeof name);
-    if (vertical) {
-        double x = px(p, v);
-        bk_buf_printf(out,
-                      "<path class=\"g\" d=\"M%.1f %dV%d\"/><text class=\"n\" x=\"%.1f\" y=\"%d\" "
-                      "text-anchor=\"middle\">%s</text>\n",
-                      x, TOP, BOTTOM, x, BOTTOM + 16, name);
-    } else {
-        double y = py(p, v);
-        bk_buf_printf(out,
-                      "<path class=\"g\" d=\"M%d %.1fH%d\"/><text class=\"n\" x=\"%d\" y=\"%.1f\" "
-                      "text-anchor=\"end\">%s</text>\n",
-                      LEFT, y, RIGHT, LEFT - 7, y + 4, name);
-    }
-}
-
 static void draw_grid(const plot *p, bool vertical, bk_buf *out) {
-    double low = vertical ? p->x0 : p->y0, high = vertical ? p->x1 : p->y1;
-    const double steps[] = {1, 2, 5};
-    for (double d = floor(low); d <= high; d++) {
-        for (size_t i = 0; i < BK_ARRAY_LEN(steps); i++) {
-            double v = steps[i] * pow(10, d);
-            if (log10(v) >= low - 1e-9 && log10(v) <= high) grid_line(p, vertical, v, out);
-        }
+    const svg_area area = {.left = LEFT, .right = RIGHT, .top = TOP, .bottom = BOTTOM};
+    double v[SVG_TICKS];
+    size_t n = vertical ? svg_log_ticks(p->x0, p->x1, v) : svg_log_ticks(p->y0, p->y1, v);
+    for (size_t i = 0; i < n; i++) {
+        char name[32];
+        tick_name(v[i], name, sizeof name);
+        if (vertical)
+            svg_grid_x(out, &area, px(p, v[i]), name);
+        else
+            svg_grid_y(out, &area, py(p, v[i]), name);
     }
 }
 

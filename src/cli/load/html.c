@@ -6,6 +6,7 @@
 #include "brisk.h"
 #include "cli/load/report.h"
 #include "cli/page.h"
+#include "cli/svg.h"
 
 enum {
     WIDTH = 480, /* of a curve */
@@ -48,26 +49,20 @@ static double cy(const curve *c, double ms) {
 
 static void draw_grid(const curve *c, bk_buf *out) {
     static const double marks[] = {0, 50, 90, 99, 99.9, 99.99};
-    static const double parts[] = {1, 2, 5};
+    const svg_area area = {.left = LEFT, .right = RIGHT, .top = TOP, .bottom = BOTTOM};
+    double ms[SVG_TICKS];
+    char name[32];
     for (size_t i = 0; i < BK_ARRAY_LEN(marks); i++) {
         if (i && -log10(1 - marks[i] / 100) > c->tail * 0.93) break;
-        double x = cx(c, marks[i]);
-        bk_buf_printf(out,
-                      "<path class=\"g\" d=\"M%.1f %dV%d\"/><text class=\"n\" x=\"%.1f\" y=\"%d\" "
-                      "text-anchor=\"middle\">%g %%</text>\n",
-                      x, TOP, BOTTOM, x, BOTTOM + 16, marks[i]);
+        snprintf(name, sizeof name, "%g %%", marks[i]);
+        svg_grid_x(out, &area, cx(c, marks[i]), name);
     }
     bk_buf_printf(out, "<text class=\"n\" x=\"%d\" y=\"%d\" text-anchor=\"end\">all</text>\n",
                   RIGHT, BOTTOM + 16);
-    for (double d = floor(c->low); d <= c->high; d++) {
-        for (size_t i = 0; i < BK_ARRAY_LEN(parts); i++) {
-            double ms = parts[i] * pow(10, d), y = cy(c, ms);
-            if (log10(ms) < c->low - 1e-9 || log10(ms) > c->high + 1e-9) continue;
-            bk_buf_printf(out,
-                          "<path class=\"g\" d=\"M%d %.1fH%d\"/><text class=\"n\" x=\"%d\" "
-                          "y=\"%.1f\" text-anchor=\"end\">%g ms</text>\n",
-                          LEFT, y, RIGHT, LEFT - 6, y + 4, ms);
-        }
+    size_t n = svg_log_ticks(c->low, c->high, ms);
+    for (size_t i = 0; i < n; i++) {
+        snprintf(name, sizeof name, "%g ms", ms[i]);
+        svg_grid_y(out, &area, cy(c, ms[i]), name);
     }
 }
 
