@@ -6,8 +6,8 @@
 enum { SIZE = 8192 * 3 + 77 };
 static const size_t sizes[] = {1, 15, 16, 37, SIZE};
 
-#define EACH_SIZE(n)                   \
-    size_t n;                          \
+#define EACH_SIZE(n) \
+    size_t n;        \
     for (size_t i_ = 0; i_ < BK_ARRAY_LEN(sizes) && (n = sizes[i_], true); i_++)
 
 /* ---- Plain ---------------------------------------------------------------------------------------- */
@@ -113,7 +113,8 @@ static void tanh_is_near(void **state) {
     enum { N = 4000 };
     bk_nn *d = nn_device(bk_cpu_best(), 1);
     float x[N], y[N];
-    for (int i = 0; i < N; i++) x[i] = (float)(ldexp(1 + i % 16 / 16.0, i / 80 - 45) * (i % 2 ? 1 : -1));
+    for (int i = 0; i < N; i++)
+        x[i] = (float)(ldexp(1 + i % 16 / 16.0, i / 80 - 45) * (i % 2 ? 1 : -1));
     bk_vec v = nn_floats(d, x, N);
     d->ops->act(d, BK_ACT_TANH, v, N, v);
     nn_read(d, v, y, N);
@@ -173,7 +174,8 @@ static bool stays(uint64_t seed, uint64_t index, float p) {
     k = (k ^ k >> 30) * 0xbf58476d1ce4e5b9u;
     k = (k ^ k >> 27) * 0x94d049bb133111ebu;
     k ^= k >> 31;
-    uint32_t word = mix(mix((uint32_t)index + (uint32_t)k) ^ ((uint32_t)(index >> 32) + (uint32_t)(k >> 32)));
+    uint32_t word =
+        mix(mix((uint32_t)index + (uint32_t)k) ^ ((uint32_t)(index >> 32) + (uint32_t)(k >> 32)));
     return (double)word >= (double)p * 0x1p32 - 1;
 }
 
@@ -236,7 +238,8 @@ static void sums(void **state) {
                     }
                 }
                 assert_memory_equal(first, got, sizeof first);
-                for (int i = 0; i < 2; i++) assert_true(fabs(got[i] - want[i]) <= 5e-7 * (size + want[1]));
+                for (int i = 0; i < 2; i++)
+                    assert_true(fabs(got[i] - want[i]) <= 5e-7 * (size + want[1]));
                 nn_free(d, v);
                 bk_nn_destroy(&d);
             }
