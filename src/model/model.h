@@ -81,6 +81,11 @@ void bk_model_unref(bk_model **m);
 const bk_config *bk_model_config(const bk_model *m);
 const bk_model_meta *bk_model_get_meta(const bk_model *m);
 const bk_tokenizer *bk_model_tokenizer(const bk_model *m);
+/* The tokenizer of a model's keys; pre: in place of tokenizer.ggml.pre, or NULL. FORMAT, UNSUPPORTED,
+ * NOMEM. */
+struct bk_gguf;
+bk_status bk_vocab_read(const struct bk_gguf *g, const char *pre, bk_tokenizer **out,
+                        bk_error *err);
 /* Puts a tokenizer's keys into a model that is being made: what loading it again reads. */
 struct bk_gguf_builder;
 void bk_vocab_write(const bk_tokenizer_desc *desc, struct bk_gguf_builder *b);

@@ -130,8 +130,7 @@ static bk_status check_vocab_size(const bk_gguf *g, const bk_model *m, bk_error 
     return status;
 }
 
-static bk_status load_tokenizer(const bk_gguf *g, bk_model *m, vocab *v, const char *pre,
-                                bk_error *err) {
+static bk_status read_desc(const bk_gguf *g, vocab *v, const char *pre, bk_error *err) {
     bk_status status = required(bk_gguf_str(g, "tokenizer.ggml.model", &v->desc.model, err),
                                 "tokenizer.ggml.model", err);
     if (status != BK_OK) return status;
@@ -142,10 +141,16 @@ static bk_status load_tokenizer(const bk_gguf *g, bk_model *m, vocab *v, const c
     status = read_tokens(g, v, err);
     if (status == BK_OK) status = read_rules(g, v, err);
     if (status == BK_OK) status = read_ids(g, &v->desc, err);
-    if (status != BK_OK) return status;
-    m->config.n_vocab = (int)v->desc.n_tokens;
-    if ((status = check_vocab_size(g, m, err)) != BK_OK) return status;
-    return bk_tokenizer_create(&v->desc, &m->tokenizer, err);
+    return status;
+}
+
+bk_status bk_vocab_read(const bk_gguf *g, const char *pre, bk_tokenizer **out, bk_error *err) {
+    vocab v = {0};
+    *out = NULL;
+    bk_status status = read_desc(g, &v, pre, err);
+    if (status == BK_OK) status = bk_tokenizer_create(&v.desc, out, err);
+    vocab_free(&v);
+    return status;
 }
 
 /* A template that does not parse must not keep the model from loading: --raw works without it, and
@@ -173,10 +178,11 @@ static bk_status load_template(const bk_gguf *g, bk_model *m, bk_error *err) {
 }
 
 bk_status bk_load_vocab(const bk_gguf *g, bk_model *m, const char *pre, bk_error *err) {
-    vocab v = {0};
-    bk_status status = load_tokenizer(g, m, &v, pre, err);
-    vocab_free(&v);
-    return status == BK_OK ? load_template(g, m, err) : status;
+    bk_status status = bk_vocab_read(g, pre, &m->tokenizer, err);
+    if (status != BK_OK) return status;
+    m->config.n_vocab = (int)bk_tokenizer_count(m->tokenizer);
+    if ((status = check_vocab_size(g, m, err)) != BK_OK) return status;
+    return load_template(g, m, err);
 }
 
 static void write_id(bk_gguf_builder *b, const char *key, int32_t id) {

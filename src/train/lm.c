@@ -1,0 +1,333 @@
+#include "train/lm.h"
+
+#include <math.h>
+
+#include "base/mem.h"
+
+/* ---- Pieces of networks ------------------------------------------------------------------------- */
+
+bk_vec bk_lm_alloc(bk_lm *m, size_t words, bool *good) {
+    bk_mem *mem = *good ? m->task.nn->ops->mem_create(m->task.nn, words) : NULL;
+    if (!mem) *good = false;
+    m->words += words;
+    return (bk_vec){mem, 0};
+}
+
+bk_linear bk_lm_linear(const bk_lm *m, size_t param, size_t n, size_t k) {
+    const bk_params *p = m->task.params;
+    return (bk_linear){bk_param_w(p, param), bk_param_grad(p, param), m->R, n, k};
+}
+
+void bk_linear_forward(bk_nn *nn, const bk_linear *l, bk_vec x, bk_vec bias, bk_vec y, bool add) {
+    nn->ops->gemm(nn, &(bk_gemm){.m = l->R,
+                                 .n = l->n,
+                                 .k = l->k,
+                                 .a = x,
+                                 .b = l->w,
+                                 .c = y,
+                                 .lda = l->k,
+                                 .ldb = l->k,
+                                 .ldc = l->n,
+                                 .tb = true,
+                                 .add = add,
+                                 .bias = bias});
+}
+
+void bk_linear_backward(bk_nn *nn, const bk_linear *l, bk_vec x, bk_vec dy, bk_vec dx, bool add) {
+    nn->ops->gemm(nn, &(bk_gemm){.m = l->n,
+                                 .n = l->k,
+                                 .k = l->R,
+                                 .a = dy,
+                                 .b = x,
+                                 .c = l->dw,
+                                 .lda = l->n,
+                                 .ldb = l->k,
+                                 .ldc = l->k,
+                                 .ta = true,
+                                 .add = true});
+    if (!dx.mem) return;
+    nn->ops->gemm(nn, &(bk_gemm){.m = l->R,
+                                 .n = l->k,
+                                 .k = l->n,
+                                 .a = dy,
+                                 .b = l->w,
+                                 .c = dx,
+                                 .lda = l->n,
+                                 .ldb = l->k,
+                                 .ldc = l->k,
+                                 .add = add});
+}
+
+void bk_lm_dropout(bk_lm *m, bk_vec x, size_t n, unsigned place) {
+    float p = m->task.o.dropout;
+    if (!m->learning || p <= 0) return;
+    /* 2^28 batches, 64 places, 2^30 values each. */
+    uint64_t at = m->index << 36 | (uint64_t)place << 30;
+    m->task.nn->ops->dropout(m->task.nn, x, n, p, m->task.o.seed, at, x);
+}
+
+/* ---- A batch ------------------------------------------------------------------------------------ */
+
+static bk_lm *lm_of(bk_task *t) { return (bk_lm *)t; }
+
+static bk_window window_of(bk_lm *m) {
+    return (bk_window){m->B, m->T, m->ops->carries, m->host, m->host + m->R};
+}
+
+/* The next window of the streams; each pass over the data is shifted, so that the places where gradients
+ * are cut differ. */
+static void next_streams(bk_lm *m, const bk_window *w, bool *fresh) {
+    size_t n = m->text.train.len;
+    size_t shift = (size_t)(m->pass * 31 % m->T);
+    if (shift + m->B * m->T >= n) shift = 0;
+    *fresh = m->at == 0;
+    bk_window_streams(w, m->text.train.data + shift, n - shift, (size_t)m->at);
+    m->at += m->T;
+    /* What is left at the end of the streams is less than a window. */
+    if (m->at + m->T > bk_stream_len(n - shift, m->B)) {
+        m->at = 0;
+        m->pass++;
+    }
+}
+
+/* Losses of the rows on the device; returns their sum. With `scale` the logits become gradients. */
+static double losses(bk_lm *m, float scale) {
+    bk_nn *nn = m->task.nn;
+    nn->ops->write(nn, m->ids, m->host, 2 * m->R); /* targets lie behind */
+    m->ops->forward(m);
+    nn->ops->cross_entropy(nn, m->logits, m->R, m->V, m->V, m->targets, m->losses, scale > 0,
+                           scale);
+    return nn->ops->sum(nn, m->losses, m->R);
+}
+
+static size_t n_targets(const bk_lm *m) {
+    size_t n = 0;
+    for (size_t i = 0; i < m->R; i++) n += m->host[m->R + i] >= 0;
+    return n;
+}
+
+static void clear_state(bk_lm *m) {
+    if (m->carried) m->task.nn->ops->zero(m->task.nn, (bk_vec){m->carried, 0}, m->n_state);
+}
+
+static bk_status batch(bk_task *t, uint64_t index, float share, double *loss, uint64_t *n,
+                       bk_error *err) {
+    bk_lm *m = lm_of(t);
+    bk_window w = window_of(m);
+    bool fresh = false;
+    if (m->ops->carries) {
+        next_streams(m, &w, &fresh);
+    } else {
+        bk_window_random(&w, m->text.train.data, m->text.train.len, t->o.seed, index);
+    }
+    m->index = index;
+    m->learning = true;
+    m->carried = m->state[0];
+    if (fresh) clear_state(m);
+    *n = n_targets(m);
+    *loss = losses(m, share / (float)*n);
+    if (!isfinite(*loss)) m->at = 0; /* with a state of zeros */
+    m->ops->backward(m);
+    return t->nn->ops->finish(t->nn, err);
+}
+
+/* Sequences in streams side by side where state is carried, else window after window. */
+static size_t valid_window(bk_lm *m, size_t i, size_t n) {
+    const int32_t *ids = m->text.valid.data;
+    bk_window w = window_of(m);
+    if (m->ops->carries) return bk_window_streams(&w, ids, n, i * m->T);
+    size_t at = i * m->R, wanted = 0;
+    for (size_t r = 0; r < m->R; r++) {
+        bool there = at + r + 1 < n;
+        w.ids[r] = there ? ids[at + r] : 0;
+        w.targets[r] = there ? ids[at + r + 1] : -1;
+        wanted += there;
+    }
+    return wanted;
+}
+
+static bk_status validate(bk_task *t, uint64_t most, bk_train_score *score, bk_error *err) {
+    bk_lm *m = lm_of(t);
+    size_t n = m->text.valid.len;
+    if (most > 0 && most + 1 < n) n = (size_t)most + 1;
+    if (n < 2)
+        return bk_fail(err, BK_ERR_LIMIT,
+                       "nothing is held out to validate with: give a share of the data");
+    size_t steps =
+        m->ops->carries ? bk_div_up(bk_stream_len(n, m->B), m->T) : bk_div_up(n - 1, m->R);
+    m->learning = false;
+    m->carried = m->state[1];
+    clear_state(m);
+    double sum = 0;
+    uint64_t tokens = 0;
+    for (size_t i = 0; i < steps; i++) {
+        if (!bk_train_progress(&t->o, "validating", (double)i / (double)steps, err))
+            return BK_ERR_CANCELLED;
+        tokens += valid_window(m, i, n);
+        sum += losses(m, 0);
+    }
+    *score = (bk_train_score){.tokens = tokens, .loss = sum / (double)tokens};
+    return t->nn->ops->finish(t->nn, err);
+}
+
+/* ---- Files -------------------------------------------------------------------------------------- */
+
+static void put_u64(bk_gguf_builder *b, const char *key, uint64_t v) {
+    const int32_t words[2] = {(int32_t)(uint32_t)v, (int32_t)(uint32_t)(v >> 32)};
+    bk_gguf_builder_i32s(b, key, words, 2);
+}
+
+static bk_status get_u64(const bk_gguf *g, const char *key, uint64_t *out, bk_error *err) {
+    int32_t *words = NULL;
+    size_t n = 0;
+    bk_status st = bk_gguf_i32_array(g, key, &words, &n, err);
+    if (!st && n == 2) *out = (uint64_t)(uint32_t)words[1] << 32 | (uint32_t)words[0];
+    bk_free(words);
+    if (st == BK_ERR_NOT_FOUND || (!st && n != 2))
+        return bk_fail(err, BK_ERR_FORMAT, "key '%s' is missing or no pair of words", key);
+    return st;
+}
+
+typedef struct state_source {
+    bk_lm *m;
+} state_source;
+
+static bk_status fill_state(const void *what, uint8_t *out, bk_error *err) {
+    const bk_lm *m = ((const state_source *)what)->m;
+    (void)err;
+    m->task.nn->ops->read(m->task.nn, (bk_vec){m->state[0], 0}, out, m->n_state);
+    return BK_OK;
+}
+
+static void save(bk_task *t, bk_gguf_builder *b) {
+    bk_lm *m = lm_of(t);
+    bk_gguf_builder_keys_of(b, m->text.keys);
+    put_u64(b, "brisk.train.data", m->text.hash);
+    put_u64(b, "brisk.train.at", m->at);
+    put_u64(b, "brisk.train.pass", m->pass);
+    state_source *s = m->state[0] ? bk_gguf_builder_alloc(b, 1, sizeof *s) : NULL;
+    if (!s) return;
+    s->m = m;
+    const uint64_t ne[1] = {m->n_state};
+    bk_gguf_builder_lazy(b, "state", BK_TYPE_F32, 1, ne, fill_state, s);
+}
+
+static bk_status get_state(bk_lm *m, const bk_gguf *g, bk_error *err) {
+    const bk_gguf_tensor *in = bk_gguf_find_tensor(g, "state");
+    if (!in || in->n_elements != m->n_state || in->type->type != BK_TYPE_F32)
+        return bk_fail(err, BK_ERR_FORMAT, "tensor 'state' is missing or not of %zu floats",
+                       m->n_state);
+    const uint8_t *data;
+    bk_status st = bk_gguf_read(g, in, &data, err);
+    if (st) return st;
+    m->task.nn->ops->write(m->task.nn, (bk_vec){m->state[0], 0}, data, m->n_state);
+    bk_gguf_release(g, in, data);
+    return BK_OK;
+}
+
+static bk_status restore(bk_task *t, const bk_gguf *g, bk_error *err) {
+    bk_lm *m = lm_of(t);
+    uint64_t hash = 0;
+    bk_status st = get_u64(g, "brisk.train.data", &hash, err);
+    if (!st && hash != m->text.hash)
+        return bk_fail(err, BK_ERR_INVALID, "%s is not the text that this checkpoint was made from",
+                       t->o.data);
+    if (!st) st = get_u64(g, "brisk.train.at", &m->at, err);
+    if (!st) st = get_u64(g, "brisk.train.pass", &m->pass, err);
+    if (!st && m->at > m->text.train.len)
+        return bk_fail(err, BK_ERR_FORMAT, "its position %llu is behind the end of the text",
+                       (unsigned long long)m->at);
+    if (!st && m->state[0]) st = get_state(m, g, err);
+    return st;
+}
+
+static void export(bk_task *t, bk_gguf_builder *b) {
+    bk_lm *m = lm_of(t);
+    bk_gguf_builder_keys_of(b, m->text.keys);
+    m->ops->keys(m, b);
+}
+
+static void info(const bk_task *t, bk_train_info *out) {
+    const bk_lm *m = (const bk_lm *)t;
+    out->n_vocab = (int)m->V;
+    out->train_tokens = m->text.train.len;
+    out->valid_tokens = m->text.valid.len;
+    out->valid_chars = m->text.valid_chars;
+    out->floor = m->text.floor;
+    out->memory += 4 * (uint64_t)m->words;
+}
+
+static bk_status init(bk_task *t, bk_error *err) { return lm_of(t)->ops->init(lm_of(t), err); }
+
+static void destroy(bk_task *t) {
+    bk_lm *m = lm_of(t);
+    const struct bk_nn_ops *ops = t->nn->ops;
+    bk_mem *all[] = {m->batch, m->state[0], m->state[1]};
+    for (size_t i = 0; i < BK_ARRAY_LEN(all); i++)
+        if (all[i]) ops->mem_destroy(t->nn, all[i]);
+    bk_text_free(&m->text);
+    bk_free(m->host);
+    m->ops->destroy(m);
+}
+
+static const struct bk_task_ops ops = {.destroy = destroy,
+                                       .init = init,
+                                       .batch = batch,
+                                       .validate = validate,
+                                       .save = save,
+                                       .restore = restore,
+                                       .export = export,
+                                       .info = info};
+
+/* ---- Making one --------------------------------------------------------------------------------- */
+
+static bk_status alloc_batch(bk_lm *m, bk_error *err) {
+    size_t words = 0;
+    bool good = bk_mul_size(m->R, m->V + 3, &words);
+    m->host = bk_alloc(2 * m->R, sizeof *m->host);
+    m->batch = bk_lm_alloc(m, words, &good).mem;
+    for (int i = 0; i < 2 && m->n_state; i++) m->state[i] = bk_lm_alloc(m, m->n_state, &good).mem;
+    if (!good || !m->host)
+        return bk_fail(err, BK_ERR_NOMEM, "no memory for the logits of %zu tokens of %zu", m->R,
+                       m->V);
+    m->ids = (bk_vec){m->batch, 0};
+    m->targets = bk_vec_at(m->ids, m->R);
+    m->losses = bk_vec_at(m->targets, m->R);
+    m->logits = bk_vec_at(m->losses, m->R);
+    return BK_OK;
+}
+
+static bk_status check_length(const bk_lm *m, bk_error *err) {
+    size_t least = (m->ops->carries ? m->R : m->T) + 1, n = m->text.train.len;
+    if (n >= least) return BK_OK;
+    return bk_fail(err, BK_ERR_FORMAT,
+                   "%s is too short: %zu tokens to learn from, %zu wanted; give more text, or a "
+                   "smaller batch or sequence",
+                   m->task.o.data, n, least);
+}
+
+bk_status bk_lm_create(const bk_train_options *o, bk_nn *nn, bk_params *params, const bk_gguf *old,
+                       bk_task **out, bk_error *err) {
+    bk_text text = {0};
+    bk_lm *m = NULL;
+    *out = NULL;
+    bk_status st = bk_text_open(o, old, &text, err);
+    if (st) return st;
+    size_t V = bk_tokenizer_count(text.tokenizer);
+    bool lstm = o->kind == BK_TRAIN_LSTM;
+    st = (lstm ? bk_lstm_create : bk_llama_create)(o, nn, params, V, &m, err);
+    if (st) {
+        bk_text_free(&text);
+        return st;
+    }
+    m->task.ops = &ops;
+    m->text = text;
+    st = check_length(m, err);
+    if (!st) st = alloc_batch(m, err);
+    if (st) {
+        destroy(&m->task);
+        return st;
+    }
+    *out = &m->task;
+    return BK_OK;
+}
