@@ -120,23 +120,28 @@ static bk_status check(const int32_t *tokens, size_t n, size_t n_train, size_t n
 }
 
 bk_status bk_ngram_floor(const int32_t *tokens, size_t n, size_t n_train, size_t n_vocab,
-                         bk_ngram_loss *out, bk_error *err) {
+                         int max_order, const volatile bool *cancel, bk_ngram_loss *out,
+                         bk_error *err) {
     *out = (bk_ngram_loss){0};
     bk_status st = check(tokens, n, n_train, n_vocab, err);
+    if (!st) st = bk_check_range("n-gram order", max_order, 0, BK_NGRAM_MAX, err);
     if (st) return st;
     table t = {0};
     double *p = bk_alloc(n - n_train, sizeof *p);
     if (!n_vocab) n_vocab = count_kinds(&t, tokens, n);
     bool ok = p && n_vocab;
     for (size_t i = 0; ok && i < n - n_train; i++) p[i] = 1.0 / (double)n_vocab;
-    for (int order = 0; ok && order < BK_NGRAM_ORDERS; order++) {
+    for (int order = 0; ok && order <= max_order && !(cancel && *cancel); order++) {
         ok = count_order(&t, tokens, n, n_train, order);
         if (ok) out->order[order] = score_order(&t, tokens, n, n_train, order, p);
         if (out->order[order] < out->order[out->best]) out->best = order;
+        out->n_orders = order + 1;
     }
     out->uniform = log((double)n_vocab);
     out->n = n - n_train;
     bk_free(t.slots);
     bk_free(p);
+    if (ok && out->n_orders <= max_order)
+        return bk_fail(err, BK_ERR_CANCELLED, "cancelled while n-grams were counted");
     return ok ? BK_OK : bk_fail(err, BK_ERR_NOMEM, "no memory to count %zu tokens", n);
 }

@@ -32,9 +32,9 @@ int main(int argc, char **argv) {
     if (bk_tokenizer_create(bk_vocab_desc(v), &t, &err)) stop(err.text);
     if (bk_tokenizer_encode(t, text, false, &ids, &err)) stop(err.text);
     size_t n_train = (size_t)((double)ids.len * 0.9);
-    if (bk_ngram_floor(ids.data, ids.len, n_train, 0, &loss, &err)) stop(err.text);
+    if (bk_ngram_floor(ids.data, ids.len, n_train, 0, 5, NULL, &loss, &err)) stop(err.text);
     printf("%zu %zu %.6f", ids.len, bk_tokenizer_count(t), loss.uniform);
-    for (int i = 0; i < BK_NGRAM_ORDERS; i++) printf(" %.6f", loss.order[i]);
+    for (int i = 0; i < loss.n_orders; i++) printf(" %.6f", loss.order[i]);
     printf(" %d\n", loss.best);
     bk_ids_free(&ids);
     bk_tokenizer_destroy(&t);
