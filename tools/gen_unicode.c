@@ -25,6 +25,13 @@ typedef struct decomp {
     uint32_t cp, a, b; /* b is 0 for a singleton */
 } decomp;
 
+/* What a code point decomposes to, as UnicodeData.txt has it, by compatibility or canonically. */
+enum { MAX_EXPANDED = 32, COMPAT_CHARS = 1 << 14 };
+static char *mapping[N_CODE_POINTS]; /* or NULL */
+static uint8_t is_compat[N_CODE_POINTS];
+static uint32_t fold_one[N_CODE_POINTS], fold_many[256][4]; /* to; from and to, 0 behind the last */
+static size_t n_fold_many;
+
 static uint8_t flags[N_CODE_POINTS], ccc[N_CODE_POINTS], excluded[N_CODE_POINTS];
 static decomp decomps[4096];
 static unsigned pairs[4096]; /* indices of decomps that compose, by (a, b) */
@@ -68,7 +75,10 @@ static unsigned kind_of(const char *category) {
 }
 
 static void add_decomp(uint32_t cp, const char *text) {
-    if (!*text || *text == '<') return; /* none, or a compatibility decomposition */
+    if (!*text) return;
+    is_compat[cp] = *text == '<';
+    mapping[cp] = strdup(is_compat[cp] ? strchr(text, '>') + 1 : text);
+    if (is_compat[cp]) return;
     const char *space = strchr(text, ' ');
     if (n_decomps == sizeof decomps / sizeof *decomps) stop("too many decompositions", text);
     decomps[n_decomps++] = (decomp){cp, hex(text), space ? hex(space + 1) : 0};
@@ -114,6 +124,27 @@ static void read_property(const char *dir, const char *name, const char *propert
     }
     fclose(f);
     if (!n) stop("property not found", property);
+}
+
+/* Full and common case folding. */
+static void read_folding(const char *dir) {
+    FILE *f = open_file(dir, "CaseFolding.txt");
+    char line[1024], *field[4];
+    while (fgets(line, sizeof line, f)) {
+        line[strcspn(line, "#")] = '\0';
+        if (fields(line, field, 4) < 3) continue;
+        uint32_t cp = hex(field[0]), n = 0;
+        if (field[1][1] == 'C') fold_one[cp] = hex(field[2]);
+        if (field[1][1] != 'F') continue;
+        if (n_fold_many == sizeof fold_many / sizeof *fold_many) stop("too many foldings", line);
+        uint32_t *to = fold_many[n_fold_many++];
+        to[n++] = cp;
+        for (char *s = strtok(field[2], " "); s; s = strtok(NULL, " ")) {
+            if (n == 4 || hex(s) > 0xFFFF) stop("an unexpected folding", s);
+            to[n++] = hex(s);
+        }
+    }
+    fclose(f);
 }
 
 static void mark_space(uint32_t cp) {
@@ -182,6 +213,64 @@ static void print_decomps(void) {
     printf("\n};\nconst size_t bk_unicode_n_pairs = %zu;\n", n_pairs);
 }
 
+/* Decomposes as often as it goes; by compatibility too, where wanted. */
+static size_t expand(uint32_t cp, int compat, uint32_t *out) {
+    if (!mapping[cp] || (is_compat[cp] && !compat)) return out[0] = cp, (size_t)1;
+    size_t n = 0;
+    char *end, *s = mapping[cp];
+    for (unsigned long c; c = strtoul(s, &end, 16), end != s; s = end) {
+        if (n >= MAX_EXPANDED) stop("a long decomposition", mapping[cp]);
+        n += expand((uint32_t)c, compat, out + n);
+    }
+    return n;
+}
+
+static void print_compat(void) {
+    static uint32_t chars[COMPAT_CHARS];
+    size_t n = 0, n_chars = 0;
+    printf("\nconst bk_unicode_compat bk_unicode_compats[] = {");
+    for (uint32_t cp = 0; cp < N_CODE_POINTS; cp++) {
+        uint32_t full[2 * MAX_EXPANDED], canonical[2 * MAX_EXPANDED];
+        size_t len = expand(cp, 1, full), k = expand(cp, 0, canonical);
+        if (len == k && memcmp(full, canonical, k * sizeof *full) == 0) continue;
+        printf("%s{0x%X,%zu,%zu},", n++ % 7 ? "" : "\n", (unsigned)cp, n_chars, len);
+        for (size_t i = 0; i < len; i++) {
+            if (n_chars == COMPAT_CHARS) stop("too many", "enlarge COMPAT_CHARS");
+            chars[n_chars++] = full[i];
+        }
+    }
+    printf("\n};\nconst size_t bk_unicode_n_compats = %zu;\n\n", n);
+    printf("const uint32_t bk_unicode_compat_chars[] = {");
+    for (size_t i = 0; i < n_chars; i++) printf("%s0x%X,", i % 14 ? "" : "\n", (unsigned)chars[i]);
+    printf("\n};\n");
+}
+
+/* Runs of code points at a distance of one or two that all move by the same, none inside another. */
+static void print_folding(void) {
+    size_t n = 0;
+    printf("\nconst bk_unicode_fold_range bk_unicode_folds[] = {");
+    for (uint32_t cp = 0; cp < N_CODE_POINTS; cp++) {
+        if (!fold_one[cp]) continue;
+        uint32_t delta = fold_one[cp] - cp, step = 0, last = cp;
+        for (uint32_t s = 1; s <= 2; s++) {
+            uint32_t c = cp;
+            while (fold_one[c + s] && fold_one[c + s] - (c + s) == delta &&
+                   (s == 1 || !fold_one[c + 1]))
+                c += s;
+            if (c > last) last = c, step = s;
+        }
+        printf("%s{0x%X,0x%X,%u,%d},", n++ % 5 ? "" : "\n", (unsigned)cp, (unsigned)last,
+               step ? step : 1, (int)(int32_t)delta);
+        for (uint32_t c = cp; step && c <= last; c += step) fold_one[c] = 0;
+    }
+    printf("\n};\nconst size_t bk_unicode_n_folds = %zu;\n\n", n);
+    printf("const bk_unicode_fold_string bk_unicode_fold_strings[] = {");
+    for (size_t i = 0; i < n_fold_many; i++)
+        printf("%s{0x%X,{0x%X,0x%X,0x%X}},", i % 5 ? "" : "\n", (unsigned)fold_many[i][0],
+               (unsigned)fold_many[i][1], (unsigned)fold_many[i][2], (unsigned)fold_many[i][3]);
+    printf("\n};\nconst size_t bk_unicode_n_fold_strings = %zu;\n", n_fold_many);
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) stop("usage", "gen_unicode DIRECTORY > unicode_tables.c");
     read_unicode_data(argv[1]);
@@ -190,6 +279,7 @@ int main(int argc, char **argv) {
     read_property(argv[1], "DerivedNormalizationProps.txt", "NFC_QC", mark_nfc);
     read_property(argv[1], "DerivedNormalizationProps.txt", "Full_Composition_Exclusion",
                   mark_excluded);
+    read_folding(argv[1]);
     find_pairs();
     printf(
         "/* Generated by tools/gen_unicode.c from the Unicode Character Database; do not edit. */\n"
@@ -197,5 +287,7 @@ int main(int argc, char **argv) {
     print_blocks();
     print_ccc();
     print_decomps();
+    print_compat();
+    print_folding();
     return 0;
 }

@@ -100,6 +100,20 @@ static bk_status read_rules(const bk_gguf *g, vocab *v, bk_error *err) {
     return s == BK_OK || s == BK_ERR_NOT_FOUND ? read_charsmap(g, &d->charsmap, err) : s;
 }
 
+/* What is done to texts first; brisk's own keys, of vocabularies that it made. */
+static bk_status read_prepare(const bk_gguf *g, bk_text_rules *out, bk_error *err) {
+    bk_str name;
+    const char *key = "tokenizer.brisk.normalize";
+    bk_status s = bk_gguf_str(g, key, &name, err);
+    if (s == BK_OK && bk_normal_find(name, &out->form, err) != BK_OK) {
+        bk_error_prefix(err, "key '%s'", key);
+        return BK_ERR_FORMAT;
+    }
+    if (s != BK_OK && s != BK_ERR_NOT_FOUND) return s;
+    s = bk_gguf_bool(g, "tokenizer.brisk.casefold", &out->casefold, err);
+    return s == BK_ERR_NOT_FOUND ? BK_OK : s;
+}
+
 static bk_status read_ids(const bk_gguf *g, bk_tokenizer_desc *d, bk_error *err) {
     bk_status s = read_id(g, "tokenizer.ggml.bos_token_id", d->n_tokens, &d->bos, err);
     if (s == BK_OK) s = read_id(g, "tokenizer.ggml.eos_token_id", d->n_tokens, &d->eos, err);
@@ -140,6 +154,7 @@ static bk_status read_desc(const bk_gguf *g, vocab *v, const char *pre, bk_error
     if (pre) v->desc.pre = bk_str_from(pre);
     status = read_tokens(g, v, err);
     if (status == BK_OK) status = read_rules(g, v, err);
+    if (status == BK_OK) status = read_prepare(g, &v->desc.prepare, err);
     if (status == BK_OK) status = read_ids(g, &v->desc, err);
     return status;
 }
@@ -204,4 +219,7 @@ void bk_vocab_write(const bk_tokenizer_desc *d, bk_gguf_builder *b) {
     bk_gguf_builder_bool(b, "tokenizer.ggml.add_bos_token", d->add_bos);
     bk_gguf_builder_bool(b, "tokenizer.ggml.add_eos_token", false);
     bk_gguf_builder_bool(b, "tokenizer.ggml.add_space_prefix", d->add_space);
+    const char *form = bk_normal_name(d->prepare.form);
+    if (form) bk_gguf_builder_str(b, "tokenizer.brisk.normalize", bk_str_from(form));
+    if (d->prepare.casefold) bk_gguf_builder_bool(b, "tokenizer.brisk.casefold", true);
 }

@@ -70,6 +70,7 @@ bk_status bk_tokenizer_create(const bk_tokenizer_desc *desc, bk_tokenizer **out,
     t->eos = desc->eos;
     t->unk = desc->unk;
     t->add_bos = desc->add_bos;
+    t->prepare = desc->prepare;
     if (model == BK_TOK_GPT2) st = bk_pretok_compile(&t->rules, err);
     if (!st) st = bk_tok_build_vocab(t, desc, err);
     if (!st && model != BK_TOK_GPT2 && model != BK_TOK_WORD) st = bk_tok_build_chars(t, desc, err);

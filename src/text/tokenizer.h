@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "text/normalize.h"
 
 typedef struct bk_tokenizer bk_tokenizer;
 
@@ -36,6 +37,7 @@ typedef struct bk_tokenizer_desc {
     bool add_space;  /* a space goes in front of a text (not "gpt2") */
     bool squeeze;    /* runs of white space become one, none is left at the ends (not "gpt2") */
     bk_str charsmap; /* precompiled_charsmap's bytes, or empty (not "gpt2") */
+    bk_text_rules prepare; /* before all of this, but after special tokens were found */
 } bk_tokenizer_desc;
 
 /* Checks the contents (merges that are not "a b", duplicate tokens, ...) and builds the tables.

@@ -1,7 +1,6 @@
 /* Text to ids: special tokens, normalisation, pieces, merges. */
 #include "base/buf.h"
 #include "base/mem.h"
-#include "text/nfc.h"
 #include "text/tokenizer_internal.h"
 #include "text/word.h"
 
@@ -62,14 +61,23 @@ static bool encode_words(bk_tok_encoder *e, bk_str text) {
     return true;
 }
 
-/* Text without special tokens; first and last: no USER_DEFINED token is before or behind it. */
-static bool encode_plain(bk_tok_encoder *e, bk_str text, bool first, bool last) {
+static bool encode_prepared(bk_tok_encoder *e, bk_str text, bool first, bool last) {
     if (e->t->model == BK_TOK_WORD) return encode_words(e, text);
     if (e->t->model != BK_TOK_GPT2) return bk_tok_encode_chars(e, text, first, last);
-    if (!e->t->rules.nfc || !bk_nfc_needed(text)) return encode_pieces(e, text);
+    if (!e->t->rules.nfc || !bk_normal_needed(BK_NFC, text)) return encode_pieces(e, text);
     bk_buf normal = {.limit = 3 * text.len + 16};
-    bool ok = bk_nfc_append(text, &normal) && encode_pieces(e, bk_buf_view(&normal));
+    bool ok = bk_normal_append(BK_NFC, text, &normal) && encode_pieces(e, bk_buf_view(&normal));
     bk_buf_free(&normal);
+    return ok;
+}
+
+/* Text without special tokens; first and last: no USER_DEFINED token is before or behind it. */
+static bool encode_plain(bk_tok_encoder *e, bk_str text, bool first, bool last) {
+    bk_text_rules rules = e->t->prepare;
+    if (!rules.form && !rules.casefold) return encode_prepared(e, text, first, last);
+    bk_prepared p;
+    bool ok = bk_text_prepare(rules, text, &p) && encode_prepared(e, p.text, first, last);
+    bk_prepared_free(&p);
     return ok;
 }
 

@@ -57,6 +57,7 @@ struct bk_tokenizer {
     bool special_first[256]; /* some special token begins with this byte */
     bool user_first[256];    /* some USER_DEFINED token does */
 
+    bk_text_rules prepare;
     int32_t bos, eos, unk;
     bool add_bos;
 };

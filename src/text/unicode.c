@@ -62,6 +62,59 @@ size_t bk_unicode_decompose(uint32_t cp, uint32_t out[BK_UNICODE_MAX_DECOMP]) {
     return n;
 }
 
+const uint32_t *bk_unicode_compatible(uint32_t cp, size_t *n) {
+    size_t lo = 0, hi = bk_unicode_n_compats;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (bk_unicode_compats[mid].cp < cp) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    if (lo == bk_unicode_n_compats || bk_unicode_compats[lo].cp != cp) return NULL;
+    *n = bk_unicode_compats[lo].len;
+    return bk_unicode_compat_chars + bk_unicode_compats[lo].begin;
+}
+
+static const bk_unicode_fold_string *find_fold_string(uint32_t cp) {
+    size_t lo = 0, hi = bk_unicode_n_fold_strings;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (bk_unicode_fold_strings[mid].cp < cp) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    bool found = lo < bk_unicode_n_fold_strings && bk_unicode_fold_strings[lo].cp == cp;
+    return found ? &bk_unicode_fold_strings[lo] : NULL;
+}
+
+static uint32_t fold_one(uint32_t cp) {
+    size_t lo = 0, hi = bk_unicode_n_folds;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (bk_unicode_folds[mid].last < cp) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    if (lo == bk_unicode_n_folds) return cp;
+    const bk_unicode_fold_range *r = &bk_unicode_folds[lo];
+    bool in = cp >= r->first && (cp - r->first) % r->step == 0;
+    return in ? (uint32_t)((int32_t)cp + r->delta) : cp;
+}
+
+size_t bk_unicode_fold(uint32_t cp, uint32_t out[BK_UNICODE_MAX_FOLD]) {
+    const bk_unicode_fold_string *many = cp < 0x80 ? NULL : find_fold_string(cp);
+    size_t n = 1;
+    out[0] = many ? many->to[0] : fold_one(cp);
+    for (; many && n < BK_UNICODE_MAX_FOLD && many->to[n]; n++) out[n] = many->to[n];
+    return n;
+}
+
 static uint32_t compose_hangul(uint32_t a, uint32_t b) {
     uint32_t l = a - L_BASE, v = b - V_BASE, s = a - S_BASE, t = b - T_BASE;
     if (l < N_L && v < N_V) return S_BASE + (l * N_V + v) * N_T;

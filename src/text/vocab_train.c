@@ -69,10 +69,18 @@ bk_status bk_vocab_train(const bk_vocab_options *options, bk_str text, bk_vocab 
                        "a text of %zu bytes, wanted at most 1 GiB; a part of it is enough for a "
                        "vocabulary",
                        text.len);
+    bk_prepared p;
     bk_vocab *v = bk_alloc_zero(1, sizeof *v);
-    if (!v) return bk_fail(err, BK_ERR_NOMEM, "no memory for a vocabulary");
-    v->desc.bos = v->desc.eos = v->desc.eot = v->desc.unk = v->desc.pad = -1;
-    bk_status st = kinds[options->kind].train(v, options, text, err);
+    bool ok = bk_text_prepare(options->prepare, text, &p) && v;
+    bk_status st = BK_ERR_NOMEM;
+    if (ok) {
+        v->desc.bos = v->desc.eos = v->desc.eot = v->desc.unk = v->desc.pad = -1;
+        v->desc.prepare = options->prepare;
+        st = kinds[options->kind].train(v, options, p.text, err);
+    } else {
+        bk_fail(err, st, "no memory for a vocabulary of %zu bytes of text", text.len);
+    }
+    bk_prepared_free(&p);
     if (st) {
         bk_vocab_destroy(&v);
         return st;

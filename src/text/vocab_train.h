@@ -20,7 +20,8 @@ typedef struct bk_vocab_options {
     size_t min_count; /* what occurs less often (character, word, pair) makes no token; 0: 1 */
     bool
         end_of_text; /* a control token <|endoftext|> that begins and ends texts; BPE has it always */
-    bool bytes;      /* CHAR: a token per byte too, so that what the text lacks is not <unk> */
+    bk_text_rules prepare; /* done to the text first, and by the tokenizer to every text */
+    bool bytes; /* CHAR: a token per byte too, so that what the text lacks is not <unk> */
 } bk_vocab_options;
 
 typedef struct bk_vocab bk_vocab;

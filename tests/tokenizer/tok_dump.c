@@ -12,7 +12,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "model/model.h"
-#include "text/nfc.h"
+#include "text/normalize.h"
 #include "text/pretok.h"
 
 typedef struct reader {
@@ -92,7 +92,7 @@ static void print_pieces(const bk_pretok_rules *rules, bk_cut *cut, bk_str text)
     bk_buf normal = {0};
     bk_str piece;
     if (rules->nfc) {
-        if (!bk_nfc_append(text, &normal)) stop("no memory");
+        if (!bk_normal_append(BK_NFC, text, &normal)) stop("no memory");
         text = bk_buf_view(&normal);
     }
     bk_cut_begin(cut, rules, text);

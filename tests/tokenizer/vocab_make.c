@@ -1,6 +1,6 @@
 /* A vocabulary made of a text, as a GGUF file without tensors, for comparison with other programs.
  *
- *     vocab_make KIND SIZE TEXT OUT.gguf [end] [bytes]
+ *     vocab_make KIND SIZE TEXT OUT.gguf [end] [bytes] [fold] [nfc|nfd|nfkc|nfkd]
  *
  * KIND and SIZE as in text/vocab_train.h. */
 #include <stdio.h>
@@ -27,11 +27,14 @@ int main(int argc, char **argv) {
     bk_gguf *g = NULL;
     bk_vocab *v = NULL;
     bk_vocab_options o = {0};
-    if (argc < 5) stop("usage: vocab_make KIND SIZE TEXT OUT.gguf [end] [bytes]");
+    if (argc < 5) stop("usage: vocab_make KIND SIZE TEXT OUT.gguf [end] [bytes] [fold] [FORM]");
     if (bk_vocab_kind_find(bk_str_from(argv[1]), &o.kind, &err)) stop(err.text);
     o.size = strtoul(argv[2], NULL, 10);
     o.end_of_text = given(argc, argv, "end");
     o.bytes = given(argc, argv, "bytes");
+    o.prepare.casefold = given(argc, argv, "fold");
+    for (bk_normal_form f = BK_NFC; f <= BK_NFKD; f++)
+        if (given(argc, argv, bk_normal_name(f))) o.prepare.form = f;
     if (bk_map_open(argv[3], &map, &err)) stop(err.text);
     bk_str text = {(const char *)map.data, map.size};
     if (bk_vocab_train(&o, text, &v, &err)) stop(err.text);

@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
-#include "text/nfc.h"
+#include "text/normalize.h"
 #include "text/unicode.h"
 
 static void test_classes(void **state) {
@@ -44,9 +44,9 @@ static void test_totals(void **state) {
 
 static void check_nfc(const char *in, const char *want) {
     bk_buf out = {0};
-    assert_true(bk_nfc_append(bk_str_from(in), &out));
+    assert_true(bk_normal_append(BK_NFC, bk_str_from(in), &out));
     assert_string_equal(bk_buf_view(&out).data, want);
-    if (strcmp(in, want) != 0) assert_true(bk_nfc_needed(bk_str_from(in)));
+    if (strcmp(in, want) != 0) assert_true(bk_normal_needed(BK_NFC, bk_str_from(in)));
     bk_buf_free(&out);
 }
 
@@ -118,10 +118,10 @@ static void test_nfc_is_idempotent(void **state) {
             char utf8[4];
             bk_buf_append(&text, utf8, bk_utf8_encode(cp, utf8));
         }
-        assert_true(bk_nfc_append(bk_buf_view(&text), &once));
-        assert_true(bk_nfc_append(bk_buf_view(&once), &twice));
+        assert_true(bk_normal_append(BK_NFC, bk_buf_view(&text), &once));
+        assert_true(bk_normal_append(BK_NFC, bk_buf_view(&once), &twice));
         assert_true(bk_str_eq(bk_buf_view(&once), bk_buf_view(&twice)));
-        if (!bk_nfc_needed(bk_buf_view(&text)))
+        if (!bk_normal_needed(BK_NFC, bk_buf_view(&text)))
             assert_true(bk_str_eq(bk_buf_view(&text), bk_buf_view(&once)));
     }
     bk_buf_free(&text), bk_buf_free(&once), bk_buf_free(&twice);
@@ -134,7 +134,7 @@ static void test_nfc_long_run(void **state) {
     bk_buf in = {0}, out = {0};
     bk_buf_putc(&in, 'q');
     for (size_t i = 0; i < n; i++) bk_buf_append_str(&in, "\u0301\u0323");
-    assert_true(bk_nfc_append(bk_buf_view(&in), &out));
+    assert_true(bk_normal_append(BK_NFC, bk_buf_view(&in), &out));
     assert_int_equal(out.len, in.len);
     assert_memory_equal(out.data, "q\u0323\u0323", 5);
     assert_memory_equal(out.data + out.len - 4, "\u0301\u0301", 4);

@@ -1,4 +1,4 @@
-#include "text/nfc.h"
+#include "text/normalize.h"
 
 #include "base/mem.h"
 #include "text/unicode.h"
@@ -6,6 +6,7 @@
 /* Only spans of characters that combine, with the one before them, are taken apart and put together
  * again; all other text is copied. A character of a span is ccc << 24 | code point. */
 typedef struct span {
+    bk_normal_form form;
     uint32_t *chars, *sorted; /* two arrays of cap in one block that chars owns */
     size_t len, cap;
 } span;
@@ -15,9 +16,21 @@ enum { SHORT_RUN = 16 };
 static uint32_t code_point(uint32_t c) { return c & 0xFFFFFFu; }
 static unsigned combining(uint32_t c) { return c >> 24; }
 
-static bool cares(uint32_t cp) { return bk_unicode_lookup(cp) & BK_UNICODE_NFC_CARE; }
+static bool is_compat(bk_normal_form form) { return form == BK_NFKC || form == BK_NFKD; }
+static bool composes(bk_normal_form form) { return form == BK_NFC || form == BK_NFKC; }
 
-bool bk_nfc_needed(bk_str text) {
+/* Whether the character may change or move. */
+static bool cares(bk_normal_form form, uint32_t cp) {
+    uint32_t parts[BK_UNICODE_MAX_DECOMP];
+    size_t n;
+    if (cp < 0x80) return false;
+    if (bk_unicode_lookup(cp) & BK_UNICODE_NFC_CARE) return true;
+    if (form == BK_NFC || cp > 0x10FFFF) return false;
+    if (is_compat(form) && bk_unicode_compatible(cp, &n)) return true;
+    return !composes(form) && (bk_unicode_decompose(cp, parts) > 1 || parts[0] != cp);
+}
+
+bool bk_normal_needed(bk_normal_form form, bk_str text) {
     for (size_t pos = 0; pos < text.len;) {
         if ((unsigned char)text.data[pos] < 0x80) {
             pos++;
@@ -25,7 +38,7 @@ bool bk_nfc_needed(bk_str text) {
         }
         uint32_t cp;
         pos += bk_utf8_decode(text.data + pos, text.len - pos, &cp);
-        if (cares(cp)) return true;
+        if (cares(form, cp)) return true;
     }
     return false;
 }
@@ -44,8 +57,10 @@ static bool span_reserve(span *s, size_t extra) {
 }
 
 static bool span_push(span *s, uint32_t cp) {
-    uint32_t parts[BK_UNICODE_MAX_DECOMP];
-    size_t n = bk_unicode_decompose(cp, parts);
+    uint32_t own[BK_UNICODE_MAX_DECOMP];
+    size_t n = 0;
+    const uint32_t *parts = is_compat(s->form) ? bk_unicode_compatible(cp, &n) : NULL;
+    if (!parts) n = bk_unicode_decompose(cp, own), parts = own;
     if (!span_reserve(s, n)) return false;
     for (size_t i = 0; i < n; i++)
         s->chars[s->len++] = bk_unicode_combining(parts[i]) << 24 | parts[i];
@@ -107,7 +122,7 @@ static void compose(span *s) {
 
 static bool span_flush(span *s, bk_buf *out) {
     reorder(s);
-    compose(s);
+    if (composes(s->form)) compose(s);
     for (size_t i = 0; i < s->len; i++) {
         char utf8[4];
         if (!bk_buf_append(out, utf8, bk_utf8_encode(code_point(s->chars[i]), utf8))) return false;
@@ -123,7 +138,7 @@ static bool span_collect(span *s, bk_str text, size_t pos, size_t *end) {
     while (pos < text.len) {
         uint32_t cp;
         size_t n = bk_utf8_decode(text.data + pos, text.len - pos, &cp);
-        if (!first && !cares(cp)) break;
+        if (!first && !cares(s->form, cp)) break;
         if (!span_push(s, cp)) return false;
         first = false;
         pos += n;
@@ -132,14 +147,14 @@ static bool span_collect(span *s, bk_str text, size_t pos, size_t *end) {
     return true;
 }
 
-bool bk_nfc_append(bk_str text, bk_buf *out) {
-    span s = {0};
+bool bk_normal_append(bk_normal_form form, bk_str text, bk_buf *out) {
+    span s = {.form = form};
     size_t done = 0, pos = 0, before = SIZE_MAX; /* start of the character before pos, if valid */
     bool ok = true;
     while (ok && pos < text.len) {
         uint32_t cp;
         size_t n = bk_utf8_decode(text.data + pos, text.len - pos, &cp);
-        if (!cares(cp)) {
+        if (!cares(form, cp)) {
             before = cp <= 0x10FFFF ? pos : SIZE_MAX;
             pos += n;
             continue;
@@ -153,4 +168,70 @@ bool bk_nfc_append(bk_str text, bk_buf *out) {
     ok = ok && bk_buf_append(out, text.data + done, text.len - done);
     bk_free(s.chars);
     return ok;
+}
+
+/* ---- Case folding, and both -------------------------------------------------------------------- */
+
+bool bk_casefold_append(bk_str text, bk_buf *out) {
+    for (size_t pos = 0; pos < text.len;) {
+        uint32_t cp, to[BK_UNICODE_MAX_FOLD];
+        char utf8[4 * BK_UNICODE_MAX_FOLD];
+        size_t len = bk_utf8_decode(text.data + pos, text.len - pos, &cp), n_bytes = 0;
+        if (cp > 0x10FFFF) {
+            utf8[n_bytes++] = text.data[pos];
+        } else {
+            size_t n = bk_unicode_fold(cp, to);
+            for (size_t i = 0; i < n; i++) n_bytes += bk_utf8_encode(to[i], utf8 + n_bytes);
+        }
+        if (!bk_buf_append(out, utf8, n_bytes)) return false;
+        pos += len;
+    }
+    return true;
+}
+
+static const struct {
+    const char *name;
+    bk_normal_form form;
+} forms[] = {{"nfc", BK_NFC}, {"nfd", BK_NFD}, {"nfkc", BK_NFKC}, {"nfkd", BK_NFKD}};
+
+bk_status bk_normal_find(bk_str name, bk_normal_form *out, bk_error *err) {
+    for (size_t i = 0; i < BK_ARRAY_LEN(forms); i++) {
+        if (!bk_str_eq(name, bk_str_from(forms[i].name))) continue;
+        *out = forms[i].form;
+        return BK_OK;
+    }
+    return bk_fail(err, BK_ERR_NOT_FOUND,
+                   "normalisation \"" BK_STR_FMT
+                   "\", wanted \"nfc\", \"nfd\", \"nfkc\" or \"nfkd\"",
+                   BK_STR_ARG(name));
+}
+
+const char *bk_normal_name(bk_normal_form form) {
+    for (size_t i = 0; i < BK_ARRAY_LEN(forms); i++)
+        if (forms[i].form == form) return forms[i].name;
+    return NULL;
+}
+
+/* Puts the normal form of *text into out where it is another, and makes *text that. */
+static bool normalize(bk_normal_form form, bk_buf *out, bk_str *text) {
+    if (!form || !bk_normal_needed(form, *text)) return true;
+    if (!bk_normal_append(form, *text, out)) return false;
+    *text = bk_buf_view(out);
+    return true;
+}
+
+bool bk_text_prepare(bk_text_rules rules, bk_str text, bk_prepared *out) {
+    *out = (bk_prepared){.text = text};
+    if (!normalize(rules.form, &out->bufs[0], &out->text)) return false;
+    if (!rules.casefold) return true;
+    if (!bk_casefold_append(out->text, &out->bufs[1])) return false;
+    out->text = bk_buf_view(&out->bufs[1]);
+    bk_buf_free(&out->bufs[0]);
+    return normalize(rules.form, &out->bufs[0], &out->text);
+}
+
+void bk_prepared_free(bk_prepared *p) {
+    bk_buf_free(&p->bufs[0]);
+    bk_buf_free(&p->bufs[1]);
+    *p = (bk_prepared){0};
 }
