@@ -127,6 +127,7 @@ bk_status bk_nn_cpu_create(bk_cpu_level level, int threads, bk_nn **out, bk_erro
     pthread_once(&once, fill_table);
     d->base = (bk_nn){&cpu_ops, threads};
     d->kernels = bk_nn_kernels_select(level);
+    d->sgemm = bk_sgemm_select(level);
     bk_status status = bk_pool_create(threads, &d->pool, err);
     if (status != BK_OK) {
         bk_free(d);

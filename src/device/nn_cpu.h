@@ -9,6 +9,7 @@
 
 #include "device/nn.h"
 #include "kernel/nn.h"
+#include "kernel/sgemm.h"
 #include "sys/pool.h"
 
 #if defined(__x86_64__)
@@ -23,6 +24,7 @@ typedef struct bk_nn_cpu {
     bk_nn base;
     bk_pool *pool;
     const bk_nn_kernels *kernels;
+    const bk_sgemm *sgemm;
     bk_error failed; /* the first since `finish`; code BK_OK: none */
     /* Grows to what the largest operation so far needed and stays. */
     void *scratch;
@@ -69,6 +71,15 @@ static inline void bk_nn_cpu_flush_end(unsigned before) {
 #else
     (void)before;
 #endif
+}
+
+/* Matrix products sum over so many values of k at most before they add the sum to others: a strip of
+ * the left side fills half of the first-level cache, and errors grow with the parts' number. Parts of
+ * k are nearly equal, the last one may be shorter. */
+enum { BK_NN_PART = 384 };
+static inline size_t bk_nn_part_of(size_t k) {
+    size_t parts = bk_max_size(1, bk_div_up(k, BK_NN_PART));
+    return bk_max_size(16, bk_round_up(bk_div_up(k, parts), 16));
 }
 
 void bk_nn_cpu_gemm(bk_nn *d, const bk_gemm *g);

@@ -1,0 +1,47 @@
+/* 6 rows of 16 columns: 12 sums, a line of two registers and a value of a. */
+#include "kernel/lanes_avx2.h"
+#include "kernel/parts.h"
+
+#define TILE_ROWS 6
+#define TILE_LANES 1
+#define EACH_TILE(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define TABLE bk_sgemm_avx2
+
+/* 8 x 8. */
+INLINE void turn_8(__m256 r[8]) {
+    __m256 t[8], s[8];
+    UNROLL for (size_t i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    UNROLL for (size_t i = 0; i < 8; i += 4) UNROLL for (size_t j = 0; j < 2; j++) {
+        s[i + 2 * j] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0x44);
+        s[i + 2 * j + 1] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0xEE);
+    }
+    UNROLL for (size_t j = 0; j < 4; j++) {
+        r[j] = _mm256_permute2f128_ps(s[j], s[4 + j], 0x20);
+        r[4 + j] = _mm256_permute2f128_ps(s[j], s[4 + j], 0x31);
+    }
+}
+
+/* Rows of the first n columns of x[width][ld] from row i on to half of out's lines. */
+INLINE void turn_half(const float *x, size_t ld, size_t width, size_t n, float *out, size_t pitch) {
+    __m256 r[8];
+    UNROLL for (size_t i = 0; i < 8; i++) r[i] =
+        i < width ? bk_load_avx2(x + i * ld, n) : _mm256_setzero_ps();
+    turn_8(r);
+    UNROLL for (size_t i = 0; i < 8; i++) if (i < n) _mm256_storeu_ps(out + i * pitch, r[i]);
+}
+
+/* x[width][ld] to out[k][pitch], width <= 16; all lanes are written of each k, in ascending order:
+ * those of the second half only where the strip has them, as they are the next line's. */
+static void turn(const float *x, size_t ld, size_t width, size_t k, float *out, size_t pitch) {
+    for (size_t p = 0; p < k; p += 8) {
+        size_t n = bk_min_size(8, k - p);
+        turn_half(x + p, ld, bk_min_size(width, 8), n, out + p * pitch, pitch);
+        if (pitch > 8)
+            turn_half(x + 8 * ld + p, ld, width > 8 ? width - 8 : 0, n, out + p * pitch + 8, pitch);
+    }
+}
+
+#include "kernel/sgemm_loops.h"
