@@ -76,10 +76,10 @@ static void test_refused(void **state) {
     refused("a,b,c\n", NULL, "no example");
     refused("1\n2\n", NULL, "one field found");
     refused("1,a\n2,a\n", NULL, "one class found, 'a'");
-    refused("1,2,a\n1,b\n", NULL, "line 2: 2 fields found; line 1 has 3");
-    refused("1,2,a\n1,2,3,b\n", NULL, "line 2: 4 fields found");
+    refused("1,2,a\n1,b\n", NULL, "fields in line 2: 2, in line 1: 3");
+    refused("1,2,a\n1,2,3,b\n", NULL, "fields in line 2: 4, in line 1: 3");
     refused("1,2,a\n1,x2,b\n", NULL, "line 2, column 2: 'x2' found, a number wanted");
-    refused("1,2,a\n\n1,2,b\n", NULL, "line 2, column 1: '' found, a number");
+    refused("1,2,a\n\n1,2,b\n", NULL, "fields in line 2: 1, in line 1: 3");
     refused("1,2,a\n1,,b\n", NULL, "line 2, column 2: '' found");
     refused("1,2,a\n1,2,\n", NULL, "line 2, column 3: '' found, a class");
     refused("1,nan,a\n", NULL, "'nan' found");
