@@ -86,11 +86,12 @@ typedef struct brisk_train_options {
     float dropout;       /* 0..0.9 [0] */
     bool tied;           /* the decoder is the embedding [false] */
     bool forget_bias;    /* lstm: forget gates begin with a bias of 1 [true] */
+    const char *widths;  /* mlp: of its hidden layers, "64,32"; NULL: `layers` of `hidden` [NULL] */
     const char *activation; /* mlp: "relu", "tanh", "sigmoid", "gelu" ["relu"] */
 
     /* Optimiser: AdamW with a linear warm-up, then a half cosine from lr to min_lr. */
     int steps;         /* of the whole schedule [2000, 1000, 1000] */
-    float lr, min_lr;  /* [1e-3, 2e-3, 1e-3; a tenth of it] */
+    float lr, min_lr;  /* [1e-3, 2e-3, 5e-3; a tenth of it] */
     int warmup;        /* steps [100, 50, 0] */
     float b1, b2, eps; /* [0.9, 0.95 (mlp 0.999), 1e-8] */
     float decay;       /* of matrices alone [0.1, 0.01, 0.01] */

@@ -171,8 +171,8 @@ static bk_status read_row(reader *r, table *t) {
         n++;
     } while (!r->last);
     if (n != s->fields)
-        return bk_fail(r->err, BK_ERR_FORMAT, "fields in line %zu: %zu, in line 1: %zu", r->line,
-                       n, s->fields);
+        return bk_fail(r->err, BK_ERR_FORMAT, "fields in line %zu: %zu, in line 1: %zu", r->line, n,
+                       s->fields);
     t->rows++;
     return BK_OK;
 }

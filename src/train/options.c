@@ -38,8 +38,8 @@ static const field fields[] = {
     {AT(tied), BOOL, FIXED, 0, 1, ALL(0)},
     {AT(forget_bias), BOOL, FIXED, 0, 1, ALL(1)},
     {AT(steps), INT, FREE, 1, 1e9, {1000, 1000, 2000}},
-    {AT(lr), FLOAT, FIXED, 0, 10, {1e-3, 2e-3, 1e-3}},
-    {AT(min_lr), FLOAT, FIXED, 0, 10, {1e-4, 2e-4, 1e-4}},
+    {AT(lr), FLOAT, FIXED, 0, 10, {5e-3, 2e-3, 1e-3}},
+    {AT(min_lr), FLOAT, FIXED, 0, 10, {5e-4, 2e-4, 1e-4}},
     {AT(warmup), INT, FIXED, 0, 1e9, {0, 50, 100}},
     {AT(b1), FLOAT, FIXED, 0, 0.99999, ALL(0.9)},
     {AT(b2), FLOAT, FIXED, 0, 0.99999, {0.999, 0.95, 0.95}},
@@ -57,8 +57,8 @@ typedef struct text_field {
     size_t at;
 } text_field;
 
-static const text_field texts[] = {
-    {AT(normalize)}, {AT(stop_words)}, {AT(activation)}, {AT(quant)}, {AT(teacher)}};
+static const text_field texts[] = {{AT(normalize)},  {AT(stop_words)}, {AT(widths)},
+                                   {AT(activation)}, {AT(quant)},      {AT(teacher)}};
 
 static double get(const bk_train_options *o, const field *f) {
     const void *p = (const char *)o + f->at;

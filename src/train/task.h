@@ -45,7 +45,7 @@ struct bk_task {
  * vocabulary from, or NULL. The trainer makes the weights' memory between create and init. */
 typedef bk_status bk_task_create(const bk_train_options *o, bk_nn *nn, bk_params *params,
                                  const bk_gguf *old, bk_task **out, bk_error *err);
-bk_task_create bk_lm_create;
+bk_task_create bk_mlp_create, bk_lm_create;
 
 /* A progress callback's call; false when the caller asked to stop (then *err says so). */
 bool bk_train_progress(const bk_train_options *o, const char *what, double done, bk_error *err);

@@ -34,7 +34,7 @@ typedef struct bk_train_options {
     int embedding, hidden, output, layers, heads, kv_heads, ffn, sequence, batch, accumulate;
     float dropout;
     bool tied, forget_bias;
-    const char *activation;
+    const char *widths, *activation;
 
     int steps;
     float lr, min_lr;

@@ -88,7 +88,9 @@ static bk_status restore(bk_train *t, const bk_gguf *g, bk_error *err) {
     if (!st) st = bk_gguf_u32(g, KEY("worse"), 0, INT32_MAX, &worse, err);
     if (st == BK_ERR_NOT_FOUND) return bk_fail(err, BK_ERR_FORMAT, "it lacks its step");
     if (!st) st = get_double(g, KEY("best_loss"), &t->best_loss, err);
-    if (!st && bk_gguf_find_tensor(g, "best.token_embd.weight")) {
+    char best[96];
+    snprintf(best, sizeof best, "best.%s", p->list[0].name);
+    if (!st && bk_gguf_find_tensor(g, best)) {
         st = keep_best(t, err);
         if (!st) st = bk_params_get(p, p->best, "best.", g, err);
     }
@@ -126,8 +128,9 @@ static bk_status open_old(bk_train *t, bk_gguf **g, bk_error *err) {
     return st;
 }
 
-static bk_task_create *const makers[BK_TRAIN_KINDS] = {
-    [BK_TRAIN_LSTM] = bk_lm_create, [BK_TRAIN_LLAMA] = bk_lm_create};
+static bk_task_create *const makers[BK_TRAIN_KINDS] = {[BK_TRAIN_MLP] = bk_mlp_create,
+                                                       [BK_TRAIN_LSTM] = bk_lm_create,
+                                                       [BK_TRAIN_LLAMA] = bk_lm_create};
 
 static bk_status make_task(bk_train *t, const bk_gguf *old, bk_error *err) {
     const bk_quant *quant;
