@@ -2,6 +2,7 @@
  * to a score for each class. It is small enough for the tape. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -19,7 +20,9 @@ static const char *const act_names[] = {"relu", "tanh", "sigmoid", "gelu"};
 
 typedef struct mlp {
     bk_task task;
-    size_t inputs, hidden, layers, classes; /* layers: hidden ones */
+    size_t layers;                /* hidden ones */
+    size_t dims[LAYERS_MOST + 2]; /* inputs, widths of the hidden layers, classes */
+    size_t inputs, classes;       /* the first and the last of them */
     bk_act act;
     char **names;         /* [classes] */
     float *mean, *factor; /* [inputs] */
@@ -57,14 +60,10 @@ static void mlp_destroy(bk_task *task) {
 /* Matrices come first, then biases. */
 static void add_params(mlp *m) {
     bk_params *p = m->task.params;
-    for (size_t l = 0; l <= m->layers; l++) {
-        size_t n = l < m->layers ? m->hidden : m->classes, k = l > 0 ? m->hidden : m->inputs;
-        if (l < m->layers)
-            bk_params_matrix(p, false, n, k, "blk.%zu.weight", l);
-        else
-            bk_params_matrix(p, false, n, k, "output.weight");
-    }
-    for (size_t l = 0; l < m->layers; l++) bk_params_vector(p, m->hidden, "blk.%zu.bias", l);
+    for (size_t l = 0; l < m->layers; l++)
+        bk_params_matrix(p, false, m->dims[l + 1], m->dims[l], "blk.%zu.weight", l);
+    bk_params_matrix(p, false, m->classes, m->dims[m->layers], "output.weight");
+    for (size_t l = 0; l < m->layers; l++) bk_params_vector(p, m->dims[l + 1], "blk.%zu.bias", l);
     bk_params_vector(p, m->classes, "output.bias");
 }
 
@@ -237,11 +236,12 @@ static void mlp_export(bk_task *task, bk_gguf_builder *b) {
     const mlp *m = mlp_of(task);
     bk_str *names = bk_gguf_builder_alloc(b, m->classes, sizeof *names);
     if (!names) return;
+    int32_t widths[LAYERS_MOST];
     for (size_t i = 0; i < m->classes; i++) names[i] = bk_str_from(m->names[i]);
+    for (size_t l = 0; l < m->layers; l++) widths[l] = (int32_t)m->dims[l + 1];
     bk_gguf_builder_str(b, "general.architecture", BK_STR("mlp"));
     bk_gguf_builder_u32(b, "mlp.input_length", (uint32_t)m->inputs);
-    bk_gguf_builder_u32(b, "mlp.block_count", (uint32_t)m->layers);
-    bk_gguf_builder_u32(b, "mlp.hidden_length", (uint32_t)m->hidden);
+    bk_gguf_builder_i32s(b, "mlp.hidden_lengths", widths, m->layers);
     bk_gguf_builder_str(b, "mlp.activation", bk_str_from(act_names[m->act]));
     bk_gguf_builder_strs(b, "mlp.classes", names, m->classes);
     bk_gguf_builder_f32s(b, "mlp.scaling.mean", m->mean, m->inputs);
@@ -320,11 +320,20 @@ static bk_status wanted(const char *key, bk_status st, bk_error *err) {
     return st == BK_ERR_NOT_FOUND ? bk_fail(err, BK_ERR_FORMAT, "key '%s' is missing", key) : st;
 }
 
-static bk_status read_size(const bk_gguf *g, const char *key, uint32_t most, size_t *out,
-                           bk_error *err) {
-    uint32_t v = 0;
-    bk_status st = wanted(key, bk_gguf_u32(g, key, 1, most, &v, err), err);
-    *out = v;
+static bk_status read_widths(mlp *m, const bk_gguf *g, bk_error *err) {
+    const char *key = "mlp.hidden_lengths";
+    int32_t *v = NULL;
+    size_t n = 0;
+    bk_status st = wanted(key, bk_gguf_i32_array(g, key, &v, &n, err), err);
+    if (!st && (n < 1 || n > LAYERS_MOST))
+        st = bk_fail(err, BK_ERR_FORMAT, "key '%s' has %zu values, 1 to %d are wanted", key, n,
+                     LAYERS_MOST);
+    for (size_t i = 0; i < n && !st; i++) {
+        st = bk_check_range(key, v[i], 1, BK_CSV_COLUMNS, err);
+        m->dims[i + 1] = (size_t)v[i];
+    }
+    m->layers = n;
+    bk_free(v);
     return st;
 }
 
@@ -342,12 +351,15 @@ static bk_status read_scaling(const bk_gguf *g, const char *key, size_t n, float
 /* Shape, classes and scaling of a model or checkpoint. */
 static bk_status read_model(mlp *m, const bk_gguf *g, bk_error *err) {
     bk_str act = {NULL, 0}, *names = NULL;
+    uint32_t inputs = 0;
     size_t n = 0;
     bk_status st = wanted("mlp.activation", bk_gguf_str(g, "mlp.activation", &act, err), err);
     if (!st) st = find_act(act, &m->act, err);
-    if (!st) st = read_size(g, "mlp.input_length", BK_CSV_COLUMNS, &m->inputs, err);
-    if (!st) st = read_size(g, "mlp.block_count", LAYERS_MOST, &m->layers, err);
-    if (!st) st = read_size(g, "mlp.hidden_length", BK_CSV_COLUMNS, &m->hidden, err);
+    if (!st)
+        st = wanted("mlp.input_length",
+                    bk_gguf_u32(g, "mlp.input_length", 1, BK_CSV_COLUMNS, &inputs, err), err);
+    m->inputs = inputs;
+    if (!st) st = read_widths(m, g, err);
     if (!st) st = wanted("mlp.classes", bk_gguf_str_array(g, "mlp.classes", &names, &n, err), err);
     if (!st && (n < 2 || n > BK_CSV_CLASSES))
         st = bk_fail(err, BK_ERR_FORMAT, "key 'mlp.classes' has %zu values, 2 to %d are wanted", n,
@@ -359,16 +371,36 @@ static bk_status read_model(mlp *m, const bk_gguf *g, bk_error *err) {
     return st;
 }
 
+/* "64,32", or as many layers of one width. */
+static bk_status plan_widths(mlp *m, const bk_train_options *o, bk_error *err) {
+    const char *at = o->widths;
+    bk_status st = at ? BK_OK : bk_check_range("layers", o->layers, 1, LAYERS_MOST, err);
+    if (st) return st;
+    for (m->layers = 0; at ? *at != '\0' : m->layers < (size_t)o->layers;) {
+        size_t width = (size_t)o->hidden, digits = at ? strspn(at, "0123456789") : 0;
+        if (at) {
+            width = digits && digits < 8 ? strtoul(at, NULL, 10) : 0;
+            at += digits;
+            if (width < 1 || width > BK_CSV_COLUMNS || m->layers == LAYERS_MOST ||
+                (*at != '\0' && (*at != ',' || at[1] == '\0')))
+                return bk_fail(err, BK_ERR_INVALID,
+                               "widths '%.60s' found; 1 to %d numbers of 1..%d, as 64,32, wanted",
+                               o->widths, LAYERS_MOST, BK_CSV_COLUMNS);
+            at += *at == ',';
+        }
+        m->dims[++m->layers] = width;
+    }
+    if (m->layers == 0) return bk_fail(err, BK_ERR_INVALID, "widths are empty");
+    return bk_check_range("hidden", (double)m->dims[1], 1, BK_CSV_COLUMNS, err);
+}
+
 /* The same from the table and the options. */
 static bk_status plan_model(mlp *m, const bk_train_options *o, bk_error *err) {
     const bk_csv *c = &m->data.table;
-    bk_status st = bk_check_range("layers", o->layers, 1, LAYERS_MOST, err);
-    if (!st) st = bk_check_range("hidden", o->hidden, 1, BK_CSV_COLUMNS, err);
+    bk_status st = plan_widths(m, o, err);
     if (!st) st = find_act(bk_str_from(o->activation ? o->activation : "relu"), &m->act, err);
     if (st) return st;
     m->inputs = c->cols;
-    m->layers = (size_t)o->layers;
-    m->hidden = (size_t)o->hidden;
     bk_str *names = bk_alloc(c->n_classes, sizeof *names);
     m->mean = bk_alloc(m->inputs, sizeof *m->mean);
     m->factor = bk_alloc(m->inputs, sizeof *m->factor);
@@ -425,8 +457,10 @@ static bk_status build(mlp *m, const bk_train_options *o, const bk_gguf *old, bk
     if (!st) st = make_room(m, err);
     if (st) return st;
     bk_examples_scale(m->data.table.x, m->data.table.rows, m->inputs, m->mean, m->factor);
+    m->dims[0] = m->inputs;
+    m->dims[m->layers + 1] = m->classes;
     m->task.o.layers = (int)m->layers;
-    m->task.o.hidden = (int)m->hidden;
+    m->task.o.hidden = (int)m->dims[1];
     add_params(m);
     return BK_OK;
 }
