@@ -12,15 +12,17 @@ static bk_train *train_of(brisk_train *t) { return (bk_train *)t; }
 static const bk_train *ctrain_of(const brisk_train *t) { return (const bk_train *)t; }
 
 /* The fields that both structs have under one name. */
-#define FIELDS(F)                                                                                  \
-    F(data)                                                                                        \
-    F(resume)                                                                                      \
-    F(from) F(valid_share) F(vocab_size) F(normalize) F(casefold) F(stop_words) F(floor_order)     \
-        F(embedding) F(hidden) F(output) F(layers) F(heads) F(kv_heads) F(ffn) F(sequence)         \
-            F(batch) F(accumulate) F(dropout) F(tied) F(forget_bias) F(widths) F(activation)       \
-                F(steps) F(lr) F(min_lr) F(warmup) F(b1) F(b2) F(eps) F(decay) F(clip) F(patience) \
-                    F(seed) F(teacher) F(top_k) F(quant) F(keep_zeros) F(threads) F(cpu_level)     \
-                        F(progress) F(user) F(cancel)
+#define FIELDS(F)                                                                               \
+    F(data)                                                                                     \
+    F(resume)                                                                                   \
+    F(from)                                                                                     \
+    F(valid_share)                                                                              \
+    F(vocab_size) F(normalize) F(casefold) F(stop_words) F(floor_order) F(embedding) F(hidden)  \
+        F(output) F(layers) F(heads) F(kv_heads) F(ffn) F(sequence) F(batch) F(accumulate)      \
+            F(dropout) F(tied) F(forget_bias) F(widths) F(activation) F(steps) F(lr) F(min_lr)  \
+                F(warmup) F(b1) F(b2) F(eps) F(decay) F(clip) F(patience) F(seed) F(teacher)    \
+                    F(top_k) F(quant) F(keep_zeros) F(threads) F(cpu_level) F(progress) F(user) \
+                        F(cancel)
 
 BK_API void brisk_train_default(brisk_train_kind kind, brisk_train_options *options) {
     bk_train_options o;

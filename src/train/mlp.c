@@ -371,27 +371,31 @@ static bk_status read_model(mlp *m, const bk_gguf *g, bk_error *err) {
     return st;
 }
 
-/* "64,32", or as many layers of one width. */
-static bk_status plan_widths(mlp *m, const bk_train_options *o, bk_error *err) {
-    const char *at = o->widths;
-    bk_status st = at ? BK_OK : bk_check_range("layers", o->layers, 1, LAYERS_MOST, err);
-    if (st) return st;
-    for (m->layers = 0; at ? *at != '\0' : m->layers < (size_t)o->layers;) {
-        size_t width = (size_t)o->hidden, digits = at ? strspn(at, "0123456789") : 0;
-        if (at) {
-            width = digits && digits < 8 ? strtoul(at, NULL, 10) : 0;
-            at += digits;
-            if (width < 1 || width > BK_CSV_COLUMNS || m->layers == LAYERS_MOST ||
-                (*at != '\0' && (*at != ',' || at[1] == '\0')))
-                return bk_fail(err, BK_ERR_INVALID,
-                               "widths '%.60s' found; 1 to %d numbers of 1..%d, as 64,32, wanted",
-                               o->widths, LAYERS_MOST, BK_CSV_COLUMNS);
-            at += *at == ',';
-        }
+/* "64,32" */
+static bk_status parse_widths(mlp *m, const char *text, bk_error *err) {
+    const char *at = text;
+    for (m->layers = 0; m->layers < LAYERS_MOST; at++) {
+        size_t digits = strspn(at, "0123456789");
+        unsigned long width = digits && digits < 8 ? strtoul(at, NULL, 10) : 0;
+        at += digits;
+        if (width < 1 || width > BK_CSV_COLUMNS) break;
         m->dims[++m->layers] = width;
+        if (*at == '\0') return BK_OK;
+        if (*at != ',') break;
     }
-    if (m->layers == 0) return bk_fail(err, BK_ERR_INVALID, "widths are empty");
-    return bk_check_range("hidden", (double)m->dims[1], 1, BK_CSV_COLUMNS, err);
+    return bk_fail(err, BK_ERR_INVALID,
+                   "widths '%.60s' found; 1 to %d numbers of 1..%d wanted, as in 64,32", text,
+                   LAYERS_MOST, BK_CSV_COLUMNS);
+}
+
+static bk_status plan_widths(mlp *m, const bk_train_options *o, bk_error *err) {
+    if (o->widths) return parse_widths(m, o->widths, err);
+    bk_status st = bk_check_range("layers", o->layers, 1, LAYERS_MOST, err);
+    if (!st) st = bk_check_range("hidden", o->hidden, 1, BK_CSV_COLUMNS, err);
+    if (st) return st;
+    m->layers = (size_t)o->layers;
+    for (size_t l = 0; l < m->layers; l++) m->dims[l + 1] = (size_t)o->hidden;
+    return BK_OK;
 }
 
 /* The same from the table and the options. */

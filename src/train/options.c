@@ -94,7 +94,9 @@ void bk_train_options_complete(bk_train_options *o) {
 }
 
 bk_status bk_train_options_check(const bk_train_options *o, bk_error *err) {
-    if (!o->data) return bk_fail(err, BK_ERR_INVALID, "no data given: a file is wanted");
+    /* A network of classes can tell them without. */
+    if (!o->data && !(o->kind == BK_TRAIN_MLP && o->from))
+        return bk_fail(err, BK_ERR_INVALID, "no data given: a file is wanted");
     if ((unsigned)o->kind >= BK_TRAIN_KINDS || (unsigned)o->tune >= BK_TUNES)
         return bk_fail(err, BK_ERR_INVALID, "kind %d or tune %d is unknown", o->kind, o->tune);
     for (size_t i = 0; i < BK_ARRAY_LEN(fields); i++) {
