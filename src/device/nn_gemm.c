@@ -11,7 +11,7 @@ enum {
     BLOCK_FLOATS = 128 * 1024, /* of b: half of a second-level cache of 1 MB */
     CHUNK_STRIPS = 8,          /* of a */
     STRIP_FLOATS = BK_SGEMM_ROWS * BK_NN_PART,
-    CHUNK_FLOATS = CHUNK_STRIPS * STRIP_FLOATS + BK_SGEMM_SLACK,
+    CHUNK_FLOATS = CHUNK_STRIPS * STRIP_FLOATS,
     PACK_PANELS = 4,     /* of b, at a time */
     LEAST_PANELS = 4,    /* of b for a strip of a, so that packing it costs little */
     CHUNKS = 16,         /* for each thread, where there is enough */

@@ -1,101 +1,236 @@
-/* One LSTM layer, step after step: a small matrix product and the gates of the step. */
-#include <math.h>
+/* One LSTM layer in one parallel region. A slice of hidden units, all four gates of them, is computed
+ * by one thread in all steps: its weights are packed once and stay in that core's cache, its gates,
+ * cells and outputs follow from the product while they are in the cache, and are packed for the next
+ * step's product. One barrier a step. */
 #include <string.h>
 
+#include "base/mem.h"
 #include "device/nn_cpu.h"
 
-static float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+enum {
+    SLICE = 32,       /* hidden units: a panel of the widest kernel */
+    SMALL = 64 * 1024, /* multiplications of a step that one thread does alone */
+    MOST_AHEAD = 7
+};
 
-typedef struct step_job {
-    size_t H;
-    float *gates;          /* [B][4H] of the step */
-    float *h, *c;          /* [B][H] after it */
-    const float *c_before; /* [B][H] */
-    const float *dh;       /* [B][H] of the step */
-    float *dc;             /* [B][H] of the state after the step, replaced by that before */
-} step_job;
+typedef struct job {
+    const bk_nn_kernels *kernels;
+    const bk_sgemm *sgemm;
+    bk_pool *pool; /* NULL: one thread alone */
+    bool backward;
+    size_t T, B, H, n_slices;
+    size_t k, part; /* of a step's sums: H forward, 4 H backward */
+    const float *w;
+    float *gates, *h, *c, *dh;
+    float *dstate, *dc; /* [2][B][H] or NULL; [B][H] */
+    float *weights;     /* packed, 4 H * SLICE for each slice */
+    float *rows[2];     /* [B][k] of a step, packed: h forward, the gates' gradients backward */
+} job;
 
-static void forward_part(const void *arg, size_t b, int thread) {
-    const step_job *j = arg;
-    size_t H = j->H, at = b * H;
-    float *gi = j->gates + 4 * at, *gf = gi + H, *gg = gf + H, *go = gg + H;
-    (void)thread;
-    for (size_t n = 0; n < H; n++) {
-        gi[n] = sigmoid(gi[n]), gf[n] = sigmoid(gf[n]);
-        gg[n] = tanhf(gg[n]), go[n] = sigmoid(go[n]);
-        j->c[at + n] = gf[n] * j->c_before[at + n] + gi[n] * gg[n];
-        j->h[at + n] = go[n] * tanhf(j->c[at + n]);
+static bool next_slice(const job *x, int thread, size_t *own, size_t *slice) {
+    if (x->pool) return bk_pool_share(x->pool, thread, x->n_slices, slice);
+    *slice = (*own)++;
+    return *slice < x->n_slices;
+}
+
+static void wait_for_all(const job *x) {
+    if (x->pool) bk_pool_barrier(x->pool);
+}
+
+/* Hidden units [u, u + n). */
+typedef struct units {
+    size_t u, n;
+    float *weights;
+} units;
+
+static units units_of(const job *x, size_t slice) {
+    size_t u = slice * SLICE;
+    return (units){u, bk_min_size(SLICE, x->H - u), x->weights + u * 4 * x->H};
+}
+
+/* ---- Products ------------------------------------------------------------------------------------- */
+
+/* The weights of a slice: forward four gates' rows, each [k][n]; backward their columns. */
+static void pack_weights(const job *x, const units *s) {
+    size_t H = x->H, pitch = bk_round_up(s->n, BK_SGEMM_LANES), gates = x->backward ? 1 : 4;
+    for (size_t g = 0; g < gates; g++) {
+        for (size_t p = 0; p < x->k; p += x->part) {
+            size_t k = bk_min_size(x->part, x->k - p);
+            float *out = s->weights + g * SLICE * x->k + p * pitch;
+            const float *from = x->w + (x->backward ? p * H + s->u : (g * H + s->u) * H + p);
+            x->sgemm->pack_b(from, H, !x->backward, s->n, k, out);
+        }
     }
 }
 
-static void backward_part(const void *arg, size_t b, int thread) {
-    const step_job *j = arg;
-    size_t H = j->H, at = b * H;
-    float *gi = j->gates + 4 * at, *gf = gi + H, *gg = gf + H, *go = gg + H;
-    (void)thread;
-    for (size_t n = 0; n < H; n++) {
-        float i = gi[n], f = gf[n], g = gg[n], o = go[n], dh = j->dh[at + n];
-        float t = tanhf(j->c[at + n]), dc = j->dc[at + n] + dh * o * (1 - t * t);
-        gi[n] = dc * g * i * (1 - i);
-        gf[n] = dc * j->c_before[at + n] * f * (1 - f);
-        gg[n] = dc * i * (1 - g * g);
-        go[n] = dh * t * o * (1 - o);
-        j->dc[at + n] = dc * f;
+/* Columns [0, n) of from[B][ld] as values [at, at + n) of k. */
+static void pack_rows(const job *x, const float *from, size_t ld, size_t at, size_t n, float *out) {
+    size_t strips = bk_div_up(x->B, x->sgemm->rows), stop = at + n, to;
+    for (size_t p = at; p < stop; p = to, from += to - at, at = to) {
+        size_t first = p / x->part * x->part, k = bk_min_size(x->part, x->k - first);
+        to = bk_min_size(stop, first + k);
+        for (size_t s = 0, i = 0, end; s < strips; s++, i = end) {
+            end = bk_sgemm_strip(x->B, strips, s + 1);
+            x->sgemm->pack_a(from + i * ld, ld, false, end - i, to - p,
+                             out + first * x->B + i * k + (p - first) * (end - i));
+        }
     }
 }
 
-void bk_nn_cpu_lstm(bk_nn *nn, const bk_nn_lstm *l) {
-    size_t H = l->H, BH = l->B * H;
-    for (size_t t = 0; t < l->T; t++) {
-        bk_vec gates = bk_vec_at(l->gates, t * 4 * BH), h = bk_vec_at(l->h, t * BH);
-        bk_nn_cpu_gemm(nn, &(bk_gemm){.m = l->B,
-                                      .n = 4 * H,
-                                      .k = H,
-                                      .a = h,
-                                      .lda = H,
-                                      .b = l->w_hh,
-                                      .ldb = H,
-                                      .tb = true,
-                                      .c = gates,
-                                      .ldc = 4 * H,
-                                      .add = true});
-        step_job j = {.H = H, .gates = bk_nn_floats(gates), .h = bk_nn_floats(h) + BH};
-        j.c_before = bk_nn_floats(l->c) + t * BH;
-        j.c = bk_nn_floats(l->c) + (t + 1) * BH;
-        bk_nn_cpu_each((bk_nn_cpu *)nn, l->B, 64 * BH, forward_part, &j);
+/* c[B][ldc] (+)= packed rows times the packed weights at w, for a slice's n columns. */
+static void product(const job *x, const float *rows, const float *w, size_t n, float *c, size_t ldc,
+                    bool add, const bk_sgemm_ahead *ahead, size_t n_ahead) {
+    size_t pitch = bk_round_up(n, BK_SGEMM_LANES);
+    for (size_t p = 0; p < x->k; p += x->part) {
+        bk_sgemm_block b = {.m = x->B, .n = n, .k = bk_min_size(x->part, x->k - p)};
+        b.a = rows + p * x->B;
+        b.b = w + p * pitch;
+        b.c = c;
+        b.ldc = ldc;
+        b.add = add || p > 0;
+        b.ahead = ahead;
+        b.n_ahead = p == 0 ? n_ahead : 0;
+        x->sgemm->block(&b);
     }
 }
 
-void bk_nn_cpu_lstm_bwd(bk_nn *nn, const bk_nn_lstm *l) {
-    bk_nn_cpu *d = (bk_nn_cpu *)nn;
-    size_t H = l->H, BH = l->B * H;
-    float *dstate = bk_nn_floats(l->dstate), *dc = bk_nn_cpu_scratch(d, BH * sizeof *dc);
-    if (!dc) return;
-    if (dstate) {
-        memcpy(dc, dstate + BH, BH * sizeof *dc);
-        if (l->T) d->kernels->add(bk_nn_floats(l->dh) + (l->T - 1) * BH, dstate, BH);
+/* ---- Forward --------------------------------------------------------------------------------------- */
+
+static bk_sgemm_ahead lines_of(const job *x, const float *at, size_t ld, size_t n) {
+    return (bk_sgemm_ahead){at, ld, x->B, n / 16 + 1};
+}
+
+static void forward(const job *x, size_t t, const units *s) {
+    size_t H = x->H, B = x->B, u = s->u;
+    float *gates = x->gates + t * B * 4 * H, *c = x->c + t * B * H, *h = x->h + (t + 1) * B * H;
+    for (size_t g = 0; g < 4; g++) {
+        /* The same gates of the next step; with the first what is written in this one. */
+        bk_sgemm_ahead ahead[3];
+        size_t n = 0;
+        if (g == 0) ahead[n++] = lines_of(x, c + B * H + u, H, s->n);
+        if (g == 0) ahead[n++] = lines_of(x, h + u, H, s->n);
+        if (t + 1 < x->T) ahead[n++] = lines_of(x, gates + (4 * B + g) * H + u, 4 * H, s->n);
+        product(x, x->rows[t % 2], s->weights + g * SLICE * x->k, s->n, gates + g * H + u, 4 * H,
+                true, ahead, n);
+    }
+    for (size_t b = 0; b < B; b++) {
+        size_t at = b * H + u;
+        x->kernels->lstm(gates + b * 4 * H + u, H, c + at, s->n, c + B * H + at, h + at);
+    }
+    if (t + 1 < x->T) pack_rows(x, h + u, H, u, s->n, x->rows[(t + 1) % 2]);
+}
+
+static void forward_region(void *arg, int thread) {
+    const job *x = arg;
+    unsigned before = bk_nn_cpu_flush_begin();
+    for (size_t own = 0, i; next_slice(x, thread, &own, &i);) {
+        units s = units_of(x, i);
+        pack_weights(x, &s);
+        pack_rows(x, x->h + s.u, x->H, s.u, s.n, x->rows[0]);
+    }
+    for (size_t t = 0; t < x->T; t++) {
+        wait_for_all(x);
+        for (size_t own = 0, i; next_slice(x, thread, &own, &i);) {
+            units s = units_of(x, i);
+            forward(x, t, &s);
+        }
+    }
+    bk_nn_cpu_flush_end(before);
+}
+
+/* ---- Backward -------------------------------------------------------------------------------------- */
+
+/* What the state after the last step has for gradient. */
+static void begin(const job *x, const units *s) {
+    size_t H = x->H, BH = x->B * H;
+    for (size_t b = 0; b < x->B; b++) {
+        size_t at = b * H + s->u;
+        if (x->dstate)
+            x->kernels->add(x->dh + (x->T - 1) * BH + at, x->dstate + at, s->n);
+        else
+            memset(x->dc + at, 0, s->n * sizeof(float));
+    }
+}
+
+static void backward(const job *x, size_t t, const units *s) {
+    size_t H = x->H, B = x->B, u = s->u;
+    float *gates = x->gates + t * B * 4 * H, *c = x->c + t * B * H, *dh = x->dh + t * B * H;
+    if (t + 1 < x->T) {
+        bk_sgemm_ahead ahead[MOST_AHEAD];
+        size_t n = 0;
+        for (size_t g = 0; g < 4; g++)
+            ahead[n++] = lines_of(x, gates + g * H + u, 4 * H, s->n);
+        ahead[n++] = lines_of(x, c + u, H, s->n);
+        if (t) ahead[n++] = lines_of(x, dh - B * H + u, H, s->n);
+        product(x, x->rows[(t + 1) % 2], s->weights, s->n, dh + u, H, true, ahead, n);
     } else {
-        memset(dc, 0, BH * sizeof *dc);
+        begin(x, s);
     }
-    for (size_t t = l->T; t-- > 0;) {
-        bk_vec gates = bk_vec_at(l->gates, t * 4 * BH);
-        step_job j = {.H = H, .gates = bk_nn_floats(gates), .dc = dc};
-        j.c_before = bk_nn_floats(l->c) + t * BH;
-        j.c = bk_nn_floats(l->c) + (t + 1) * BH;
-        j.dh = bk_nn_floats(l->dh) + t * BH;
-        bk_nn_cpu_each(d, l->B, 64 * BH, backward_part, &j);
-        if (t == 0 && !dstate) return;
-        bk_vec before = t ? bk_vec_at(l->dh, (t - 1) * BH) : l->dstate;
-        bk_nn_cpu_gemm(nn, &(bk_gemm){.m = l->B,
-                                      .n = H,
-                                      .k = 4 * H,
-                                      .a = gates,
-                                      .lda = 4 * H,
-                                      .b = l->w_hh,
-                                      .ldb = H,
-                                      .c = before,
-                                      .ldc = H,
-                                      .add = t > 0});
+    for (size_t b = 0; b < B; b++) {
+        size_t at = b * H + u;
+        x->kernels->lstm_bwd(gates + b * 4 * H + u, H, c + at, c + B * H + at, dh + at, s->n,
+                             x->dc + at);
     }
-    if (dstate) memcpy(dstate + BH, dc, BH * sizeof *dc);
+    if (t == 0 && !x->dstate) return;
+    for (size_t g = 0; g < 4; g++)
+        pack_rows(x, gates + g * H + u, 4 * H, g * H + u, s->n, x->rows[t % 2]);
+}
+
+static void backward_region(void *arg, int thread) {
+    const job *x = arg;
+    unsigned before = bk_nn_cpu_flush_begin();
+    for (size_t t = x->T; t-- > 0;) {
+        for (size_t own = 0, i; next_slice(x, thread, &own, &i);) {
+            units s = units_of(x, i);
+            if (t + 1 == x->T) pack_weights(x, &s);
+            backward(x, t, &s);
+        }
+        wait_for_all(x);
+    }
+    for (size_t own = 0, i; x->dstate && next_slice(x, thread, &own, &i);) {
+        units s = units_of(x, i);
+        product(x, x->rows[0], s.weights, s.n, x->dstate + s.u, x->H, false, NULL, 0);
+    }
+    bk_nn_cpu_flush_end(before);
+}
+
+/* ---- Calls ------------------------------------------------------------------------------------------ */
+
+/* Scratch: packed weights and rows, and dc where the caller has no place for it. */
+static bool prepare(bk_nn_cpu *d, const bk_nn_lstm *l, bool backward, job *x) {
+    size_t H = l->H, BH = l->B * H;
+    *x = (job){.kernels = d->kernels, .sgemm = d->sgemm, .backward = backward};
+    x->T = l->T, x->B = l->B, x->H = H;
+    x->n_slices = bk_div_up(H, SLICE);
+    x->k = backward ? 4 * H : H;
+    x->part = bk_nn_part_of(x->k);
+    x->w = bk_nn_floats(l->w_hh);
+    x->gates = bk_nn_floats(l->gates);
+    x->h = bk_nn_floats(l->h), x->c = bk_nn_floats(l->c);
+    x->dh = bk_nn_floats(l->dh), x->dstate = bk_nn_floats(l->dstate);
+    if (d->base.threads > 1 && 4 * BH * H >= SMALL) x->pool = d->pool;
+    size_t weights = x->n_slices * SLICE * 4 * H, rows = bk_round_up(l->B * x->k, 16);
+    x->weights = bk_nn_cpu_scratch(d, (weights + 2 * rows + BH) * sizeof(float));
+    if (!x->weights) return false;
+    x->rows[0] = x->weights + weights;
+    x->rows[1] = x->rows[0] + rows;
+    x->dc = x->dstate ? x->dstate + BH : x->rows[1] + rows;
+    return true;
+}
+
+static void run(job *x, bk_pool_fn region) {
+    if (x->pool)
+        bk_pool_run_short(x->pool, region, x);
+    else
+        region(x, 0);
+}
+
+void bk_nn_cpu_lstm(bk_nn *d, const bk_nn_lstm *l) {
+    job x;
+    if (l->T && l->B && l->H && prepare((bk_nn_cpu *)d, l, false, &x)) run(&x, forward_region);
+}
+
+void bk_nn_cpu_lstm_bwd(bk_nn *d, const bk_nn_lstm *l) {
+    job x;
+    if (l->T && l->B && l->H && prepare((bk_nn_cpu *)d, l, true, &x)) run(&x, backward_region);
 }

@@ -174,6 +174,43 @@ ACTIVATION(tanh_, l_tanh(v), l_sub(one, l_mul(AT(y), AT(y))))
 ACTIVATION(sigmoid, l_sigmoid(v), l_mul(AT(y), l_sub(one, AT(y))))
 ACTIVATION(gelu, l_mul(v, l_gelu_gate(v)), gelu_slope(AT(x)))
 
+static void lstm(float *gates, size_t H, const float *before, size_t n, float *cells, float *h) {
+    float *gi = gates, *gf = gates + H, *gg = gates + 2 * H, *go = gates + 3 * H;
+    EACH_LANES(n, {
+        lanes in = l_sigmoid(AT(gi));
+        lanes forget = l_sigmoid(AT(gf));
+        lanes value = l_tanh(AT(gg));
+        lanes out = l_sigmoid(AT(go));
+        lanes cell = l_fma(forget, AT(before), l_mul(in, value));
+        PUT(gi, in);
+        PUT(gf, forget);
+        PUT(gg, value);
+        PUT(go, out);
+        PUT(cells, cell);
+        PUT(h, l_mul(out, l_tanh(cell)));
+    });
+}
+
+static void lstm_bwd(float *gates, size_t H, const float *before, const float *cells, const float *dh,
+                     size_t n, float *dc) {
+    const lanes one = l_set(1.0f);
+    float *gi = gates, *gf = gates + H, *gg = gates + 2 * H, *go = gates + 3 * H;
+    EACH_LANES(n, {
+        lanes in = AT(gi);
+        lanes forget = AT(gf);
+        lanes value = AT(gg);
+        lanes out = AT(go);
+        lanes d = AT(dh);
+        lanes t = l_tanh(AT(cells));
+        lanes down = l_fma(l_mul(d, out), l_sub(one, l_mul(t, t)), AT(dc));
+        PUT(gi, l_mul(l_mul(down, value), l_mul(in, l_sub(one, in))));
+        PUT(gf, l_mul(l_mul(down, AT(before)), l_mul(forget, l_sub(one, forget))));
+        PUT(gg, l_mul(l_mul(down, in), l_sub(one, l_mul(value, value))));
+        PUT(go, l_mul(l_mul(d, t), l_mul(out, l_sub(one, out))));
+        PUT(dc, l_mul(down, forget));
+    });
+}
+
 static void dropout(const bk_nn_drop *d, const float *x, uint64_t at, size_t n, float *y) {
     const ilanes least = i_set(d->least), low_key = i_set(d->key[0]);
     const lanes by = l_set(d->scale), none = l_set(0);
@@ -245,6 +282,8 @@ const bk_nn_kernels TABLE = {
     .silu_mul_bwd = silu_mul_bwd,
     .act = {relu, tanh_, sigmoid, gelu},
     .act_bwd = {relu_bwd, tanh__bwd, sigmoid_bwd, gelu_bwd},
+    .lstm = lstm,
+    .lstm_bwd = lstm_bwd,
     .dropout = dropout,
     .log_sum = log_sum,
     .exp_scaled = exp_scaled,

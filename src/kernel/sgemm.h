@@ -13,8 +13,7 @@
 
 enum {
     BK_SGEMM_ROWS = 14,  /* of a tile at any level, at most */
-    BK_SGEMM_LANES = 16, /* columns that a tile's width is a multiple of */
-    BK_SGEMM_SLACK = 16  /* floats that packing may write past the end of packed rows */
+    BK_SGEMM_LANES = 16  /* columns that a tile's width is a multiple of */
 };
 
 /* What will be packed next: memory is asked for it while tiles are computed. */
@@ -38,7 +37,7 @@ typedef struct bk_sgemm {
     size_t rows, cols; /* of the largest tile */
 
     /* m rows of a, which is [m][ld] or transposed [k][ld], as strips of bk_sgemm_strip rows, each
-     * [k][rows], one behind the other: m * k floats and the slack. */
+     * [k][rows], one behind the other: m * k floats. */
     void (*pack_a)(const float *a, size_t ld, bool transposed, size_t m, size_t k, float *out);
     /* n columns of b, which is [k][ld] or transposed [n][ld], as panels of `cols` columns, each
      * [k][cols], the last one as wide as there are lanes: n rounded up to lanes, times k floats. */

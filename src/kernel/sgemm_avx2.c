@@ -24,23 +24,27 @@ INLINE void turn_8(__m256 r[8]) {
     }
 }
 
-/* Rows of the first n columns of x[width][ld] from row i on to half of out's lines. */
-INLINE void turn_half(const float *x, size_t ld, size_t width, size_t n, float *out, size_t pitch) {
+/* 8 values of k at most, n of them, of 8 rows at most. */
+INLINE void turn_half(const float *x, size_t ld, size_t width, size_t n, float *out, size_t pitch,
+                      size_t room) {
     __m256 r[8];
     UNROLL for (size_t i = 0; i < 8; i++) r[i] =
         i < width ? bk_load_avx2(x + i * ld, n) : _mm256_setzero_ps();
     turn_8(r);
-    UNROLL for (size_t i = 0; i < 8; i++) if (i < n) _mm256_storeu_ps(out + i * pitch, r[i]);
+    UNROLL for (size_t i = 0; i < 8; i++) if (i < n)
+        bk_store_avx2(out + i * pitch, r[i], room - i * pitch);
 }
 
-/* x[width][ld] to out[k][pitch], width <= 16; all lanes are written of each k, in ascending order:
- * those of the second half only where the strip has them, as they are the next line's. */
+/* x[width][ld] to out[k][pitch], width <= 16. Whole registers are written: later lines replace what is
+ * beyond the pitch, and nothing is written behind the last one. */
 static void turn(const float *x, size_t ld, size_t width, size_t k, float *out, size_t pitch) {
     for (size_t p = 0; p < k; p += 8) {
-        size_t n = bk_min_size(8, k - p);
-        turn_half(x + p, ld, bk_min_size(width, 8), n, out + p * pitch, pitch);
-        if (pitch > 8)
-            turn_half(x + 8 * ld + p, ld, width > 8 ? width - 8 : 0, n, out + p * pitch + 8, pitch);
+        size_t n = bk_min_size(8, k - p), room = (k - p) * pitch;
+        turn_half(x + p, ld, bk_min_size(width, 8), n, out + p * pitch, pitch, room);
+        if (pitch <= 8) continue;
+        x += 8 * ld;
+        turn_half(x + p, ld, width > 8 ? width - 8 : 0, n, out + p * pitch + 8, pitch, room);
+        x -= 8 * ld;
     }
 }
 

@@ -38,7 +38,8 @@ INLINE void turn_16(__m512 r[16]) {
     UNROLL for (size_t i = 0; i < 16; i++) r[i] = t[i];
 }
 
-/* x[width][ld] to out[k][pitch], width <= 16; 16 are written of each k, in ascending order. */
+/* x[width][ld] to out[k][pitch], width <= 16. Whole registers are written: later lines replace what is
+ * beyond the pitch, and nothing is written behind the last one. */
 static void turn(const float *x, size_t ld, size_t width, size_t k, float *out, size_t pitch) {
     for (size_t p = 0; p < k; p += 16) {
         __m512 r[16];
@@ -46,7 +47,8 @@ static void turn(const float *x, size_t ld, size_t width, size_t k, float *out, 
         UNROLL for (size_t i = 0; i < 16; i++) r[i] =
             i < width ? l_load_n(x + i * ld + p, n) : l_set(0);
         turn_16(r);
-        UNROLL for (size_t i = 0; i < 16; i++) if (i < n) l_store(out + (p + i) * pitch, r[i]);
+        UNROLL for (size_t i = 0; i < 16; i++) if (i < n)
+            l_store_n(out + (p + i) * pitch, r[i], bk_min_size(16, (k - p - i) * pitch));
     }
 }
 

@@ -7,23 +7,25 @@ enum { LANES = BK_SGEMM_LANES, TILE_COLS = TILE_LANES * LANES, AHEAD = 8 /* rows
 
 /* ---- Packing ------------------------------------------------------------------------------------- */
 
-/* Some values of k for all strips, as strips share lines of memory. Whole lanes are written, in
- * ascending order: the next values replace what is too much, but not at a strip's end, where the next
- * one has begun. */
+/* Whole lanes, of which only the first `pitch` count: the next values replace the rest, but not behind
+ * the last of k, where other threads may write. */
+INLINE void put_line(float *out, size_t p, size_t k, size_t pitch, lanes v) {
+    l_store_n(out + p * pitch, v, bk_min_size(LANES, (k - p) * pitch));
+}
+
+/* Some values of k for all strips, as strips share lines of memory. */
 static void pack_strips(const float *a, size_t ld, size_t m, size_t k, float *out) {
     size_t strips = bk_div_up(m, TILE_ROWS);
     for (size_t first = 0; first < k; first += AHEAD) {
-        size_t last = bk_min_size(first + AHEAD, k) - 1;
+        size_t last = bk_min_size(first + AHEAD, k);
         for (size_t s = 0, i = 0, end; s < strips; s++, i = end) {
             end = bk_sgemm_strip(m, strips, s + 1);
             size_t rows = end - i;
             const float *from = a + first * ld + i;
-            float *to = out + i * k + first * rows;
-            for (size_t p = first; p < last; p++, from += ld, to += rows) {
+            for (size_t p = first; p < last; p++, from += ld) {
                 __builtin_prefetch(from + AHEAD * ld + rows);
-                l_store(to, l_load_n(from, rows));
+                put_line(out + i * k, p, k, rows, l_load_n(from, rows));
             }
-            l_store_n(to, l_load_n(from, rows), last + 1 < k ? LANES : rows);
         }
     }
 }
