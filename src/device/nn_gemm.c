@@ -23,10 +23,10 @@ typedef struct job {
     const bk_gemm *g;
     const float *a, *b, *bias;
     float *c;
-    bk_pool *pool;                         /* NULL: one thread alone */
-    size_t part, n_parts, width, n_blocks; /* of k, of b's columns */
+    bk_pool *pool;                                  /* NULL: one thread alone */
+    size_t part, n_parts, width, n_blocks;          /* of k, of b's columns */
     size_t threads, strips, row_chunks, col_chunks; /* chunks of a block: strips by panels */
-    float *packed_b[2], *packed_a;         /* a: CHUNK_FLOATS for each thread */
+    float *packed_b[2], *packed_a;                  /* a: CHUNK_FLOATS for each thread */
 } job;
 
 /* One block: columns [j, j + n) and values [p, p + k) of the sums. */

@@ -8,7 +8,7 @@
 #include "device/nn_cpu.h"
 
 enum {
-    SLICE = 32,       /* hidden units: a panel of the widest kernel */
+    SLICE = 32,        /* hidden units: a panel of the widest kernel */
     SMALL = 64 * 1024, /* multiplications of a step that one thread does alone */
     MOST_AHEAD = 7
 };
@@ -158,8 +158,7 @@ static void backward(const job *x, size_t t, const units *s) {
     if (t + 1 < x->T) {
         bk_sgemm_ahead ahead[MOST_AHEAD];
         size_t n = 0;
-        for (size_t g = 0; g < 4; g++)
-            ahead[n++] = lines_of(x, gates + g * H + u, 4 * H, s->n);
+        for (size_t g = 0; g < 4; g++) ahead[n++] = lines_of(x, gates + g * H + u, 4 * H, s->n);
         ahead[n++] = lines_of(x, c + u, H, s->n);
         if (t) ahead[n++] = lines_of(x, dh - B * H + u, H, s->n);
         product(x, x->rows[(t + 1) % 2], s->weights, s->n, dh + u, H, true, ahead, n);

@@ -56,8 +56,8 @@ typedef struct bk_nn_kernels {
      * floats apart. Forward replaces what goes into the gates by their values. */
     void (*lstm)(float *gates, size_t H, const float *before, size_t n, float *cells, float *h);
     /* Replaces the values by the gradients of what went in, and dc by that of the cells before. */
-    void (*lstm_bwd)(float *gates, size_t H, const float *before, const float *cells, const float *dh,
-                     size_t n, float *dc);
+    void (*lstm_bwd)(float *gates, size_t H, const float *before, const float *cells,
+                     const float *dh, size_t n, float *dc);
     /* y may be x. */
     void (*dropout)(const bk_nn_drop *d, const float *x, uint64_t at, size_t n, float *y);
 

@@ -191,8 +191,8 @@ static void lstm(float *gates, size_t H, const float *before, size_t n, float *c
     });
 }
 
-static void lstm_bwd(float *gates, size_t H, const float *before, const float *cells, const float *dh,
-                     size_t n, float *dc) {
+static void lstm_bwd(float *gates, size_t H, const float *before, const float *cells,
+                     const float *dh, size_t n, float *dc) {
     const lanes one = l_set(1.0f);
     float *gi = gates, *gf = gates + H, *gg = gates + 2 * H, *go = gates + 3 * H;
     EACH_LANES(n, {

@@ -12,8 +12,8 @@
 #include "sys/cpu.h"
 
 enum {
-    BK_SGEMM_ROWS = 14,  /* of a tile at any level, at most */
-    BK_SGEMM_LANES = 16  /* columns that a tile's width is a multiple of */
+    BK_SGEMM_ROWS = 14, /* of a tile at any level, at most */
+    BK_SGEMM_LANES = 16 /* columns that a tile's width is a multiple of */
 };
 
 /* What will be packed next: memory is asked for it while tiles are computed. */

@@ -131,12 +131,12 @@ INLINE void tile(const bk_sgemm_block *t, asker *q, size_t rows, size_t vecs) {
     finish(t, rows, vecs, acc);
 }
 
-#define TILE(ROWS)                            \
-    case ROWS:                                \
-        if (TILE_LANES == 2 && t->n > LANES)  \
-            tile(t, q, ROWS, TILE_LANES);     \
-        else                                  \
-            tile(t, q, ROWS, 1);              \
+#define TILE(ROWS)                           \
+    case ROWS:                               \
+        if (TILE_LANES == 2 && t->n > LANES) \
+            tile(t, q, ROWS, TILE_LANES);    \
+        else                                 \
+            tile(t, q, ROWS, 1);             \
         break;
 static void any_tile(const bk_sgemm_block *t, asker *q) {
     switch (t->m) {

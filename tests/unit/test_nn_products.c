@@ -143,7 +143,8 @@ static void run_lstm_weights(const nn_case *k, bk_nn *d, const bk_vec *v) {
 
 static void lstm(void **state) {
     (void)state;
-    static const size_t s[][3] = {{1, 1, 1}, {5, 3, 7}, {4, 2, 33}, {7, 20, 16}, {3, 33, 64}, {2, 3, 100}};
+    static const size_t s[][3] = {{1, 1, 1},   {5, 3, 7},   {4, 2, 33},
+                                  {7, 20, 16}, {3, 33, 64}, {2, 3, 100}};
     for (size_t i = 0; i < BK_ARRAY_LEN(s); i++)
         for (size_t with = 0; with < 2; with++) {
             size_t T = s[i][0], B = s[i][1], H = s[i][2], BH = B * H, W = 4 * H * H;
@@ -202,11 +203,8 @@ static void lstm_state(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gemm),
-        cmocka_unit_test(gemm_edges),
-        cmocka_unit_test(gemm_blocks),
-        cmocka_unit_test(lstm),
-        cmocka_unit_test(lstm_state),
+        cmocka_unit_test(gemm), cmocka_unit_test(gemm_edges), cmocka_unit_test(gemm_blocks),
+        cmocka_unit_test(lstm), cmocka_unit_test(lstm_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
