@@ -30,17 +30,37 @@ typedef struct col_job {
     float *w;
 } col_job;
 
-static void col_sum_part(const void *arg, size_t part, int thread) {
+/* A part's rows to one. */
+static void fold_part(const void *arg, size_t part, int thread) {
+    const col_job *j = arg;
+    range rows = rows_of(j->R, part);
+    float *w = j->w + part * j->n;
+    (void)thread;
+    memcpy(w, j->x + rows.first * j->ld, j->n * sizeof *w);
+    for (size_t r = rows.first + 1; r < rows.end; r++) j->k->add(w, j->x + r * j->ld, j->n);
+}
+
+static void add_part(const void *arg, size_t part, int thread) {
     const col_job *j = arg;
     size_t at = part * PART_COLS;
     (void)thread;
     j->k->col_sum(j->x + at, j->R, j->ld, bk_min_size(PART_COLS, j->n - at), j->w + at);
 }
 
+/* w += all parts' rows [parts][n]. */
+static void add_parts(bk_nn_cpu *d, const float *x, size_t parts, size_t n, float *w) {
+    col_job j = {d->kernels, x, NULL, parts, n, n, w};
+    bk_nn_cpu_each(d, bk_div_up(n, PART_COLS), parts * n, add_part, &j);
+}
+
 static void col_sum(bk_nn *nn, bk_vec x, size_t R, size_t ld, size_t n, bk_vec w) {
     bk_nn_cpu *d = (bk_nn_cpu *)nn;
-    col_job j = {d->kernels, bk_nn_floats(x), NULL, R, ld, n, bk_nn_floats(w)};
-    bk_nn_cpu_each(d, bk_div_up(n, PART_COLS), R * n, col_sum_part, &j);
+    size_t parts = row_parts(R);
+    col_job j = {d->kernels, bk_nn_floats(x), NULL, R, ld, n, NULL};
+    j.w = bk_nn_cpu_scratch(d, parts * n * sizeof *j.w);
+    if (!j.w) return;
+    bk_nn_cpu_each(d, parts, R * n, fold_part, &j);
+    add_parts(d, j.w, parts, n, bk_nn_floats(w));
 }
 
 typedef struct embed_job {
@@ -125,9 +145,8 @@ static void rms_norm_bwd(bk_nn *nn, bk_vec x, bk_vec rstd, size_t R, size_t dim,
     j.rstd = bk_nn_floats(rstd), j.dx = bk_nn_floats(dx);
     j.dw = bk_nn_cpu_scratch(d, parts * dim * sizeof(float));
     if (!j.dw) return;
-    bk_nn_cpu_each(d, parts, R * dim, norm_bwd_part, &j);
-    col_job sum = {d->kernels, j.dw, NULL, parts, dim, dim, bk_nn_floats(dw)};
-    bk_nn_cpu_each(d, bk_div_up(dim, PART_COLS), parts * dim, col_sum_part, &sum);
+    bk_nn_cpu_each(d, parts, 2 * R * dim, norm_bwd_part, &j);
+    add_parts(d, j.dw, parts, dim, bk_nn_floats(dw));
 }
 
 /* ---- Rotation ------------------------------------------------------------------------------------- */
@@ -225,7 +244,7 @@ static void round_trip(bk_nn *nn, const bk_quant *type, bk_vec x, size_t n_rows,
     trip_job j = {.type = type, .k = k, .x = bk_nn_floats(x), .y = bk_nn_floats(y)};
     j.row_bytes = bk_round_up(k / type->block_len * type->block_bytes, BK_CACHE_LINE);
     j.blocks = bk_nn_cpu_scratch(d, j.row_bytes * (size_t)nn->threads);
-    if (j.blocks) bk_nn_cpu_each(d, n_rows, n_rows * k, trip_part, &j);
+    if (j.blocks) bk_nn_cpu_each(d, n_rows, 16 * n_rows * k, trip_part, &j);
 }
 
 void bk_nn_cpu_row_ops(struct bk_nn_ops *o) {

@@ -4,7 +4,7 @@
 #include "device/nn_cpu.h"
 
 /* Floats of a part, all arrays together a part of the second-level cache. */
-enum { PART = 8192 };
+enum { PART = 4096 };
 
 typedef struct job {
     const bk_nn_kernels *k;
@@ -31,10 +31,11 @@ static span span_of(const job *j, size_t part) {
     return (span){part * PART, bk_min_size(PART, j->n - part * PART)};
 }
 
-static void each(bk_nn *nn, job *j, bk_nn_part fn) {
+/* cost: of a float, as bk_nn_cpu_each counts. */
+static void each(bk_nn *nn, job *j, size_t cost, bk_nn_part fn) {
     bk_nn_cpu *d = (bk_nn_cpu *)nn;
     j->k = d->kernels;
-    bk_nn_cpu_each(d, bk_div_up(j->n, PART), j->n, fn, j);
+    bk_nn_cpu_each(d, bk_div_up(j->n, PART), cost * j->n, fn, j);
 }
 
 #define PART_FN(name)                                                   \
@@ -59,23 +60,23 @@ PART_FN(add)
 PART_FN(mul)
 
 static void zero(bk_nn *d, bk_vec x, size_t n) {
-    each(d, &(job){.n = n, .out = bk_nn_floats(x)}, zero_part);
+    each(d, &(job){.n = n, .out = bk_nn_floats(x)}, 1, zero_part);
 }
 
 static void copy(bk_nn *d, bk_vec to, bk_vec from, size_t n) {
-    each(d, &(job){.n = n, .out = bk_nn_floats(to), .x = bk_nn_floats(from)}, copy_part);
+    each(d, &(job){.n = n, .out = bk_nn_floats(to), .x = bk_nn_floats(from)}, 1, copy_part);
 }
 
 static void scale(bk_nn *d, bk_vec x, size_t n, float by) {
-    each(d, &(job){.n = n, .out = bk_nn_floats(x), .by = by}, scale_part);
+    each(d, &(job){.n = n, .out = bk_nn_floats(x), .by = by}, 1, scale_part);
 }
 
 static void add(bk_nn *d, bk_vec to, bk_vec x, size_t n) {
-    each(d, &(job){.n = n, .out = bk_nn_floats(to), .x = bk_nn_floats(x)}, add_part);
+    each(d, &(job){.n = n, .out = bk_nn_floats(to), .x = bk_nn_floats(x)}, 1, add_part);
 }
 
 static void mul(bk_nn *d, bk_vec to, bk_vec x, size_t n) {
-    each(d, &(job){.n = n, .out = bk_nn_floats(to), .x = bk_nn_floats(x)}, mul_part);
+    each(d, &(job){.n = n, .out = bk_nn_floats(to), .x = bk_nn_floats(x)}, 1, mul_part);
 }
 
 /* ---- Gates and activations -------------------------------------------------------------------------- */
@@ -102,24 +103,24 @@ PART_FN(act_bwd)
 
 static void silu_mul(bk_nn *d, bk_vec gate, bk_vec up, size_t n, bk_vec y) {
     job j = {.n = n, .x = bk_nn_floats(gate), .y = bk_nn_floats(up), .out = bk_nn_floats(y)};
-    each(d, &j, silu_mul_part);
+    each(d, &j, 8, silu_mul_part);
 }
 
 static void silu_mul_bwd(bk_nn *d, bk_vec gate, bk_vec up, bk_vec dy, size_t n, bk_vec dgate,
                          bk_vec dup) {
     job j = {.n = n, .x = bk_nn_floats(gate), .y = bk_nn_floats(up), .z = bk_nn_floats(dy)};
     j.out = bk_nn_floats(dgate), j.out2 = bk_nn_floats(dup);
-    each(d, &j, silu_mul_bwd_part);
+    each(d, &j, 10, silu_mul_bwd_part);
 }
 
 static void act(bk_nn *d, bk_act kind, bk_vec x, size_t n, bk_vec y) {
-    each(d, &(job){.n = n, .x = bk_nn_floats(x), .out = bk_nn_floats(y), .act = kind}, act_part);
+    each(d, &(job){.n = n, .x = bk_nn_floats(x), .out = bk_nn_floats(y), .act = kind}, 8, act_part);
 }
 
 static void act_bwd(bk_nn *d, bk_act kind, bk_vec x, bk_vec y, bk_vec dy, size_t n, bk_vec dx) {
     job j = {.n = n, .x = bk_nn_floats(x), .y = bk_nn_floats(y), .z = bk_nn_floats(dy)};
     j.out = bk_nn_floats(dx), j.act = kind;
-    each(d, &j, act_bwd_part);
+    each(d, &j, 4, act_bwd_part);
 }
 
 /* ---- Dropout ---------------------------------------------------------------------------------------- */
@@ -151,7 +152,7 @@ static void dropout(bk_nn *d, bk_vec x, size_t n, float p, uint64_t seed, uint64
     j.drop = (bk_nn_drop){.key = {(uint32_t)key, (uint32_t)(key >> 32)},
                           .least = least < 0x1p32 ? (uint32_t)least : UINT32_MAX,
                           .scale = p < 1 ? 1 / (1 - p) : 0};
-    each(d, &j, dropout_part);
+    each(d, &j, 4, dropout_part);
 }
 
 /* ---- Sums and the optimiser -------------------------------------------------------------------------- */
@@ -175,7 +176,7 @@ static double sum_of(bk_nn *d, bk_vec x, size_t n, bk_nn_part fn) {
     size_t parts = bk_div_up(n, PART);
     j.sums = bk_nn_cpu_scratch((bk_nn_cpu *)d, parts * sizeof *j.sums);
     if (!j.sums) return 0;
-    each(d, &j, fn);
+    each(d, &j, 1, fn);
     double all = 0;
     for (size_t i = 0; i < parts; i++) all += j.sums[i];
     return all;
@@ -198,7 +199,7 @@ static void adamw(bk_nn *d, const bk_adamw *a) {
     j.adam.keep = (float)(1 - (double)a->lr * (double)a->decay);
     j.adam.rate = (float)((double)a->lr / (double)a->fix1);
     j.adam.fix2 = (float)(1 / (double)a->fix2);
-    each(d, &j, adamw_part);
+    each(d, &j, 6, adamw_part);
 }
 
 void bk_nn_cpu_vector_ops(struct bk_nn_ops *o) {

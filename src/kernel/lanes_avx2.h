@@ -5,6 +5,7 @@
 #include "kernel/vec_avx2.h"
 
 #define LANE_FN static inline __attribute__((always_inline, unused))
+#define LANE_UNROLL _Pragma("GCC unroll 16")
 
 typedef struct lanes {
     __m256 a, b;
@@ -75,6 +76,37 @@ LANE_FN lanes l_lane(lanes x, int k) {
 
 LANE_FN float l_fold(lanes x) { return bk_fold_avx2(x.a, x.b); }
 LANE_FN float l_fold_max(lanes x) { return bk_max_avx2(_mm256_max_ps(x.a, x.b)); }
+
+LANE_FN void l_turn_8(__m256 r[8]) {
+    __m256 t[8], s[8];
+    LANE_UNROLL for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    LANE_UNROLL for (int i = 0; i < 8; i += 4) {
+        LANE_UNROLL for (int j = 0; j < 2; j++) {
+            s[i + 2 * j] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0x44);
+            s[i + 2 * j + 1] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0xEE);
+        }
+    }
+    LANE_UNROLL for (int j = 0; j < 4; j++) {
+        r[j] = _mm256_permute2f128_ps(s[j], s[4 + j], 0x20);
+        r[4 + j] = _mm256_permute2f128_ps(s[j], s[4 + j], 0x31);
+    }
+}
+/* The four quarters, of which two change places. */
+LANE_FN void l_turn(lanes r[16]) {
+    __m256 q[4][8];
+    LANE_UNROLL for (int i = 0; i < 8; i++) {
+        q[0][i] = r[i].a, q[1][i] = r[i].b;
+        q[2][i] = r[i + 8].a, q[3][i] = r[i + 8].b;
+    }
+    LANE_UNROLL for (int i = 0; i < 4; i++) l_turn_8(q[i]);
+    LANE_UNROLL for (int i = 0; i < 8; i++) {
+        r[i] = l_pair(q[0][i], q[2][i]);
+        r[i + 8] = l_pair(q[1][i], q[3][i]);
+    }
+}
 
 LANE_FN ilanes i_set(uint32_t x) {
     return i_pair(_mm256_set1_epi32((int)x), _mm256_set1_epi32((int)x));

@@ -5,6 +5,7 @@
 #include "kernel/vec_avx512.h"
 
 #define LANE_FN static inline __attribute__((always_inline, unused))
+#define LANE_UNROLL _Pragma("GCC unroll 16")
 
 typedef __m512 lanes;
 typedef __m512i ilanes;
@@ -44,6 +45,33 @@ LANE_FN lanes l_lane(lanes a, int k) { return _mm512_permutexvar_ps(_mm512_set1_
 
 LANE_FN float l_fold(lanes a) { return bk_fold_avx512(a); }
 LANE_FN float l_fold_max(lanes a) { return _mm512_reduce_max_ps(a); }
+
+/* Rows by pairs, then pairs of pairs: after that r[4 i + j] has the columns j, j + 4, j + 8, j + 12 of
+ * rows 4 i to 4 i + 3; then fours. */
+LANE_FN void l_turn(lanes r[16]) {
+    __m512 t[16];
+    LANE_UNROLL for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    LANE_UNROLL for (int i = 0; i < 16; i += 4) {
+        LANE_UNROLL for (int j = 0; j < 2; j++) {
+            __m512d a = _mm512_castps_pd(t[i + j]), b = _mm512_castps_pd(t[i + j + 2]);
+            r[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+            r[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+        }
+    }
+    LANE_UNROLL for (int j = 0; j < 4; j++) {
+        t[j] = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x44);
+        t[4 + j] = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xEE);
+        t[8 + j] = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x44);
+        t[12 + j] = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xEE);
+    }
+    LANE_UNROLL for (int j = 0; j < 8; j++) {
+        r[j % 4 + j / 4 * 8] = _mm512_shuffle_f32x4(t[j], t[8 + j], 0x88);
+        r[j % 4 + j / 4 * 8 + 4] = _mm512_shuffle_f32x4(t[j], t[8 + j], 0xDD);
+    }
+}
 
 LANE_FN ilanes i_set(uint32_t x) { return _mm512_set1_epi32((int)x); }
 LANE_FN ilanes i_count(void) {

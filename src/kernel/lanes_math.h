@@ -1,6 +1,8 @@
-/* Functions over 16 lanes, for files that include one of lanes_*.h before. */
+/* Functions over 16 lanes. */
 #ifndef BRISK_KERNEL_LANES_MATH_H
 #define BRISK_KERNEL_LANES_MATH_H
+
+#include "kernel/lanes.h"
 
 /* 1 / (1 + exp(-x)) */
 LANE_FN lanes l_sigmoid(lanes x) {

@@ -61,6 +61,16 @@ LANE_FN float l_fold_max(lanes a) {
     return a.v[0];
 }
 
+/* 16 x 16: r[i] has what was lane i of all. */
+LANE_FN void l_turn(lanes r[16]) {
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < i; j++) {
+            float x = r[i].v[j];
+            r[i].v[j] = r[j].v[i];
+            r[j].v[i] = x;
+        }
+}
+
 LANE_FN ilanes i_set(uint32_t x) { LANE_MAP(ilanes, x); }
 LANE_FN ilanes i_count(void) { LANE_MAP(ilanes, (uint32_t)i); } /* 0, 1, 2, ... */
 LANE_FN ilanes i_add(ilanes a, ilanes b) { LANE_MAP(ilanes, a.v[i] + b.v[i]); }

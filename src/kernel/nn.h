@@ -25,6 +25,32 @@ typedef struct bk_nn_drop {
     float scale;
 } bk_nn_drop;
 
+/* Attention goes by blocks of queries; backward by blocks of keys within. */
+enum { BK_NN_QUERIES = 32, BK_NN_KEYS = 64 };
+
+/* A block of n queries of one head, the first at position `first` of its sequence. Pitches in floats. */
+typedef struct bk_nn_attn {
+    size_t first, n, head;
+    float scale;        /* of the scores */
+    const float *q;     /* [n][ldq] */
+    const float *k, *v; /* [first + n][ldkv] */
+    size_t ldq, ldkv, ldy;
+    float *y;        /* [n][ldy] */
+    float *lse;      /* [n] */
+    const float *dy; /* [n][ldy]; backward only, as what follows */
+    float *dq;       /* [n][ldq], written */
+    float *dk, *dv;  /* [first + n][ldkv], added to; */
+    bool fresh;      /* rows from `first` on are written: no block came before */
+} bk_nn_attn;
+
+/* Floats of scratch that a block needs; `keys`: first + n. */
+static inline size_t bk_nn_attn_scratch(size_t head, size_t keys) {
+    return (head + keys) * BK_NN_QUERIES;
+}
+static inline size_t bk_nn_attn_bwd_scratch(size_t head) {
+    return 2 * (head + BK_NN_KEYS) * BK_NN_QUERIES;
+}
+
 typedef struct bk_nn_kernels {
     bk_cpu_level level;
 
@@ -65,6 +91,11 @@ typedef struct bk_nn_kernels {
     double (*log_sum)(const float *x, size_t n);
     /* y = exp(x - shift) * by; y may be x. */
     void (*exp_scaled)(const float *x, size_t n, float shift, float by, float *y);
+    /* Weights p = exp(score - lse); forward writes y = p v and lse. Backward: dp = dy v,
+     * ds = p (dp - dy y), dq = ds k, dk += ds^T q, dv += p^T dy. */
+    void (*attention)(const bk_nn_attn *a, float *scratch);
+    void (*attention_bwd)(const bk_nn_attn *a, float *scratch);
+
     void (*adam)(const bk_nn_adam *a, float *w, float *grad, float *m, float *v, size_t n);
 } bk_nn_kernels;
 

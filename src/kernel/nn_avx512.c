@@ -2,4 +2,6 @@
 
 #define LEVEL BK_CPU_AVX512
 #define TABLE bk_nn_kernels_avx512
-#include "kernel/nn_loops.h"
+#define TILE_VECS 2
+#define TILE_ROWS 8
+#include "kernel/nn_table.h"

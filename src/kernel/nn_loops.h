@@ -1,8 +1,9 @@
-/* The kernels of kernel/nn.h over 16 lanes: included by nn_LEVEL.c after its lanes_LEVEL.h. A loop's
- * body is a function of the place and of how many lanes count, so that only the last one is masked. */
-#include "kernel/nn.h"
+/* The kernels of kernel/nn.h over 16 lanes, compiled by nn_LEVEL.c with its lanes. A loop's body is a function of the place and of how many lanes count, so that only the last one is masked. */
+#ifndef BRISK_KERNEL_NN_LOOPS_H
+#define BRISK_KERNEL_NN_LOOPS_H
 
 #include "kernel/lanes_math.h"
+#include "kernel/nn.h"
 
 #define LANES 16
 #define EACH_LANES(n, body)                    \
@@ -265,27 +266,4 @@ static void adam(const bk_nn_adam *a, float *w, float *grad, float *m, float *v,
     });
 }
 
-const bk_nn_kernels TABLE = {
-    .level = LEVEL,
-    .dot = dot,
-    .axpy = axpy,
-    .add = add,
-    .mul = mul,
-    .scale = scale,
-    .col_sum = col_sum,
-    .sum = sum,
-    .sum_squares = sum_squares,
-    .rms_norm = rms_norm,
-    .rms_norm_bwd = rms_norm_bwd,
-    .rotate = rotate,
-    .silu_mul = silu_mul,
-    .silu_mul_bwd = silu_mul_bwd,
-    .act = {relu, tanh_, sigmoid, gelu},
-    .act_bwd = {relu_bwd, tanh__bwd, sigmoid_bwd, gelu_bwd},
-    .lstm = lstm,
-    .lstm_bwd = lstm_bwd,
-    .dropout = dropout,
-    .log_sum = log_sum,
-    .exp_scaled = exp_scaled,
-    .adam = adam,
-};
+#endif

@@ -3,7 +3,7 @@
 #include "nn_check.h"
 
 /* Odd, and enough for several parts and threads. */
-enum { SIZE = 8192 * 3 + 77 };
+enum { SIZE = 4096 * 9 + 77 };
 static const size_t sizes[] = {1, 15, 16, 37, SIZE};
 
 #define EACH_SIZE(n) \
@@ -306,7 +306,7 @@ static void run_adam(const nn_case *c, bk_nn *d, const bk_vec *v) {
 
 static void adamw(void **state) {
     (void)state;
-    static const size_t n[] = {1, 33, 8192 * 2 + 9};
+    static const size_t n[] = {1, 33, 4096 * 2 + 9};
     for (size_t i = 0; i < BK_ARRAY_LEN(n); i++)
         for (size_t decay = 0; decay < 2; decay++)
             nn_check("adamw", .dim = {decay}, .n = {n[i], n[i], n[i], n[i], n[i] * STEPS},
