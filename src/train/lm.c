@@ -90,8 +90,7 @@ static void next_streams(bk_lm *m, const bk_window *w, bool *fresh) {
     }
 }
 
-/* Losses of the rows on the device; returns their sum. With `scale` the logits become gradients. */
-static double losses(bk_lm *m, float scale) {
+double bk_lm_losses(bk_lm *m, float scale) {
     bk_nn *nn = m->task.nn;
     nn->ops->write(nn, m->ids, m->host, 2 * m->R); /* targets lie behind */
     m->ops->forward(m);
@@ -125,7 +124,7 @@ static bk_status batch(bk_task *t, uint64_t index, float share, double *loss, ui
     m->carried = m->state[0];
     if (fresh) clear_state(m);
     *n = n_targets(m);
-    *loss = losses(m, share / (float)*n);
+    *loss = bk_lm_losses(m, share / (float)*n);
     if (!isfinite(*loss)) m->at = 0; /* with a state of zeros */
     m->ops->backward(m);
     return t->nn->ops->finish(t->nn, err);
@@ -164,7 +163,7 @@ static bk_status validate(bk_task *t, uint64_t most, bk_train_score *score, bk_e
         if (!bk_train_progress(&t->o, "validating", (double)i / (double)steps, err))
             return BK_ERR_CANCELLED;
         tokens += valid_window(m, i, n);
-        sum += losses(m, 0);
+        sum += bk_lm_losses(m, 0);
     }
     *score = (bk_train_score){.tokens = tokens, .loss = sum / (double)tokens};
     return t->nn->ops->finish(t->nn, err);
@@ -281,7 +280,8 @@ static const struct bk_task_ops ops = {.destroy = destroy,
 
 /* ---- Making one --------------------------------------------------------------------------------- */
 
-static bk_status alloc_batch(bk_lm *m, bk_error *err) {
+bk_status bk_lm_prepare(bk_lm *m, bk_error *err) {
+    m->task.ops = &ops;
     size_t words = 0;
     bool good = bk_mul_size(m->R, m->V + 3, &words);
     m->host = bk_alloc(2 * m->R, sizeof *m->host);
@@ -320,10 +320,9 @@ bk_status bk_lm_create(const bk_train_options *o, bk_nn *nn, bk_params *params, 
         bk_text_free(&text);
         return st;
     }
-    m->task.ops = &ops;
     m->text = text;
-    st = check_length(m, err);
-    if (!st) st = alloc_batch(m, err);
+    st = bk_lm_prepare(m, err);
+    if (!st) st = check_length(m, err);
     if (st) {
         destroy(&m->task);
         return st;

@@ -48,6 +48,13 @@ bk_status bk_lstm_create(const bk_train_options *o, bk_nn *nn, bk_params *params
 bk_status bk_llama_create(const bk_train_options *o, bk_nn *nn, bk_params *params, size_t n_vocab,
                           bk_lm **out, bk_error *err);
 
+/* Memory for a batch, and the task's functions; once per model. After a failure too it is to be destroyed
+ * as a task. */
+bk_status bk_lm_prepare(bk_lm *m, bk_error *err);
+/* Forward over ids and targets in m->host; the sum of the losses. With a scale above 0 the logits become
+ * gradients of their sum times it. */
+double bk_lm_losses(bk_lm *m, float scale);
+
 /* ---- Pieces of networks ------------------------------------------------------------------------- */
 
 /* The next `words` of a memory, from a cache line on; mem may be NULL while counting. */
