@@ -12,17 +12,15 @@ static bk_train *train_of(brisk_train *t) { return (bk_train *)t; }
 static const bk_train *ctrain_of(const brisk_train *t) { return (const bk_train *)t; }
 
 /* The fields that both structs have under one name. */
-#define FIELDS(F)                                                                               \
-    F(data)                                                                                     \
-    F(resume)                                                                                   \
-    F(from)                                                                                     \
-    F(valid_share)                                                                              \
-    F(vocab_size) F(normalize) F(casefold) F(stop_words) F(floor_order) F(embedding) F(hidden)  \
-        F(output) F(layers) F(heads) F(kv_heads) F(ffn) F(sequence) F(batch) F(accumulate)      \
-            F(dropout) F(tied) F(forget_bias) F(widths) F(activation) F(steps) F(lr) F(min_lr)  \
-                F(warmup) F(b1) F(b2) F(eps) F(decay) F(clip) F(patience) F(seed) F(teacher)    \
-                    F(top_k) F(quant) F(keep_zeros) F(threads) F(cpu_level) F(progress) F(user) \
-                        F(cancel)
+/* clang-format off */
+#define FIELDS(F)                                                                                \
+    F(data) F(resume) F(from) F(valid_share) F(vocab_size) F(normalize) F(casefold)              \
+    F(stop_words) F(floor_order) F(embedding) F(hidden) F(output) F(layers) F(heads) F(kv_heads) \
+    F(ffn) F(sequence) F(batch) F(accumulate) F(dropout) F(tied) F(forget_bias) F(widths)        \
+    F(activation) F(steps) F(lr) F(min_lr) F(warmup) F(b1) F(b2) F(eps) F(decay) F(clip)         \
+    F(patience) F(seed) F(teacher) F(top_k) F(quant) F(keep_zeros) F(threads) F(cpu_level)       \
+    F(progress) F(user) F(cancel)
+/* clang-format on */
 
 BK_API void brisk_train_default(brisk_train_kind kind, brisk_train_options *options) {
     bk_train_options o;
@@ -39,9 +37,12 @@ BK_API brisk_status brisk_train_open(const brisk_train_options *options, brisk_t
     if (!train) return bk_api_null("train", err);
     *train = NULL;
     if (!options) return bk_api_null("options", err);
-    bk_train_options o = {.kind = (bk_train_kind)options->kind,
-                          .vocab = (bk_vocab_kind)options->vocab,
-                          .tune = (bk_train_tune)options->tune};
+    bk_train_options o;
+    bool known = (unsigned)options->kind < BK_TRAIN_KINDS;
+    bk_train_default(known ? (bk_train_kind)options->kind : BK_TRAIN_MLP, &o);
+    o.kind = (bk_train_kind)options->kind;
+    o.vocab = (bk_vocab_kind)options->vocab;
+    o.tune = (bk_train_tune)options->tune;
 #define COPY(f) o.f = options->f;
     FIELDS(COPY)
 #undef COPY

@@ -33,6 +33,7 @@ static bool parse(train_run *r, int argc, char **argv, int *status) {
         {"--tied", NULL, "the decoder is the embedding", OPT_FLAG, &o->tied, 0, 0},
         {"--no-forget-bias", NULL, "lstm: forget gates do not begin open", OPT_FLAG,
          &no_forget_bias, 0, 0},
+        {"--widths", "N,...", "mlp: widths of its hidden layers", OPT_STR, &o->widths, 0, 0},
         {"--activation", "A", "mlp: relu, tanh, sigmoid, gelu", OPT_STR, &o->activation, 0, 0},
         {"--lr", "X", "highest learning rate", OPT_FLOAT, &o->lr, 0, 10},
         {"--min-lr", "X", "learning rate at the end", OPT_FLOAT, &o->min_lr, 0, 10},

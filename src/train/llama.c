@@ -210,7 +210,8 @@ static bk_status init(bk_lm *m, bk_error *err) {
 static void keys(const bk_lm *m, bk_gguf_builder *b) {
     const llama *s = (const llama *)m;
     bk_gguf_builder_str(b, "general.architecture", BK_STR("llama"));
-    bk_gguf_builder_u32(b, "llama.context_length", (uint32_t)m->T);
+    bk_gguf_builder_u32(b, "llama.context_length",
+                        (uint32_t)bk_max_int(m->task.o.context, (int)m->T));
     bk_gguf_builder_u32(b, "llama.embedding_length", (uint32_t)s->d);
     bk_gguf_builder_u32(b, "llama.block_count", (uint32_t)s->L);
     bk_gguf_builder_u32(b, "llama.feed_forward_length", (uint32_t)s->ffn);
@@ -297,8 +298,8 @@ bk_status bk_llama_create(const bk_train_options *o, bk_nn *nn, bk_params *param
                  .kv_heads = o->kv_heads,
                  .head_size = head,
                  .tied = o->tied,
-                 .eps = 1e-5f,
-                 .theta = 10000,
+                 .eps = o->norm_eps,
+                 .theta = o->rope_base,
                  .blocks = blocks};
     bk_lm *m = &s->lm;
     m->task = (bk_task){.o = *o, .nn = nn, .params = params};

@@ -18,7 +18,7 @@ typedef struct layer {
 typedef struct lstm {
     bk_lm lm;
     size_t E, H, O, L;
-    bool project, tied;
+    bool project, tied, with_bias;
     size_t embed, proj, out, out_bias; /* parameters */
     layer *layers;
     bk_vec x0, dx;  /* [R][E], [R][max(E, H)] */
@@ -80,7 +80,8 @@ static void forward(bk_lm *m) {
         bk_linear_forward(nn, &proj, s->layers[s->L - 1].y, none, s->po, false);
     }
     bk_linear out = bk_lm_linear(m, s->out, m->V, s->O);
-    bk_linear_forward(nn, &out, s->po, bk_param_w(p, s->out_bias), m->logits, false);
+    bk_linear_forward(nn, &out, s->po, s->with_bias ? bk_param_w(p, s->out_bias) : none, m->logits,
+                      false);
 }
 
 /* ---- Backward ----------------------------------------------------------------------------------- */
@@ -111,7 +112,8 @@ static void backward(bk_lm *m) {
     const bk_params *p = m->task.params;
     bk_linear out = bk_lm_linear(m, s->out, m->V, s->O);
     bk_linear_backward(nn, &out, s->po, m->logits, s->project ? s->dpo : s->dx, false);
-    nn->ops->col_sum(nn, m->logits, m->R, m->V, m->V, bk_param_grad(p, s->out_bias));
+    if (s->with_bias)
+        nn->ops->col_sum(nn, m->logits, m->R, m->V, m->V, bk_param_grad(p, s->out_bias));
     if (s->project) {
         bk_linear proj = bk_lm_linear(m, s->proj, s->O, s->H);
         bk_linear_backward(nn, &proj, s->layers[s->L - 1].y, s->dpo, s->dx, false);
@@ -138,7 +140,7 @@ static void add_params(lstm *s, bk_params *p) {
         s->layers[l].b_ih = bk_params_vector(p, 4 * H, "blk.%zu.lstm_ih.bias", l);
         s->layers[l].b_hh = bk_params_vector(p, 4 * H, "blk.%zu.lstm_hh.bias", l);
     }
-    s->out_bias = bk_params_vector(p, V, "output.bias");
+    if (s->with_bias) s->out_bias = bk_params_vector(p, V, "output.bias");
 }
 
 /* Recurrent weights and biases as torch.nn.LSTM; a forget bias of 1: Jozefowicz et al. 2015. */
@@ -218,11 +220,11 @@ static const struct bk_lm_ops ops = {.carries = true,
 
 bk_status bk_lstm_create(const bk_train_options *o, bk_nn *nn, bk_params *params, size_t n_vocab,
                          bk_lm **out, bk_error *err) {
-    if (o->tied && (o->output ? o->output : o->hidden) != o->embedding)
+    if (o->tied && o->output != o->embedding)
         return bk_fail(err, BK_ERR_INVALID,
                        "tied weights want the output as wide as the embedding: output %d found, "
                        "embedding %d",
-                       o->output ? o->output : o->hidden, o->embedding);
+                       o->output, o->embedding);
     lstm *s = bk_alloc_zero(1, sizeof *s);
     layer *layers = bk_alloc_zero((size_t)o->layers, sizeof *layers);
     if (!s || !layers) {
@@ -233,13 +235,13 @@ bk_status bk_lstm_create(const bk_train_options *o, bk_nn *nn, bk_params *params
     bk_lm *m = &s->lm;
     *s = (lstm){.E = (size_t)o->embedding,
                 .H = (size_t)o->hidden,
-                .O = (size_t)(o->output ? o->output : o->hidden),
+                .O = (size_t)o->output,
                 .L = (size_t)o->layers,
-                .project = o->output && o->output != o->hidden,
+                .project = o->projection,
+                .with_bias = o->decoder_bias,
                 .tied = o->tied,
                 .layers = layers};
     m->task = (bk_task){.o = *o, .nn = nn, .params = params};
-    m->task.o.output = (int)s->O;
     m->ops = &ops;
     m->B = (size_t)o->batch;
     m->T = (size_t)o->sequence;

@@ -49,6 +49,11 @@ static const field fields[] = {
     {AT(patience), INT, FIXED, 0, 1e9, ALL(0)},
     {AT(floor_order), INT, FIXED, 0, 8, ALL(0)},
     {AT(top_k), INT, FIXED, 1, 256, ALL(32)},
+    {AT(projection), BOOL, FIXED, 0, 1, ALL(0)},
+    {AT(decoder_bias), BOOL, FIXED, 0, 1, ALL(1)},
+    {AT(rope_base), FLOAT, FIXED, 1, 1e9, ALL(10000)},
+    {AT(norm_eps), FLOAT, FIXED, 0, 1, ALL(1e-5)},
+    {AT(context), INT, FIXED, 0, 1 << 30, ALL(0)},
     {AT(keep_zeros), BOOL, FIXED, 0, 1, ALL(0)},
 };
 
@@ -91,6 +96,11 @@ void bk_train_options_complete(bk_train_options *o) {
     for (size_t i = 0; i < BK_ARRAY_LEN(fields); i++)
         if (is_open(&fields[i]) && get(o, &fields[i]) == 0)
             set(o, &fields[i], fields[i].own[o->kind]);
+    if (o->kind != BK_TRAIN_LSTM) return;
+    if (o->output == 0) o->output = o->hidden;
+    if (o->resume || o->from) return;
+    o->projection = o->output != o->hidden;
+    o->decoder_bias = !o->tied;
 }
 
 bk_status bk_train_options_check(const bk_train_options *o, bk_error *err) {

@@ -17,5 +17,8 @@ void bk_train_options_complete(bk_train_options *o);
 void bk_train_options_put(const bk_train_options *o, bk_gguf_builder *b);
 bk_status bk_train_options_get(const bk_gguf *g, bk_arena *arena, bk_train_options *o,
                                bk_error *err);
+/* Sizes of a GGUF model (from.c): what o leaves open is taken; a size that it gives differently is
+ * INVALID. UNSUPPORTED: an architecture, or something in it, that cannot be trained. */
+bk_status bk_train_options_from(const bk_gguf *g, bk_train_options *o, bk_error *err);
 
 #endif

@@ -49,6 +49,11 @@ typedef struct bk_train_options {
     bool keep_zeros;
     bk_train_tune tune;
 
+    /* Not in the public header: what a model given with `from` has. */
+    bool projection, decoder_bias; /* lstm */
+    float rope_base, norm_eps;     /* llama */
+    int context;                   /* tokens that it was trained for; 0: `sequence` */
+
     int threads;
     const char *cpu_level;
     void (*progress)(const char *what, double done, void *user);

@@ -123,7 +123,9 @@ static bk_status open_old(bk_train *t, bk_gguf **g, bk_error *err) {
     const char *path = t->o.resume ? t->o.resume : t->o.from;
     if (!path) return BK_OK;
     bk_status st = bk_gguf_open(path, g, err);
-    if (!st && t->o.resume) st = bk_train_options_get(*g, &t->arena, &t->o, err);
+    if (!st)
+        st = t->o.resume ? bk_train_options_get(*g, &t->arena, &t->o, err)
+                         : bk_train_options_from(*g, &t->o, err);
     if (st) bk_error_prefix(err, "%s", path);
     return st;
 }
