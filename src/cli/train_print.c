@@ -198,7 +198,7 @@ bool train_write_plot(const train_run *r) {
              (unsigned long long)r->info.n_params, name ? name + 1 : r->o.data);
     snprintf(machine, sizeof machine, "%s, %d threads", brisk_cpu_name(cpu, sizeof cpu),
              r->info.threads);
-    snprintf(floor, sizeof floor, "%d-gram, Witten-Bell", r->o.floor_order);
+    snprintf(floor, sizeof floor, "Witten-Bell, order %d", r->o.floor_order);
     bk_buf out = {0};
     cli_train_plot(&p, &out);
     bool good = !out.failed && cli_write_file(r->plot, out.data ? out.data : "", out.len);

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "measure/ngram.h"
 #include "model/model.h"
 #include "sys/file.h"
 #include "train/task.h"
@@ -64,8 +65,14 @@ static bk_status make_vocab(const bk_train_options *o, bk_str text, bk_gguf_buil
                             bk_text *out, bk_error *err) {
     bk_vocab_options vo = {.kind = o->vocab, .size = (size_t)o->vocab_size};
     bk_vocab *vocab = NULL;
+    bk_status st = BK_OK;
+    if (!vo.size && o->vocab == BK_VOCAB_WORD) vo.size = 8192;
+    if (!vo.size && o->vocab == BK_VOCAB_BPE) vo.size = 1024;
+    vo.prepare.casefold = o->casefold;
+    if (o->normalize) st = bk_normal_find(bk_str_from(o->normalize), &vo.prepare.form, err);
+    if (st) return st;
     if (!bk_train_progress(o, "making the vocabulary", 0, err)) return BK_ERR_CANCELLED;
-    bk_status st = bk_vocab_train(&vo, text, &vocab, err);
+    st = bk_vocab_train(&vo, text, &vocab, err);
     if (st) return st;
     bk_vocab_write(bk_vocab_desc(vocab), b);
     st = bk_tokenizer_create(bk_vocab_desc(vocab), &out->tokenizer, err);
@@ -93,7 +100,8 @@ static bk_status open_vocab(const bk_train_options *o, const bk_gguf *old, bk_st
 /* ---- A text ------------------------------------------------------------------------------------- */
 
 /* FNV-1a (Fowler, Noll, Vo 1991) over the ids as little-endian words. */
-static uint64_t hash_ids(const bk_ids *ids, uint64_t h) {
+static uint64_t hash_ids(const bk_ids *ids, size_t cut) {
+    uint64_t h = 0xCBF29CE484222325u ^ cut;
     for (size_t i = 0; i < ids->len; i++)
         for (int k = 0; k < 4; k++)
             h = (h ^ ((uint32_t)ids->data[i] >> 8 * k & 0xFF)) * 0x100000001B3u;
@@ -105,10 +113,22 @@ static bk_status encode(const bk_train_options *o, bk_str text, size_t cut, bk_t
     bk_str head = {text.data, cut}, tail = {text.data + cut, text.len - cut};
     uint64_t bad;
     if (!bk_train_progress(o, "reading the text", 0, err)) return BK_ERR_CANCELLED;
-    bk_status st = bk_tokenizer_encode(out->tokenizer, head, false, &out->train, err);
-    if (!st) st = bk_tokenizer_encode(out->tokenizer, tail, false, &out->valid, err);
+    bk_status st = bk_tokenizer_encode(out->tokenizer, head, false, &out->ids, err);
+    out->n_train = out->ids.len;
+    if (!st) st = bk_tokenizer_encode(out->tokenizer, tail, false, &out->ids, err);
     count_chars(tail, &out->valid_chars, &bad);
-    out->hash = hash_ids(&out->valid, hash_ids(&out->train, 0xCBF29CE484222325u));
+    out->hash = hash_ids(&out->ids, out->n_train);
+    return st;
+}
+
+static bk_status count(const bk_train_options *o, bk_text *t, bk_error *err) {
+    bk_ngram_loss loss;
+    if (o->floor_order == 0 || t->n_train == 0 || t->n_train == t->ids.len) return BK_OK;
+    if (!bk_train_progress(o, "counting", 0, err)) return BK_ERR_CANCELLED;
+    bk_status st =
+        bk_ngram_floor(t->ids.data, t->ids.len, t->n_train, bk_tokenizer_count(t->tokenizer),
+                       o->floor_order, o->cancel, &loss, err);
+    if (!st) t->floor = loss.order[loss.n_orders - 1];
     return st;
 }
 
@@ -122,6 +142,7 @@ bk_status bk_text_open(const bk_train_options *o, const bk_gguf *old, bk_text *o
         size_t cut = cut_of(text, o->valid_share);
         st = open_vocab(o, old, (bk_str){text.data, cut}, out, err);
         if (!st) st = encode(o, text, cut, out, err);
+        if (!st) st = count(o, out, err);
     }
     bk_buf_free(&file);
     if (st) bk_text_free(out);
@@ -131,8 +152,7 @@ bk_status bk_text_open(const bk_train_options *o, const bk_gguf *old, bk_text *o
 void bk_text_free(bk_text *t) {
     bk_tokenizer_destroy(&t->tokenizer);
     bk_gguf_destroy(&t->keys);
-    bk_ids_free(&t->train);
-    bk_ids_free(&t->valid);
+    bk_ids_free(&t->ids);
 }
 
 /* ---- Windows ------------------------------------------------------------------------------------ */

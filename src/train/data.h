@@ -9,12 +9,18 @@
 
 typedef struct bk_text {
     bk_tokenizer *tokenizer;
-    bk_gguf *keys; /* the tokenizer's, as in a GGUF file */
-    bk_ids train, valid;
+    bk_gguf *keys;  /* the tokenizer's, as in a GGUF file */
+    bk_ids ids;     /* both parts */
+    size_t n_train; /* of them, those to learn from */
     uint64_t valid_chars;
     uint64_t hash; /* of all ids: whether a checkpoint is of the same data */
-    double floor;
+    double floor;  /* loss of counting over the part held out (measure/ngram.h); 0: not computed */
 } bk_text;
+
+static inline const int32_t *bk_text_valid(const bk_text *t, size_t *n) {
+    *n = t->ids.len - t->n_train;
+    return *n ? t->ids.data + t->n_train : NULL;
+}
 
 /* Reads o->data. The vocabulary is that of `old`, or made from the first part when old is NULL.
  * NOT_FOUND, IO, FORMAT (empty, binary), INVALID, NOMEM, CANCELLED. */

@@ -77,11 +77,11 @@ static bk_window window_of(bk_lm *m) {
 /* The next window of the streams; each pass over the data is shifted, so that the places where gradients
  * are cut differ. */
 static void next_streams(bk_lm *m, const bk_window *w, bool *fresh) {
-    size_t n = m->text.train.len;
+    size_t n = m->text.n_train;
     size_t shift = (size_t)(m->pass * 31 % m->T);
     if (shift + m->B * m->T >= n) shift = 0;
     *fresh = m->at == 0;
-    bk_window_streams(w, m->text.train.data + shift, n - shift, (size_t)m->at);
+    bk_window_streams(w, m->text.ids.data + shift, n - shift, (size_t)m->at);
     m->at += m->T;
     /* What is left at the end of the streams is less than a window. */
     if (m->at + m->T > bk_stream_len(n - shift, m->B)) {
@@ -117,7 +117,7 @@ static bk_status batch(bk_task *t, uint64_t index, float share, double *loss, ui
     if (m->ops->carries) {
         next_streams(m, &w, &fresh);
     } else {
-        bk_window_random(&w, m->text.train.data, m->text.train.len, t->o.seed, index);
+        bk_window_random(&w, m->text.ids.data, m->text.n_train, t->o.seed, index);
     }
     m->index = index;
     m->learning = true;
@@ -132,7 +132,8 @@ static bk_status batch(bk_task *t, uint64_t index, float share, double *loss, ui
 
 /* Sequences in streams side by side where state is carried, else window after window. */
 static size_t valid_window(bk_lm *m, size_t i, size_t n) {
-    const int32_t *ids = m->text.valid.data;
+    size_t all;
+    const int32_t *ids = bk_text_valid(&m->text, &all);
     bk_window w = window_of(m);
     if (m->ops->carries) return bk_window_streams(&w, ids, n, i * m->T);
     size_t at = i * m->R, wanted = 0;
@@ -147,7 +148,8 @@ static size_t valid_window(bk_lm *m, size_t i, size_t n) {
 
 static bk_status validate(bk_task *t, uint64_t most, bk_train_score *score, bk_error *err) {
     bk_lm *m = lm_of(t);
-    size_t n = m->text.valid.len;
+    size_t n;
+    bk_text_valid(&m->text, &n);
     if (most > 0 && most + 1 < n) n = (size_t)most + 1;
     if (n < 2)
         return bk_fail(err, BK_ERR_LIMIT,
@@ -233,7 +235,7 @@ static bk_status restore(bk_task *t, const bk_gguf *g, bk_error *err) {
                        t->o.data);
     if (!st) st = get_u64(g, "brisk.train.at", &m->at, err);
     if (!st) st = get_u64(g, "brisk.train.pass", &m->pass, err);
-    if (!st && m->at > m->text.train.len)
+    if (!st && m->at > m->text.n_train)
         return bk_fail(err, BK_ERR_FORMAT, "its position %llu is behind the end of the text",
                        (unsigned long long)m->at);
     if (!st && m->state[0]) st = get_state(m, g, err);
@@ -249,8 +251,8 @@ static void export(bk_task *t, bk_gguf_builder *b) {
 static void info(const bk_task *t, bk_train_info *out) {
     const bk_lm *m = (const bk_lm *)t;
     out->n_vocab = (int)m->V;
-    out->train_tokens = m->text.train.len;
-    out->valid_tokens = m->text.valid.len;
+    out->train_tokens = m->text.n_train;
+    out->valid_tokens = m->text.ids.len - m->text.n_train;
     out->valid_chars = m->text.valid_chars;
     out->floor = m->text.floor;
     out->memory += 4 * (uint64_t)m->words;
@@ -298,7 +300,7 @@ bk_status bk_lm_prepare(bk_lm *m, bk_error *err) {
 }
 
 static bk_status check_length(const bk_lm *m, bk_error *err) {
-    size_t least = (m->ops->carries ? m->R : m->T) + 1, n = m->text.train.len;
+    size_t least = (m->ops->carries ? m->R : m->T) + 1, n = m->text.n_train;
     if (n >= least) return BK_OK;
     return bk_fail(err, BK_ERR_FORMAT,
                    "%s is too short: %zu tokens to learn from, %zu wanted; give more text, or a "
