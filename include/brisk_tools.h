@@ -89,6 +89,21 @@ typedef struct brisk_brief {
  * with brisk_model_open. */
 brisk_status brisk_model_peek(const char *path, brisk_brief *brief, brisk_error *err);
 
+/* ---- Text before tokens ------------------------------------------------------------------------ */
+
+/* What is done to a text, in this order; zero-initialised: nothing. */
+typedef struct brisk_text_options {
+    const char *normalize;  /* "nfc", "nfd", "nfkc", "nfkd" (UAX #15) or NULL */
+    bool casefold;          /* full Unicode case folding */
+    const char *stop_words; /* lists and files whose words are left out, with commas between: "en",
+                               "zh", "./my.txt"; NULL: none */
+} brisk_text_options;
+
+/* *out is NUL-terminated, owned by the caller, freed with brisk_free; *out_len may be NULL. INVALID,
+ * NOT_FOUND, IO, FORMAT (a list), LIMIT (text beyond 1 GiB), NOMEM. */
+brisk_status brisk_text_prepare(const brisk_text_options *options, const char *text, size_t len,
+                                char **out, size_t *out_len, brisk_error *err);
+
 /* ---- Conversion ----------------------------------------------------------------------------- */
 
 typedef struct brisk_convert_options {

@@ -100,6 +100,16 @@ typedef struct cli_open {
 /* Opens with a progress bar; NULL after printing why not. path[cap] gets where the file is. */
 brisk_model *cli_open_model(const cli_open *o, char *path, size_t cap);
 
+/* ---- Tokens ------------------------------------------------------------------------------------- */
+
+typedef struct cli_tokens {
+    brisk_token *ids; /* [cap], n of them used; reused from text to text, freed with bk_free */
+    size_t n, cap;
+} cli_tokens;
+
+/* brisk_tokenize with as much room as it takes; false after printing why not. */
+bool cli_tokenize(const brisk_model *model, bk_str text, bool bos, bool special, cli_tokens *out);
+
 /* ---- Input and output --------------------------------------------------------------------------- */
 
 /* The whole file ("-": standard input) appended to out; false after printing why not. */

@@ -9,8 +9,7 @@ typedef struct profile {
     const char *model, *hub, *file, *html, *svg;
     int threads;
     bool json, no_limits;
-    brisk_token *tokens;
-    size_t n_tokens;
+    cli_tokens tokens;
     profile_report report;
 } profile;
 
@@ -49,19 +48,11 @@ static bool parse(profile *p, int argc, char **argv, int *status) {
 /* The tokens of the file; false after printing why not. */
 static bool read_tokens(profile *p, brisk_model *model) {
     bk_buf text = {0};
-    brisk_error err;
-    brisk_status st = BRISK_ERR_IO;
-    if (!cli_read_file(p->file, &text)) return false;
-    size_t cap = text.len + 1; /* a token has a byte at least, but for the first */
-    p->tokens = bk_alloc(cap, sizeof *p->tokens);
-    if (p->tokens)
-        st = brisk_tokenize(model, text.data ? text.data : "", text.len, true, false, p->tokens,
-                            cap, &p->n_tokens, &err);
+    bool ok = cli_read_file(p->file, &text) &&
+              cli_tokenize(model, bk_buf_view(&text), true, false, &p->tokens);
     bk_buf_free(&text);
-    if (!p->tokens) cli_fail("no memory for the tokens of %s", p->file);
-    if (p->tokens && st) cli_fail("%s: %s", p->file, err.text);
-    if (!st && p->n_tokens == 0) cli_fail("%s: no text in it", p->file);
-    return !st && p->n_tokens > 0;
+    if (ok && p->tokens.n == 0) cli_fail("%s: no text in it", p->file);
+    return ok && p->tokens.n > 0;
 }
 
 static void on_progress(double done, void *user) { cli_progress_show(user, done, NULL); }
@@ -91,7 +82,7 @@ static int run(profile *p, brisk_model *model) {
     t.cancel = &cli_interrupted;
     if (p->file && !read_tokens(p, model)) return EXIT_ERROR;
     brisk_error err;
-    brisk_status st = brisk_profile_run(model, &t, p->tokens, p->n_tokens, &r->result, &err);
+    brisk_status st = brisk_profile_run(model, &t, p->tokens.ids, p->tokens.n, &r->result, &err);
     if (!st && !p->no_limits) {
         st = add_limits(model, &r->result, &err);
     }
@@ -145,7 +136,7 @@ int cmd_profile(int argc, char **argv) {
     strftime(r->date, sizeof r->date, "%Y-%m-%dT%H:%M:%SZ", &utc);
     status = run(&p, model);
     if (!status) status = show(&p);
-    bk_free(p.tokens);
+    bk_free(p.tokens.ids);
     brisk_model_close(&model);
     return status;
 }
