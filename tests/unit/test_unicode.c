@@ -143,12 +143,59 @@ static void test_nfc_long_run(void **state) {
     bk_buf_free(&out);
 }
 
+static void check_prepared(bk_normal_form form, bool casefold, const char *in, const char *want) {
+    bk_prepared p;
+    assert_true(bk_text_prepare((bk_text_rules){form, casefold}, bk_str_from(in), &p));
+    assert_int_equal(p.text.len, strlen(want));
+    assert_memory_equal(p.text.data, want, p.text.len);
+    bk_prepared_free(&p);
+}
+
+/* All of Unicode is compared with Python's in tests/tokenizer/compare_vocab.py. */
+static void test_other_forms(void **state) {
+    (void)state;
+    check_prepared(BK_NFD, false, "é한\u212B", "e\u0301\u1112\u1161\u11ABA\u030A");
+    check_prepared(BK_NFD, false, "ﬁ ½", "ﬁ ½");
+    check_prepared(BK_NFKD, false, "ﬁ ½ ｱﾞé", "fi 1\u20442 ア\u3099e\u0301");
+    check_prepared(BK_NFKC, false, "ﬁ ｶﾞe\u0301", "fi ガé");
+    check_prepared(BK_NFKC, false, "\u1E9B\u0323", "\u1E69");
+    check_prepared(BK_NFKC, false, "①\xFF\u00A0", "1\xFF ");
+    check_prepared(BK_NFKD, false, "\uFDFA", "صلى الله عليه وسلم");
+    check_prepared(BK_NORMAL_NONE, false, "e\u0301ﬁ", "e\u0301ﬁ");
+    assert_false(bk_normal_needed(BK_NFKC, BK_STR("plain, né 中文")));
+    assert_true(bk_normal_needed(BK_NFD, BK_STR("né")));
+}
+
+static void test_casefold(void **state) {
+    (void)state;
+    check_prepared(BK_NORMAL_NONE, true, "Straße İΣς ÀÉ", "strasse i\u0307σσ àé");
+    check_prepared(BK_NORMAL_NONE, true, "ᎠꭰꚀ\U00010400", "ᎠᎠꚁ\U00010428");
+    check_prepared(BK_NORMAL_NONE, true, "A\xFF\xC3Z", "a\xFF\xC3z");
+    check_prepared(BK_NFC, true, "\u01F0 \u01C4", "\u01F0 \u01C6"); /* folds to two, joins again */
+    check_prepared(BK_NFKC, true, "\u212A", "k");
+    check_prepared(BK_NFKC, true, "", "");
+}
+
+static void test_names_of_forms(void **state) {
+    (void)state;
+    bk_normal_form form = BK_NORMAL_NONE;
+    bk_error err = {0};
+    for (bk_normal_form f = BK_NFC; f <= BK_NFKD; f++) {
+        assert_int_equal(bk_normal_find(bk_str_from(bk_normal_name(f)), &form, &err), BK_OK);
+        assert_int_equal(form, f);
+    }
+    assert_null(bk_normal_name(BK_NORMAL_NONE));
+    assert_int_equal(bk_normal_find(BK_STR("NFC"), &form, &err), BK_ERR_NOT_FOUND);
+    assert_non_null(strstr(err.text, "\"nfkd\""));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_classes),         cmocka_unit_test(test_totals),
         cmocka_unit_test(test_nfc_examples),    cmocka_unit_test(test_nfc_invalid_bytes),
         cmocka_unit_test(test_compose_inverts), cmocka_unit_test(test_nfc_is_idempotent),
-        cmocka_unit_test(test_nfc_long_run),
+        cmocka_unit_test(test_nfc_long_run),    cmocka_unit_test(test_other_forms),
+        cmocka_unit_test(test_casefold),        cmocka_unit_test(test_names_of_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -190,6 +190,37 @@ static void test_refused(void **state) {
     assert_int_equal(bk_vocab_kind_find(BK_STR("bert"), &kind, &err), BK_ERR_NOT_FOUND);
 }
 
+/* What is done to the text of the vocabulary is done to every text. */
+static void test_prepare(void **state) {
+    (void)state;
+    bk_vocab_options o = {.kind = BK_VOCAB_CHAR, .prepare = {BK_NFKC, true}};
+    check_tokens(o, "AaÉe\u0301", "<unk>|a|é");
+    bk_tokenizer *t = tokenizer(o, "AaÉe\u0301");
+    bk_ids ids = {0};
+    bk_buf back = {0};
+    assert_int_equal(bk_tokenizer_encode(t, BK_STR("ＡE\u0301"), false, &ids, NULL), BK_OK);
+    assert_int_equal(ids.len, 2);
+    assert_int_equal(bk_tokenizer_decode(t, ids.data, ids.len, &back, NULL), BK_OK);
+    assert_string_equal(back.data, "aé");
+    bk_buf_free(&back);
+    bk_ids_free(&ids);
+    bk_tokenizer_destroy(&t);
+    /* A control token is found before, and none is made by it. */
+    o = (bk_vocab_options){.kind = BK_VOCAB_BPE, .size = 258, .prepare = {BK_NFKC, true}};
+    t = tokenizer(o, "aa aa");
+    ids = (bk_ids){0};
+    assert_int_equal(bk_tokenizer_encode(t, BK_STR("A<|endoftext|>\uFF21A"), true, &ids, NULL),
+                     BK_OK);
+    assert_int_equal(ids.len, 3);
+    assert_int_equal(ids.data[1], bk_tokenizer_eos(t));
+    assert_true(bk_str_eq(bk_tokenizer_bytes(t, ids.data[2]), BK_STR("aa")));
+    ids.len = 0;
+    assert_int_equal(bk_tokenizer_encode(t, BK_STR("<|ENDOFTEXT|>"), true, &ids, NULL), BK_OK);
+    assert_int_equal(ids.len, 13);
+    bk_ids_free(&ids);
+    bk_tokenizer_destroy(&t);
+}
+
 static char *random_text(bk_rng *r, size_t n) {
     static const char *const parts[] = {"a",  "b",  "ab ", " ", "\n", "é",  "e\u0301", "世",
                                         "，", "'s", "12",  "😀", "\t", "Ab", "\u00a0",  "."};
@@ -256,9 +287,10 @@ int main(int argc, char **argv) {
     (void)argc, (void)argv;
 #endif
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_chars),     cmocka_unit_test(test_words),
-        cmocka_unit_test(test_word_cuts), cmocka_unit_test(test_pairs),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_round_trips),
+        cmocka_unit_test(test_chars),       cmocka_unit_test(test_words),
+        cmocka_unit_test(test_word_cuts),   cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_refused),     cmocka_unit_test(test_prepare),
+        cmocka_unit_test(test_round_trips),
 #ifdef BRISK_TESTING
         cmocka_unit_test(test_no_memory),
 #endif
