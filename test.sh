@@ -23,6 +23,7 @@ esac
 text_tests=(
     'tests/tokenizer/compare_hf.py --dump build/release/tests/tokenizer/tok_dump'
     'tests/tokenizer/compare_sp.py --dump build/release/tests/tokenizer/tok_dump'
+    'tests/tokenizer/compare_vocab.py --dump build/release/tests/tokenizer/tok_dump --make build/release/tests/tokenizer/vocab_dump'
     'tests/template/compare_jinja2.py build/release/tests/template/render'
     'tests/template/compare_peer.py build/release/tests/template/render'
     'tests/quant/compare_gguf.py build/release/tests/quant/quantize'

@@ -10,7 +10,8 @@ build_packages='gcc libc6-dev make pkg-config libjansson-dev'
 optional_packages='libedit-dev libcurl4-openssl-dev libevent-dev libssl-dev
     libjs-marked node-dompurify libjs-highlight.js'
 fetch_packages='python3 python3-pip ca-certificates'
-test_packages='g++ clang-format libcmocka-dev libpcre2-dev python3-venv openssl chromium chromium-driver'
+test_packages='g++ clang-format libcmocka-dev libpcre2-dev python3-venv openssl chromium chromium-driver
+    bible-kjv'
 long_test_packages='clang'
 
 is_there() {
@@ -23,6 +24,7 @@ is_there() {
     python3-pip) python3 -m pip --version ;;
     python3-venv) python3 -c 'import ensurepip, venv' ;;
     libjansson-dev) pkg-config --exists jansson ;;
+    bible-kjv) command -v bible ;;
     libpcre2-dev) pkg-config --exists libpcre2-8 ;;
     libedit-dev) pkg-config --exists libedit ;;
     libcurl4-openssl-dev) pkg-config --exists libcurl ;;
