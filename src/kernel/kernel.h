@@ -68,6 +68,17 @@ static inline bool bk_panel_knows(const bk_panel *p, size_t k) {
     return false;
 }
 
+/* n units of an LSTM layer at one step. What goes into the gates i, f, g, o of a unit lies gate after
+ * gate, ldx and ldz apart. */
+typedef struct bk_lstm_units {
+    size_t n;
+    const float *x, *bias; /* the input's part, its pitch and the bias's is ldx */
+    const float *z;        /* the part of the state before */
+    size_t ldx, ldz;
+    const float *c_before;
+    float *h, *c;
+} bk_lstm_units;
+
 typedef struct bk_kernels {
     bk_cpu_level level;
 
@@ -96,6 +107,9 @@ typedef struct bk_kernels {
     void (*gelu_mul)(const float *gate, const float *up, size_t n, float *y);
     /* x = cap * tanh(x / cap) (bk_soft_cap in expf.h), cap > 0. */
     void (*soft_cap)(float *x, size_t n, float cap);
+    /* i, f, o = 1 / (1 + exp(-v)) and g = tanh(v), which is the soft cap of 1, of v = (x + bias) + z;
+     *   c = fma(f, c_before, i * g);   h = o * tanh(c) */
+    void (*lstm_units)(const bk_lstm_units *u);
 
     /* ---- Attention (kernel/kv_chunk.h has the forms) ----
      * Integer dots are exact and cost half of what float ones do; vectors are scaled by their length,

@@ -167,6 +167,19 @@ static void soft_cap(float *x, size_t n, float cap) {
     for (size_t i = 0; i < n; i++) x[i] = bk_soft_cap(x[i], cap);
 }
 
+static float sigmoid(float x) { return 1.0f / (1.0f + bk_expf(-x)); }
+
+static void lstm_units(const bk_lstm_units *u) {
+    for (size_t k = 0; k < u->n; k++) {
+        float v[4];
+        for (size_t g = 0; g < 4; g++)
+            v[g] = u->x[g * u->ldx + k] + u->bias[g * u->ldx + k] + u->z[g * u->ldz + k];
+        float c = fmaf(sigmoid(v[1]), u->c_before[k], sigmoid(v[0]) * bk_soft_cap(v[2], 1.0f));
+        u->c[k] = c;
+        u->h[k] = sigmoid(v[3]) * bk_soft_cap(c, 1.0f);
+    }
+}
+
 /* ---- Attention ---------------------------------------------------------------------------------- */
 
 static float clamped(float x) {
@@ -295,6 +308,7 @@ void bk_kernels_init_ref(bk_kernels *k) {
         .silu_mul = silu_mul,
         .gelu_mul = gelu_mul,
         .soft_cap = soft_cap,
+        .lstm_units = lstm_units,
         .attn_chunk = attn_chunk,
         .attn_merge = attn_merge,
         .attn_query = attn_query,

@@ -144,10 +144,35 @@ static void soft_cap(float *x, size_t n, float cap) {
         bk_store_avx2(x + i, bk_soft_cap_avx2(bk_load_avx2(x + i, n - i), cap), n - i);
 }
 
+static __m256 sigmoid(__m256 x) {
+    return bk_gate_avx2(_mm256_set1_ps(1.0f), bk_exp_avx2(_mm256_xor_ps(x, _mm256_set1_ps(-0.0f))));
+}
+
+/* What goes into a gate of the n units from k on. */
+static __m256 gate_input(const bk_lstm_units *u, size_t gate, size_t k, size_t n) {
+    size_t at = gate * u->ldx + k;
+    __m256 v = _mm256_add_ps(bk_load_avx2(u->x + at, n), bk_load_avx2(u->bias + at, n));
+    return _mm256_add_ps(v, bk_load_avx2(u->z + gate * u->ldz + k, n));
+}
+
+static void lstm_units(const bk_lstm_units *u) {
+    for (size_t k = 0; k < u->n; k += 8) {
+        size_t n = u->n - k;
+        __m256 g = bk_soft_cap_avx2(gate_input(u, 2, k, n), 1.0f);
+        __m256 add = _mm256_mul_ps(sigmoid(gate_input(u, 0, k, n)), g);
+        __m256 c = _mm256_fmadd_ps(sigmoid(gate_input(u, 1, k, n)),
+                                   bk_load_avx2(u->c_before + k, n), add);
+        __m256 h = _mm256_mul_ps(sigmoid(gate_input(u, 3, k, n)), bk_soft_cap_avx2(c, 1.0f));
+        bk_store_avx2(u->c + k, c, n);
+        bk_store_avx2(u->h + k, h, n);
+    }
+}
+
 void bk_rows_init_avx2(bk_kernels *k) {
     k->quantize = quantize;
     k->rms_norm = rms_norm;
     k->silu_mul = silu_mul;
     k->gelu_mul = gelu_mul;
     k->soft_cap = soft_cap;
+    k->lstm_units = lstm_units;
 }

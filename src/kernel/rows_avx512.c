@@ -180,10 +180,36 @@ static void soft_cap(float *x, size_t n, float cap) {
     }
 }
 
+static __m512 sigmoid(__m512 x) {
+    return bk_gate_avx512(_mm512_set1_ps(1.0f), bk_exp_avx512(_mm512_xor_ps(x, _mm512_set1_ps(-0.0f))));
+}
+
+/* What goes into a gate of the units from k on. */
+static __m512 gate_input(const bk_lstm_units *u, size_t gate, size_t k, __mmask16 m) {
+    size_t at = gate * u->ldx + k;
+    __m512 v = _mm512_add_ps(_mm512_maskz_loadu_ps(m, u->x + at),
+                             _mm512_maskz_loadu_ps(m, u->bias + at));
+    return _mm512_add_ps(v, _mm512_maskz_loadu_ps(m, u->z + gate * u->ldz + k));
+}
+
+static void lstm_units(const bk_lstm_units *u) {
+    for (size_t k = 0; k < u->n; k += 16) {
+        __mmask16 m = tail(u->n - k);
+        __m512 g = bk_soft_cap_avx512(gate_input(u, 2, k, m), 1.0f);
+        __m512 add = _mm512_mul_ps(sigmoid(gate_input(u, 0, k, m)), g);
+        __m512 c = _mm512_fmadd_ps(sigmoid(gate_input(u, 1, k, m)),
+                                   _mm512_maskz_loadu_ps(m, u->c_before + k), add);
+        __m512 h = _mm512_mul_ps(sigmoid(gate_input(u, 3, k, m)), bk_soft_cap_avx512(c, 1.0f));
+        _mm512_mask_storeu_ps(u->c + k, m, c);
+        _mm512_mask_storeu_ps(u->h + k, m, h);
+    }
+}
+
 void bk_rows_init_avx512(bk_kernels *k) {
     k->quantize = quantize;
     k->rms_norm = rms_norm;
     k->silu_mul = silu_mul;
     k->gelu_mul = gelu_mul;
     k->soft_cap = soft_cap;
+    k->lstm_units = lstm_units;
 }

@@ -220,6 +220,43 @@ static void soft_cap(check *c, int arg) {
     all_sizes(c, 1, soft_cap_case);
 }
 
+/* An LSTM's units with odd pitches, against double precision. */
+static void lstm_case(check *c, check_kind kind, size_t n) {
+    enum { GATES = 4 };
+    size_t ldx = n + 3, ldz = n + 16;
+    float *x = check_floats(GATES * ldx), *bias = check_floats(GATES * ldx);
+    float *z = check_floats(GATES * ldz), *before = check_floats(n);
+    check_fill(c, kind, x, GATES * ldx);
+    check_fill(c, CHECK_NORMAL, bias, GATES * ldx);
+    check_fill(c, CHECK_NORMAL, z, GATES * ldz);
+    check_fill(c, CHECK_NORMAL, before, n);
+    float *got[2] = {check_floats(n), check_floats(n)};
+    float *want[2] = {check_floats(n), check_floats(n)};
+    bk_lstm_units u = {.n = n, .x = x, .bias = bias, .z = z, .ldx = ldx, .ldz = ldz};
+    u.c_before = before;
+    u.h = got[0], u.c = got[1];
+    c->k->lstm_units(&u);
+    u.h = want[0], u.c = want[1];
+    c->ref->lstm_units(&u);
+    check_same_floats(c, "lstm h", got[0], want[0], n);
+    check_same_floats(c, "lstm c", got[1], want[1], n);
+    for (size_t i = 0; c->portable && plain(kind) && i < n; i++) {
+        double v[GATES];
+        for (size_t g = 0; g < GATES; g++)
+            v[g] = (double)(x[g * ldx + i] + bias[g * ldx + i] + z[g * ldz + i]);
+        double cell = (double)before[i] / (1 + exp(-v[1])) + tanh(v[2]) / (1 + exp(-v[0]));
+        double h = tanh(cell) / (1 + exp(-v[3])), bound = (4 + fabs(cell)) * 16 * EPS;
+        check_near(c, "lstm c", (double)got[1][i], cell, bound, i);
+        check_near(c, "lstm h", (double)got[0][i], h, bound, i);
+    }
+    check_release();
+}
+
+static void lstm_units(check *c, int arg) {
+    (void)arg;
+    all_sizes(c, 1, lstm_case);
+}
+
 /* ---- Bench --------------------------------------------------------------------------------------- */
 
 typedef struct bench_arg {
@@ -279,5 +316,6 @@ static const check_test tests[] = {
     {"rms_norm", rms_norm, 0},
     {"gates_mul", gates_mul, 0},
     {"soft_cap", soft_cap, 0},
+    {"lstm_units", lstm_units, 0},
 };
 const check_family check_rows_family = {tests, BK_ARRAY_LEN(tests), bench};
