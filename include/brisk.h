@@ -87,10 +87,13 @@ typedef struct brisk_model_info {
     const char *kv_type;      /* of keys and values: "q16" */
     int threads;
     int n_layers, n_embd, n_heads, n_kv_heads, head_size, n_ff, n_vocab;
-    int context_length;      /* tokens the model was trained for */
-    uint64_t n_params;       /* elements of all tensors */
-    uint64_t file_bytes;     /* size of the file */
-    uint64_t tensor_bytes;   /* size of its tensor data */
+    int n_hidden;          /* units of a recurrent layer (an LSTM has no heads and no feed-forward);
+                                else 0 */
+    int n_out;             /* values of an embedding of text: of what the head reads */
+    int context_length;    /* tokens the model was trained for */
+    uint64_t n_params;     /* elements of all tensors */
+    uint64_t file_bytes;   /* size of the file */
+    uint64_t tensor_bytes; /* size of its tensor data */
     uint64_t resident_bytes; /* memory that the loaded weights take */
     uint64_t token_bytes;    /* weight bytes read to decode one token */
     bool has_chat_template;

@@ -51,6 +51,8 @@ BK_API void brisk_model_get_info(const brisk_model *model, brisk_model_info *inf
                                .head_size = c->head_size,
                                .n_ff = c->n_ff,
                                .n_vocab = c->n_vocab,
+                               .n_hidden = c->n_hidden,
+                               .n_out = c->n_out,
                                .context_length = c->context_length,
                                .n_params = m->n_params,
                                .file_bytes = m->file_bytes,

@@ -33,7 +33,6 @@ struct bk_kv {
     bk_kv_pool *pool;
     size_t len, max_tokens;
     table tables[2];
-    void *state;
     bool idle;
 };
 
@@ -59,8 +58,8 @@ const char *bk_kv_type_name(bk_kv_type type) { return type_names[type]; }
 bk_status bk_kv_pool_create(const struct bk_device *device, const bk_kv_shape *shape,
                             size_t limit_bytes, bk_kv_pool **out, bk_error *err) {
     *out = NULL;
-    if (shape->n_groups < 1 || shape->n_groups > 2 || shape->n_kv_heads < 1 ||
-        shape->head_size < 1 || shape->max_tokens < 1)
+    bool heads = shape->state || (shape->n_kv_heads > 0 && shape->head_size > 0);
+    if (shape->n_groups < 1 || shape->n_groups > 2 || !heads || shape->max_tokens < 1)
         return bk_fail(err, BK_ERR_INVALID, "a KV pool of %d groups, %d heads of %d",
                        shape->n_groups, shape->n_kv_heads, shape->head_size);
     bk_kv_pool *p = bk_alloc_zero(1, sizeof *p);
@@ -69,9 +68,11 @@ bk_status bk_kv_pool_create(const struct bk_device *device, const bk_kv_shape *s
     p->shape = *shape;
     p->limit_bytes = limit_bytes;
     atomic_init(&p->refs, 1);
+    size_t layer = shape->state
+                       ? bk_page_state_bytes(shape->state)
+                       : bk_page_layer_bytes(shape->kv_type, shape->n_kv_heads, shape->head_size);
     for (int g = 0; g < shape->n_groups; g++)
-        p->page_bytes[g] = (size_t)shape->group[g].n_layers *
-                           bk_page_layer_bytes(shape->kv_type, shape->n_kv_heads, shape->head_size);
+        p->page_bytes[g] = (size_t)shape->group[g].n_layers * layer;
     *out = p;
     return BK_OK;
 }
@@ -100,7 +101,7 @@ size_t bk_kv_pool_bytes_for(const bk_kv_pool *pool, size_t n, size_t chunk) {
         size_t window = (size_t)pool->shape.group[g].window;
         size_t pages = bk_div_up(n, BK_PAGE_TOKENS);
         /* What one chunk sees and writes, wherever in a page it begins. */
-        size_t seen = window - 1 + bk_min_size(chunk, n) + BK_PAGE_TOKENS - 1;
+        size_t seen = window - 1 + BK_KV_BACK + bk_min_size(chunk, n) + BK_PAGE_TOKENS - 1;
         if (window) pages = bk_min_size(pages, bk_div_up(seen, BK_PAGE_TOKENS));
         sum += pages * pool->page_bytes[g];
     }
@@ -184,10 +185,11 @@ static size_t first_needed(const bk_kv_pool *pool, int group, size_t len) {
     return window && len + 1 > window ? (len + 1 - window) / BK_PAGE_TOKENS : 0;
 }
 
-/* Gives back pages that no future position can see. */
+/* Gives back pages that no future position can see, also after a cut by BK_KV_BACK. */
 static void drop_left(bk_kv *kv, int group) {
     table *t = &kv->tables[group];
-    size_t keep = first_needed(kv->pool, group, kv->len);
+    size_t least = kv->len - bk_min_size(kv->len, BK_KV_BACK);
+    size_t keep = first_needed(kv->pool, group, least);
     for (; t->dropped < keep && t->dropped < t->n; t->dropped++) {
         page_unref(kv, group, t->pages[t->dropped]);
         table_set(t, t->dropped, NULL);
@@ -199,11 +201,7 @@ static void drop_left(bk_kv *kv, int group) {
 bk_status bk_kv_create(bk_kv_pool *pool, bk_kv **out, bk_error *err) {
     bk_kv *kv = bk_alloc_zero(1, sizeof *kv);
     *out = NULL;
-    if (kv && pool->shape.state_bytes) kv->state = bk_alloc_zero(1, pool->shape.state_bytes);
-    if (!kv || (pool->shape.state_bytes && !kv->state)) {
-        bk_free(kv);
-        return bk_fail(err, BK_ERR_NOMEM, "no memory for a sequence");
-    }
+    if (!kv) return bk_fail(err, BK_ERR_NOMEM, "no memory for a sequence");
     kv->pool = bk_kv_pool_ref(pool);
     kv->max_tokens = pool->shape.max_tokens;
     *out = kv;
@@ -219,7 +217,6 @@ void bk_kv_destroy(bk_kv **out) {
         bk_free(kv->tables[g].pages);
         bk_free(kv->tables[g].memory);
     }
-    bk_free(kv->state);
     bk_kv_pool_unref(&kv->pool);
     bk_free(kv);
 }
@@ -306,20 +303,17 @@ bool bk_kv_keeps(const bk_kv *kv, size_t n) {
     if (n == 0 || n >= kv->len) return n <= kv->len;
     for (int g = 0; g < kv->pool->shape.n_groups; g++)
         if (kv->tables[g].dropped > first_needed(kv->pool, g, n)) return false;
-    return !kv->state;
+    return true;
 }
 
 bk_status bk_kv_truncate(bk_kv *kv, size_t n, bk_error *err) {
     if (n > kv->len)
         return bk_fail(err, BK_ERR_INVALID, "cannot keep %zu of %zu tokens", n, kv->len);
-    if (n > 0 && n < kv->len && kv->state)
-        return bk_fail(err, BK_ERR_LIMIT, "a recurrent state cannot be cut back to %zu tokens", n);
     if (!bk_kv_keeps(kv, n))
         return bk_fail(err, BK_ERR_LIMIT,
                        "the window has moved past what the first %zu tokens need", n);
     kv->len = n;
     cut_reserved(kv);
-    if (n == 0 && kv->state) memset(kv->state, 0, kv->pool->shape.state_bytes);
     return BK_OK;
 }
 
@@ -343,7 +337,6 @@ bk_status bk_kv_fork(const bk_kv *kv, bk_kv **out, bk_error *err) {
         to->n = n;
         to->dropped = from->dropped;
     }
-    if (kv->state) memcpy((*out)->state, kv->state, kv->pool->shape.state_bytes);
     (*out)->len = kv->len;
     return BK_OK;
 }
@@ -385,15 +378,13 @@ void *const *bk_kv_table(const bk_kv *kv, int group, size_t *n) {
     return kv->tables[group].memory;
 }
 
-void *bk_kv_state(const bk_kv *kv) { return kv->state; }
-
 /* ---- Export and import ------------------------------------------------------------------------------ */
 
 /* What precedes the pages: enough to refuse data of another shape. */
 typedef struct export_header {
     uint32_t magic, n_groups, n_kv_heads, head_size, page_tokens, kv_type;
     uint32_t n_layers[2];
-    uint64_t begin, end, state_bytes;
+    uint64_t begin, end, state;
 } export_header;
 
 enum { EXPORT_MAGIC = 0x766B6B62 /* "bkkv" */ };
@@ -408,14 +399,13 @@ static export_header header_of(const bk_kv *kv, size_t begin, size_t end) {
                        .kv_type = (uint32_t)s->kv_type,
                        .begin = begin,
                        .end = end,
-                       .state_bytes = s->state_bytes};
+                       .state = s->state};
     for (int g = 0; g < s->n_groups; g++) h.n_layers[g] = (uint32_t)s->group[g].n_layers;
     return h;
 }
 
 static bk_status check_export(const bk_kv *kv, size_t begin, size_t end, bk_error *err) {
-    /* A state is of all positions. */
-    if (begin > end || end > kv->len || begin % BK_PAGE_TOKENS || (kv->state && end != kv->len))
+    if (begin > end || end > kv->len || begin % BK_PAGE_TOKENS)
         return bk_fail(err, BK_ERR_INVALID, "export of [%zu, %zu) of %zu tokens", begin, end,
                        kv->len);
     for (int g = 0; g < kv->pool->shape.n_groups; g++)
@@ -442,7 +432,6 @@ bk_status bk_kv_export(const bk_kv *kv, size_t begin, size_t end, bk_buf *out, b
             out->len += bytes;
         }
     }
-    if (kv->state) bk_buf_append(out, kv->state, kv->pool->shape.state_bytes);
     return out->failed ? bk_fail(err, BK_ERR_NOMEM, "the exported positions do not fit the buffer")
                        : BK_OK;
 }
@@ -480,9 +469,7 @@ static bk_status import_pages(bk_kv *kv, const export_header *h, const uint8_t *
             if (status != BK_OK) return status;
         }
     }
-    if (len != h->state_bytes)
-        return bk_fail(err, BK_ERR_FORMAT, "exported positions: %zu bytes left over", len);
-    if (kv->state) memcpy(kv->state, data, len);
+    if (len) return bk_fail(err, BK_ERR_FORMAT, "exported positions: %zu bytes left over", len);
     return BK_OK;
 }
 

@@ -1,8 +1,9 @@
-/* What a sequence remembers: keys and values of attention, in reference-counted pages.
+/* What a sequence remembers, in reference-counted pages: keys and values of attention or, of recurrent
+ * layers, the state at every position, so that a sequence can be cut, shared and continued anywhere.
  *
  * A page holds BK_PAGE_TOKENS consecutive positions of every layer of one layer group (layers that
  * keep the same window). Pages are shared between sequences by fork; the first write to a shared
- * page copies it. Sliding-window groups give pages back as they leave the window. Page contents are
+ * page copies it. Groups with a window give pages back as they leave it. Page contents are
  * reached only through the device that allocated them (device/device.h); this file counts.
  *
  * One thread at a time per pool and its sequences. */
@@ -15,6 +16,9 @@
 
 enum { BK_PAGE_TOKENS = 64 }; /* a multiple of the 16-position key tile */
 
+/* Positions by which a sequence can be cut whatever its window: guesses that were wrong. */
+enum { BK_KV_BACK = 16 };
+
 struct bk_device;
 typedef struct bk_kv_pool bk_kv_pool;
 typedef struct bk_kv bk_kv;
@@ -22,7 +26,7 @@ typedef struct bk_kv bk_kv;
 /* Layers that share a window. */
 typedef struct bk_kv_group {
     int n_layers;
-    int window; /* positions a layer of this group sees; 0: all */
+    int window; /* positions a layer of this group sees, its own included; 0: all */
 } bk_kv_group;
 
 typedef struct bk_kv_shape {
@@ -30,8 +34,8 @@ typedef struct bk_kv_shape {
     bk_kv_group group[2];
     int n_kv_heads, head_size;
     bk_kv_type kv_type;
-    size_t max_tokens;  /* of one sequence, unless it is given others */
-    size_t state_bytes; /* recurrent state per sequence, beside the pages; 0: none */
+    size_t state;      /* floats of a position and layer in place of keys and values; 0: these */
+    size_t max_tokens; /* of one sequence, unless it is given others */
 } bk_kv_shape;
 
 /* "q16" or "q8_0"; "f16" is taken for q16, which has its size and more precision. INVALID names what
@@ -74,8 +78,7 @@ size_t bk_kv_reserve_bytes(const bk_kv *kv, size_t n);
 void bk_kv_commit(bk_kv *kv, size_t n);
 
 /* Keeps the first n positions. INVALID when n is above the length, LIMIT when a window has already
- * dropped positions that n needs, or when there is a recurrent state and n is neither the length nor
- * 0 (start again from 0 or from a snapshot). */
+ * dropped positions that n needs: start again from 0 or from a snapshot. */
 bk_status bk_kv_truncate(bk_kv *kv, size_t n, bk_error *err);
 bool bk_kv_keeps(const bk_kv *kv, size_t n); /* whether truncation to n succeeds */
 
@@ -89,12 +92,9 @@ void bk_kv_share(bk_kv *kv, const bk_kv *from, size_t n);
 /* The pages of a group: table[i] holds positions [i*BK_PAGE_TOKENS, ...), NULL when dropped. The
  * table is valid until the sequence changes. */
 void *const *bk_kv_table(const bk_kv *kv, int group, size_t *n);
-/* Recurrent state, state_bytes long; NULL when the shape has none. */
-void *bk_kv_state(const bk_kv *kv);
 
 /* Serialised positions [begin, end), begin a multiple of the page: for snapshots, disk, other ranks.
- * A recurrent state is exported with the whole sequence only (INVALID); LIMIT when a window has
- * dropped positions that a sequence of `end` needs.
+ * LIMIT when a window has dropped positions that a sequence of `end` needs.
  * import appends to a sequence whose length is `begin`; the data is checked against the shape (FORMAT,
  * LIMIT, NOMEM: the sequence is as it was). */
 bk_status bk_kv_export(const bk_kv *kv, size_t begin, size_t end, bk_buf *out, bk_error *err);

@@ -3,7 +3,7 @@
  * A node is a span of tokens and an idle sequence (cache/kv.h) that ends where the span ends; it shares
  * the pages of its ancestors, so that it costs its own span only. A prompt may end inside a span: what
  * it gets is a fork that is cut there. Models that cannot be cut anywhere (sliding windows, recurrent
- * state) start again from a place that can be: the end of a node, or inside the span as far as the
+ * layers) start again from a place that can be: the end of a node, or inside the span as far as the
  * window still has its pages. The idea of the tree: SGLang's RadixAttention (Zheng et al. 2024).
  *
  * Tokens are compared, never only a hash. Every salt has a tree of its own, so that nobody learns from

@@ -16,13 +16,18 @@ static void print_table(const char *path, const brisk_model_info *i, bool metada
         cli_bytes(i->tensor_bytes, a, sizeof a),
         i->n_params ? 8.0 * (double)i->tensor_bytes / (double)i->n_params : 0.0);
     ROW("layers", "%d", i->n_layers);
-    ROW("width", "%d, feed-forward %d", i->n_embd, i->n_ff);
-    ROW("heads", "%d of %d, %d for keys and values", i->n_heads, i->head_size, i->n_kv_heads);
+    if (i->n_hidden) {
+        ROW("width", "%d, hidden %d, output %d", i->n_embd, i->n_hidden, i->n_out);
+    } else {
+        ROW("width", "%d, feed-forward %d", i->n_embd, i->n_ff);
+        ROW("heads", "%d of %d, %d for keys and values", i->n_heads, i->head_size, i->n_kv_heads);
+    }
     ROW("vocabulary", "%d tokens", i->n_vocab);
     ROW("context", "%d tokens", i->context_length);
-    ROW("KV per token", "%s",
-        cli_bytes((uint64_t)i->n_layers * 4 * (uint64_t)i->n_kv_heads * (uint64_t)i->head_size, a,
-                  sizeof a));
+    uint64_t kept = i->n_hidden ? 2 * sizeof(float) * (uint64_t)i->n_hidden
+                                : 4 * (uint64_t)i->n_kv_heads * (uint64_t)i->head_size;
+    ROW(i->n_hidden ? "state" : "KV per token", "%s",
+        cli_bytes((uint64_t)i->n_layers * kept, a, sizeof a));
     ROW("chat template", "%s", i->has_chat_template ? "yes" : "no");
     if (!metadata_only) {
         ROW("in memory", "%s, of which %s are read per token",
@@ -45,6 +50,7 @@ static void print_json(const char *path, const brisk_model_info *i, bool metadat
     bk_json_key_uint(&w, "tensor_bytes", i->tensor_bytes);
     bk_json_key_int(&w, "n_layers", i->n_layers);
     bk_json_key_int(&w, "n_embd", i->n_embd);
+    bk_json_key_int(&w, "n_hidden", i->n_hidden);
     bk_json_key_int(&w, "n_ff", i->n_ff);
     bk_json_key_int(&w, "n_heads", i->n_heads);
     bk_json_key_int(&w, "n_kv_heads", i->n_kv_heads);

@@ -14,6 +14,8 @@ size_t bk_page_layer_bytes(bk_kv_type type, int n_kv_heads, int head_size) {
     return (size_t)n_kv_heads * bk_kv_chunk_bytes(type, (size_t)head_size);
 }
 
+size_t bk_page_state_bytes(size_t floats) { return BK_ATTN_CHUNK * floats * sizeof(float); }
+
 /* ---- Weights ------------------------------------------------------------------------------------ */
 
 static bk_status weight_create(bk_device *d, const bk_quant *type, size_t n_rows, size_t k,
@@ -133,6 +135,7 @@ static void run_region(void *arg, int thread) {
         case BK_OP_EMBED: embed(job->d, c); break;
         case BK_OP_PRODUCT: bk_cpu_product(job->d, c, thread); break;
         case BK_OP_ATTENTION: bk_cpu_attention(job->d, c, thread); break;
+        case BK_OP_LSTM: bk_cpu_lstm(job->d, c, thread); break;
         case BK_OP_ROUTE: bk_cpu_route(job->d, c); break;
         case BK_OP_COMBINE: bk_cpu_combine(job->d, c); break;
         case BK_OP_SOFT_CAP: bk_cpu_soft_cap(job->d, c); break;
@@ -147,6 +150,7 @@ static bk_cpu_need need_of(const bk_cpu_device *d, const bk_cmd *cmds, size_t n)
         bk_cpu_need need = {0, 0};
         if (cmds[i].op == BK_OP_PRODUCT) need = bk_cpu_product_need(&cmds[i]);
         if (cmds[i].op == BK_OP_ATTENTION) need = bk_cpu_attention_need(d, &cmds[i]);
+        if (cmds[i].op == BK_OP_LSTM) need = bk_cpu_lstm_need(&cmds[i]);
         most.shared = bk_max_size(most.shared, need.shared);
         most.private = bk_max_size(most.private, need.private);
     }

@@ -1,5 +1,5 @@
-/* Inside of the CPU device: cpu.c owns it; cpu_product.c, cpu_attention.c and cpu_rows.c are its
- * commands, cpu_pages.c its pages. */
+/* Inside of the CPU device: cpu.c owns it; cpu_product.c, cpu_attention.c, cpu_lstm.c and cpu_rows.c are
+ * its commands, cpu_pages.c its pages. */
 #ifndef BRISK_DEVICE_CPU_H
 #define BRISK_DEVICE_CPU_H
 
@@ -60,6 +60,8 @@ bk_cpu_need bk_cpu_product_need(const bk_cmd *cmd);
 void bk_cpu_attention(bk_cpu_device *d, const bk_cmd *cmd, int thread);
 void bk_cpu_attention_ahead(const bk_cpu_device *d, const bk_cmd *cmd, int thread);
 bk_cpu_need bk_cpu_attention_need(const bk_cpu_device *d, const bk_cmd *cmd);
+void bk_cpu_lstm(bk_cpu_device *d, const bk_cmd *cmd, int thread);
+bk_cpu_need bk_cpu_lstm_need(const bk_cmd *cmd);
 void bk_cpu_route(bk_cpu_device *d, const bk_cmd *cmd);
 void bk_cpu_combine(bk_cpu_device *d, const bk_cmd *cmd);
 void bk_cpu_soft_cap(bk_cpu_device *d, const bk_cmd *cmd);

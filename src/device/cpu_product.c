@@ -181,17 +181,29 @@ static size_t unit_cols(const bk_cpu_device *d, const cut *k, size_t rows) {
     return bk_round_up(bk_div_up(rows, n), BK_TILE_COLS);
 }
 
+/* The bias where the rows of groups [first, first + n) go, to which the kernels add. Whether to. */
+static bool lay_bias(const bk_cmd *c, const part *p, size_t first, size_t n, size_t row,
+                     size_t rows) {
+    const float *bias = c->product.bias[p->product];
+    size_t ldo = c->product.ldo[p->product], at = first * BK_GROUP_ROWS;
+    size_t count = bk_min_size(n * BK_GROUP_ROWS, p->w.n_rows - at);
+    float *out = c->product.out[p->product] + row * ldo + at;
+    for (size_t r = 0; bias && r < rows; r++) memcpy(out + r * ldo, bias + at, count * sizeof *out);
+    return bias || c->product.add;
+}
+
 /* Groups [first, first + n) times a few rows, of which a kernel takes some at a time: the groups
  * come from memory once. */
 static void direct(bk_cpu_device *d, const bk_cmd *c, const operand *o, const part *p, size_t first,
                    size_t n) {
     size_t pitch, ldo = c->product.ldo[p->product], strips = bk_div_up(p->n_rows, BK_DIRECT_COLS);
     n = bk_min_size(n, p->w.n_groups - first);
+    bool add = lay_bias(c, p, first, n, p->row, p->n_rows);
     for (size_t i = 0, done = 0, cols; i < strips; i++, done += cols) {
         const void *x = rows_of(o, p->w.type, p->row + done, &pitch);
         cols = bk_div_up(p->n_rows - done, strips - i); /* 9 rows go as 5 + 4 */
         d->kernels->direct(&p->w, first, n, x, pitch, cols,
-                           c->product.out[p->product] + (p->row + done) * ldo, ldo, c->product.add);
+                           c->product.out[p->product] + (p->row + done) * ldo, ldo, add);
     }
 }
 
@@ -215,9 +227,10 @@ static size_t many_units(bk_cpu_device *d, const bk_cmd *c, const operand *o, co
         size_t c0 = (*next - base) % per_panel * cols, n = bk_min_size(cols, p->n_rows - c0);
         size_t groups = bk_min_size(BK_PANEL_GROUPS, p->w.n_groups - first);
         const void *x = rows_of(o, p->w.type, p->row + c0, &pitch);
+        bool add = lay_bias(c, p, first, groups, p->row + c0, n);
         d->kernels->expand(&p->w, first, groups, panel);
         d->kernels->tiles(&p->w, first, groups, panel, x, pitch, n,
-                          c->product.out[p->product] + (p->row + c0) * ldo, ldo, c->product.add);
+                          c->product.out[p->product] + (p->row + c0) * ldo, ldo, add);
     }
     return units;
 }

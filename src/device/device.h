@@ -27,6 +27,9 @@ typedef struct bk_attn_shape {
     bool neox; /* rotate halves (i, i + dims/2) instead of neighbours (2i, 2i + 1) */
 } bk_attn_shape;
 
+/* A recurrent layer's page: h, then c of each position, padded alike. */
+static inline size_t bk_lstm_state(size_t hidden) { return 2 * bk_round_up(hidden, 16); }
+
 /* One row of a pass. */
 typedef struct bk_row {
     uint32_t pos;      /* position in its sequence */
@@ -43,6 +46,7 @@ typedef enum bk_op {
     BK_OP_EMBED,
     BK_OP_PRODUCT,
     BK_OP_ATTENTION,
+    BK_OP_LSTM,
     BK_OP_ROUTE,
     BK_OP_COMBINE,
     BK_OP_SOFT_CAP
@@ -110,6 +114,7 @@ typedef struct bk_cmd {
             size_t ldo[BK_MAX_PRODUCTS];
             bool add;
             const bk_routes *routes;
+            const float *bias[BK_MAX_PRODUCTS]; /* out[i] = bias + ..., without add; NULL: none */
         } product;
         /* Adds biases to q, k and v, norms every head of q and k, rotates these by the row's angles
          * (all in place), stores k and v into the pages, then
@@ -126,6 +131,19 @@ typedef struct bk_cmd {
             const bk_attn_shape *shape;
             int group, layer; /* of the pages */
         } attention;
+        /* One layer of an LSTM (Hochreiter and Schmidhuber 1997; gates and biases as torch.nn.LSTM
+         * has them). gates[row]: the input's part of what goes into i, f, g, o, n values each, of
+         * which w[i] bring the part of h one position before, out of the pages; h and c of every row
+         * go there, h to out[row], too. Rows of a sequence go one after another. */
+        struct {
+            const float *gates, *bias; /* [rows][4 * n]; [4 * n] */
+            const bk_weight *w[4];     /* [n][n] */
+            float *out;                /* [rows][n] */
+            size_t n;
+            const bk_row *row;
+            const bk_seq_view *seqs;
+            int layer; /* of the pages of group 0 */
+        } lstm;
         /* The n_used best of each row's scores, weighted by the softmax over them (Jiang et al. 2024,
          * Mixtral, section 2.1); equal scores: the lower expert. Fills routes. */
         struct {
@@ -193,8 +211,10 @@ static inline void bk_device_destroy(bk_device **d) {
     *d = NULL;
 }
 
-/* Bytes of keys and values of one layer in a page; how many positions these are. */
+/* Bytes of one layer in a page: of keys and values, or of a recurrent layer's state of so many floats
+ * at each position; how many positions these are. */
 size_t bk_page_layer_bytes(bk_kv_type type, int n_kv_heads, int head_size);
+size_t bk_page_state_bytes(size_t floats);
 size_t bk_page_positions(void);
 
 #endif

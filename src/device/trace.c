@@ -48,6 +48,18 @@ static bk_cost attention_cost(const bk_cmd *c) {
     return cost;
 }
 
+/* The matrices count once for a pass, as those of products do. */
+static bk_cost lstm_cost(const bk_cmd *c) {
+    bk_cost cost = {0};
+    for (int g = 0; g < 4; g++) {
+        const bk_weight *w = c->lstm.w[g];
+        cost.bytes += bk_weight_bytes(w);
+        cost.ops[bk_weight_type(w)->bits ? BK_ARITH_INT8 : BK_ARITH_F32] +=
+            2 * (uint64_t)c->rows * c->lstm.n * c->lstm.n;
+    }
+    return cost;
+}
+
 static bk_cost embed_cost(const bk_cmd *c) {
     size_t rows = bk_round_up(bk_weight_rows(c->embed.table), BK_GROUP_ROWS);
     return (bk_cost){.bytes = c->rows * (bk_weight_bytes(c->embed.table) / rows)};
@@ -57,6 +69,7 @@ bk_cost bk_cmd_cost(const bk_cmd *c, size_t experts) {
     switch (c->op) {
     case BK_OP_PRODUCT: return product_cost(c, experts);
     case BK_OP_ATTENTION: return attention_cost(c);
+    case BK_OP_LSTM: return lstm_cost(c);
     case BK_OP_EMBED: return embed_cost(c);
     case BK_OP_ROUTE:
     case BK_OP_COMBINE:
@@ -70,6 +83,7 @@ bk_cost bk_cmd_cost(const bk_cmd *c, size_t experts) {
 static void types_of(const bk_cmd *c, const bk_quant *types[BK_MAX_PRODUCTS]) {
     int n = 0;
     if (c->op == BK_OP_EMBED) types[n++] = bk_weight_type(c->embed.table);
+    if (c->op == BK_OP_LSTM) types[n++] = bk_weight_type(c->lstm.w[0]);
     for (int i = 0; c->op == BK_OP_PRODUCT && i < c->product.n; i++) {
         const bk_quant *type = bk_weight_type(c->product.w[i]);
         bool known = false;

@@ -35,7 +35,7 @@ static void emit_prompt(bk_engine *e, bk_sequence *s, size_t begin, const float 
 
 /* Adds the rows' states to the embedding, or keeps the last. */
 static void pool_rows(const bk_engine *e, bk_sequence *s, const float *hidden) {
-    size_t n_embd = (size_t)bk_model_config(e->model)->n_embd;
+    size_t n_embd = (size_t)bk_model_config(e->model)->n_out;
     bool mean = s->request->pooling == BK_POOLING_MEAN;
     for (size_t r = 0; r < bk_sequence_states(s); r++)
         for (size_t i = 0; i < n_embd; i++)
@@ -44,7 +44,7 @@ static void pool_rows(const bk_engine *e, bk_sequence *s, const float *hidden) {
 
 /* Scaled to length 1, so that a mean needs no division. */
 static void emit_embedding(bk_engine *e, bk_sequence *s) {
-    size_t n_embd = (size_t)bk_model_config(e->model)->n_embd;
+    size_t n_embd = (size_t)bk_model_config(e->model)->n_out;
     double sum = 0;
     for (size_t i = 0; i < n_embd; i++) sum += (double)s->pooled[i] * (double)s->pooled[i];
     float scale = sum > 0 ? (float)(1.0 / sqrt(sum)) : 0;
@@ -135,7 +135,8 @@ static bool answer_rows(bk_engine *e, bk_sequence *s, const float *logits, size_
     bk_draft_learn(&s->draft, guesses, right);
     s->stats.predicted_tokens += guesses;
     s->stats.accepted_tokens += right;
-    /* Everything but the newest token has been computed. Without a window this cannot fail. */
+    /* Everything but the newest token has been computed. It can always be cut by that
+     * many. */
     if (bk_kv_len(s->kv) >= s->n) ended |= bk_kv_truncate(s->kv, s->n - 1, err) != BK_OK;
     return ended;
 }
@@ -177,7 +178,7 @@ void bk_engine_follow(bk_engine *e) {
         size_t n_logits = s->n_logits, n_hidden = bk_sequence_states(s);
         if (s->rows == 0 || follow_up(e, s, logits, hidden, now)) e->running.at[kept++] = s;
         logits += n_logits * (size_t)c->n_vocab;
-        if (n_hidden) hidden += n_hidden * (size_t)c->n_embd;
+        if (n_hidden) hidden += n_hidden * (size_t)c->n_out;
     }
     e->running.n = kept;
 }

@@ -46,7 +46,7 @@ static bk_status settle_options(bk_engine *e, const bk_engine_options *options, 
 static uint64_t scratch_bytes(const bk_engine *e) {
     const bk_config *c = bk_model_config(e->model);
     return bk_exec_bytes(e->exec) + bk_sample_scratch_bytes((size_t)c->n_vocab) +
-           (uint64_t)e->o.batch * (uint64_t)c->n_embd * sizeof *e->hidden;
+           (uint64_t)e->o.batch * (uint64_t)c->n_out * sizeof *e->hidden;
 }
 
 /* One account over weights, scratch and KV; what is left is the limit of the KV. */

@@ -30,7 +30,7 @@ struct bk_engine {
 
     /* The engine's thread alone. */
     bk_exec *exec;
-    float *hidden;     /* [batch][n_embd], of embeddings; made by the first */
+    float *hidden;     /* [batch][n_out], of embeddings; made by the first */
     bk_prefix *prefix; /* NULL: no cache */
     bk_sample_scratch *sampling;
     bk_sequences waiting, running;

@@ -120,7 +120,7 @@ static bk_status prepare_embedding(bk_sequence *s, size_t n_embd, bk_error *err)
 bk_status bk_sequence_prepare(bk_sequence *s, bk_model *m, bk_sample_scratch *scratch,
                               const int32_t *ends, size_t n_ends, bk_error *err) {
     const bk_config *c = bk_model_config(m);
-    if (s->request->kind == BK_REQUEST_EMBED) return prepare_embedding(s, (size_t)c->n_embd, err);
+    if (s->request->kind == BK_REQUEST_EMBED) return prepare_embedding(s, (size_t)c->n_out, err);
     if (s->sampler) return BK_OK;
     bk_sampling p = s->request->sampling;
     p.biases = s->view.biases;

@@ -27,7 +27,7 @@ typedef struct bk_sequence {
     uint32_t *allowed; /* bitmask over the vocabulary; NULL: all */
     bool early;        /* before min_tokens */
     bk_draft draft;
-    float *pooled;         /* [n_embd], of embeddings */
+    float *pooled;         /* [n_out], of embeddings */
     size_t rows, n_logits; /* of this step */
     size_t n_reported;     /* tokens of the prompt whose log-probabilities are out */
     bool cancelled;

@@ -10,7 +10,7 @@
 enum {
     LEAST_CHUNK = 8,
     FIRST_CHUNK = 64,
-    DRAFT_ROWS = 16 /* rows of answers up to which guesses are tried */
+    DRAFT_ROWS = BK_KV_BACK /* rows of answers up to which guesses are tried */
 };
 
 /* Without answers to keep going, a step is this long: others come and go in between. */
@@ -226,7 +226,7 @@ static void make_all_room(bk_engine *e) {
 static bk_status make_hidden(bk_engine *e, bk_error *err) {
     if (e->hidden) return BK_OK;
     e->hidden =
-        bk_alloc((size_t)e->o.batch * (size_t)bk_model_config(e->model)->n_embd, sizeof *e->hidden);
+        bk_alloc((size_t)e->o.batch * (size_t)bk_model_config(e->model)->n_out, sizeof *e->hidden);
     return e->hidden ? BK_OK : bk_fail(err, BK_ERR_NOMEM, "no memory for embeddings");
 }
 
@@ -248,7 +248,7 @@ static size_t list_rows(bk_engine *e, bk_rows *rows) {
         if (!s->pooled) continue;
         rows[n - 1].n_hidden = bk_sequence_states(s);
         rows[n - 1].hidden = hidden;
-        hidden += bk_sequence_states(s) * (size_t)c->n_embd;
+        hidden += bk_sequence_states(s) * (size_t)c->n_out;
     }
     return n;
 }

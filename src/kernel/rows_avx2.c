@@ -160,8 +160,8 @@ static void lstm_units(const bk_lstm_units *u) {
         size_t n = u->n - k;
         __m256 g = bk_soft_cap_avx2(gate_input(u, 2, k, n), 1.0f);
         __m256 add = _mm256_mul_ps(sigmoid(gate_input(u, 0, k, n)), g);
-        __m256 c = _mm256_fmadd_ps(sigmoid(gate_input(u, 1, k, n)),
-                                   bk_load_avx2(u->c_before + k, n), add);
+        __m256 c =
+            _mm256_fmadd_ps(sigmoid(gate_input(u, 1, k, n)), bk_load_avx2(u->c_before + k, n), add);
         __m256 h = _mm256_mul_ps(sigmoid(gate_input(u, 3, k, n)), bk_soft_cap_avx2(c, 1.0f));
         bk_store_avx2(u->c + k, c, n);
         bk_store_avx2(u->h + k, h, n);

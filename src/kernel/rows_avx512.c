@@ -181,14 +181,15 @@ static void soft_cap(float *x, size_t n, float cap) {
 }
 
 static __m512 sigmoid(__m512 x) {
-    return bk_gate_avx512(_mm512_set1_ps(1.0f), bk_exp_avx512(_mm512_xor_ps(x, _mm512_set1_ps(-0.0f))));
+    return bk_gate_avx512(_mm512_set1_ps(1.0f),
+                          bk_exp_avx512(_mm512_xor_ps(x, _mm512_set1_ps(-0.0f))));
 }
 
 /* What goes into a gate of the units from k on. */
 static __m512 gate_input(const bk_lstm_units *u, size_t gate, size_t k, __mmask16 m) {
     size_t at = gate * u->ldx + k;
-    __m512 v = _mm512_add_ps(_mm512_maskz_loadu_ps(m, u->x + at),
-                             _mm512_maskz_loadu_ps(m, u->bias + at));
+    __m512 v =
+        _mm512_add_ps(_mm512_maskz_loadu_ps(m, u->x + at), _mm512_maskz_loadu_ps(m, u->bias + at));
     return _mm512_add_ps(v, _mm512_maskz_loadu_ps(m, u->z + gate * u->ldz + k));
 }
 

@@ -32,6 +32,10 @@ typedef enum bk_feature {
 typedef enum bk_dim {
     BK_DIM_NONE,
     BK_DIM_EMBD,
+    BK_DIM_OUT,
+    BK_DIM_HIDDEN,
+    BK_DIM_FOUR_HIDDEN,
+    BK_DIM_INPUT, /* of a recurrent layer: the embedding, or the layer before */
     BK_DIM_HEAD,
     BK_DIM_Q,
     BK_DIM_KV,
@@ -47,6 +51,7 @@ typedef enum bk_dim {
 typedef enum bk_role_kind {
     BK_ROLE_VECTOR, /* [k] floats in host memory */
     BK_ROLE_MATRIX, /* [rows][k] on the device */
+    BK_ROLE_GATES,  /* [4 * rows][k] as four matrices */
     BK_ROLE_EXPERTS /* [n_experts][rows][k] on the device */
 } bk_role_kind;
 
@@ -68,13 +73,17 @@ typedef struct bk_layer {
     bk_weight *q, *k, *v, *o;
     bk_weight *qkv; /* BK_FUSED_QKV, instead of q, k and v */
     bk_weight *gate, *up, *down;
-    bk_weight *gate_up; /* BK_FUSED_FF, instead of gate and up */
-    bk_weight *router;  /* BK_EXPERTS: gate, up and down are stacks */
-    int group, index;   /* layers of one window keep their pages together: which, and where there */
+    bk_weight *gate_up;              /* BK_FUSED_FF, instead of gate and up */
+    bk_weight *router;               /* BK_EXPERTS: gate, up and down are stacks */
+    bk_weight *input, *recurrent[4]; /* of an LSTM */
+    float *input_bias, *recurrent_bias;
+    int group, index; /* layers of one window keep their pages together: which, and where there */
 } bk_layer;
 
 typedef struct bk_weights {
     bk_weight *embed, *head; /* head may be embed */
+    bk_weight *project;      /* what an LSTM's decoder reads; NULL: its last layer's h */
+    float *head_bias;        /* or NULL */
     float *out_norm, *rope_factors, *rope_short, *rope_long;
     bk_layer *layers;
 } bk_weights;
@@ -93,6 +102,7 @@ typedef struct bk_rope {
 struct bk_model {
     _Atomic int refs;
     const bk_arch *arch;
+    const struct bk_family *family;
     bk_config config;
     bk_model_meta meta;
     bk_weights weights;
@@ -118,6 +128,8 @@ typedef struct bk_pass {
     const bk_seq_view *seqs;
     const float *angles[BK_MAX_GROUPS];
     float *x, *qkv, *attn, *gate_up, *logits;
+    float *gates, *h,
+        *projected; /* of an LSTM: [rows][4 * n_hidden], [rows][n_hidden], [rows][n_out] */
     /* Models with post-norms: the other copy of x, and what is to be added to it. */
     float *x2, *delta;
     /* Once recorded: where the rows will be before the last norm, and what the delta is still to be
@@ -130,8 +142,39 @@ typedef struct bk_pass {
     size_t n_cmds, cap_cmds;
 } bk_pass;
 
+/* Memory of an exec: rows * cols of 4 bytes at *at; none when rows is 0. */
+typedef struct bk_buffer {
+    void **at;
+    size_t rows, cols;
+} bk_buffer;
+
+enum { BK_MAX_BUFFERS = 24 };
+
+#define BK_BUFFER(field, rows, cols) \
+    (bk_buffer) { (void **)(void *)&(field), rows, cols }
+
+/* What architectures of one kind share: names, checks, and how a pass is recorded. */
+typedef struct bk_family {
+    const bk_key *keys;
+    size_t n_keys;
+    const bk_role *roles;
+    size_t n_roles;
+    /* The keys have been read: checks them against each other and derives what follows. */
+    bk_status (*settle)(const bk_gguf *g, bk_model *m, bk_error *err);
+    /* Lists the buffers of a pass of n rows; how many. */
+    size_t (*buffers)(bk_pass *p, const bk_config *c, size_t n, bk_buffer *b);
+    /* Appends the commands of a pass; at most `cmds` of them. */
+    void (*record)(bk_pass *p);
+    size_t (*cmds)(const bk_config *c);
+    /* After the run, [n_out]: a row as the head reads it. */
+    void (*hidden)(const bk_pass *p, size_t row, float *out);
+} bk_family;
+
+extern const bk_family bk_transformer, bk_lstm;
+
 struct bk_arch {
-    const char *name; /* general.architecture */
+    const char *name;        /* general.architecture */
+    const bk_family *family; /* NULL: bk_transformer */
     unsigned features;
     /* Called when the keys are read: what the architecture fixes, and defaults of its own. May be
      * NULL. */
@@ -139,27 +182,31 @@ struct bk_arch {
 };
 
 extern const bk_arch bk_arch_llama, bk_arch_qwen2, bk_arch_qwen3, bk_arch_qwen3moe, bk_arch_gemma,
-    bk_arch_gemma2, bk_arch_gemma3, bk_arch_phi3;
+    bk_arch_gemma2, bk_arch_gemma3, bk_arch_phi3, bk_arch_lstm;
 
 /* NULL when no file of this folder is for it. */
 const bk_arch *bk_arch_find(bk_str name);
 
-/* The names of keys and tensors that all transformers share (roles.c). */
-extern const bk_key bk_keys[];
-extern const size_t bk_n_keys;
-extern const bk_role bk_roles[];
-extern const size_t bk_n_roles;
 uint64_t bk_dim_size(const bk_config *c, bk_dim d);
 
 static inline bool bk_role_applies(const bk_role *r, const bk_config *c) {
     return (c->features & r->with) == r->with && !(c->features & r->without);
 }
 
-/* transformer.c: appends the commands of a pass; at most bk_transformer_cmds of them. */
+/* transformer.c, config.c: the functions of bk_transformer, which is in roles.c with the names of keys
+ * and tensors. */
+bk_status bk_transformer_settle(const bk_gguf *g, bk_model *m, bk_error *err);
+size_t bk_transformer_buffers(bk_pass *p, const bk_config *c, size_t n, bk_buffer *b);
 void bk_transformer_record(bk_pass *p);
 size_t bk_transformer_cmds(const bk_config *c);
-/* After the run, [n_embd]: a row after the last norm, which the head turns into logits. */
 void bk_transformer_hidden(const bk_pass *p, size_t row, float *out);
+
+/* pass.c: appends one command; the caller fills in the rest. */
+bk_cmd *bk_pass_add(bk_pass *p, bk_op op, const char *what, size_t rows);
+/* A product of rows prepared as `input` says, to which bk_pass_product appends weights:
+ * y[rows][ld] (+)= w input. */
+bk_cmd *bk_pass_products(bk_pass *p, const char *what, size_t rows, bk_input input, bool add);
+void bk_pass_product(bk_cmd *c, const bk_weight *w, float *y, size_t ld);
 
 /* rope.c */
 bk_status bk_rope_read(const bk_gguf *g, const char *arch, bk_rope_config *r, bk_error *err);
@@ -168,6 +215,8 @@ bk_status bk_rope_make(bk_model *m, bk_error *err);
 void bk_rope_angles(const bk_rope *r, int dims, size_t pos, bool long_context, float *angles);
 
 /* config.c: metadata; load.c: tensors. */
+/* n_layers zeroed ones; NOMEM. */
+bk_status bk_make_layers(bk_model *m, bk_error *err);
 bk_status bk_load_config(const bk_gguf *g, bk_model *m, bk_error *err);
 bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options *options,
                           bk_error *err);

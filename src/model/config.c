@@ -8,8 +8,8 @@
 #include "model/arch.h"
 
 static const bk_arch *const archs[] = {
-    &bk_arch_llama, &bk_arch_qwen2,  &bk_arch_qwen3,  &bk_arch_qwen3moe,
-    &bk_arch_gemma, &bk_arch_gemma2, &bk_arch_gemma3, &bk_arch_phi3,
+    &bk_arch_llama,  &bk_arch_qwen2,  &bk_arch_qwen3, &bk_arch_qwen3moe, &bk_arch_gemma,
+    &bk_arch_gemma2, &bk_arch_gemma3, &bk_arch_phi3,  &bk_arch_lstm,
 };
 
 const bk_arch *bk_arch_find(bk_str name) {
@@ -128,20 +128,43 @@ static int group_of_window(bk_model *m, int window) {
     return g;
 }
 
-static bk_status make_layers(bk_model *m, bk_error *err) {
+bk_status bk_make_layers(bk_model *m, bk_error *err) {
+    size_t n = (size_t)m->config.n_layers;
+    bk_layer *layers = bk_arena_alloc(&m->arena, n, sizeof *layers);
+    if (!layers) return bk_fail(err, BK_ERR_NOMEM, "no memory for %zu layers", n);
+    memset(layers, 0, n * sizeof *layers);
+    m->weights.layers = layers;
+    return BK_OK;
+}
+
+static bk_status group_layers(bk_model *m, bk_error *err) {
     const bk_config *c = &m->config;
-    bk_layer *layers = bk_arena_alloc(&m->arena, (size_t)c->n_layers, sizeof *layers);
-    if (!layers) return bk_fail(err, BK_ERR_NOMEM, "no memory for %d layers", c->n_layers);
-    memset(layers, 0, (size_t)c->n_layers * sizeof *layers);
+    bk_status status = bk_make_layers(m, err);
+    if (status != BK_OK) return status;
+    bk_layer *layers = m->weights.layers;
     for (int i = 0; i < c->n_layers; i++) {
         /* The last of every window_every layers sees everything. */
         bool all = c->window_every && i % c->window_every == c->window_every - 1;
         layers[i].group = group_of_window(m, all ? 0 : c->window);
         layers[i].index = m->group[layers[i].group].n_layers++;
     }
-    m->weights.layers = layers;
     return BK_OK;
 }
+
+bk_status bk_transformer_settle(const bk_gguf *g, bk_model *m, bk_error *err) {
+    bk_config *c = &m->config;
+    const char *arch = m->arch->name;
+    bk_status status = check_heads(g, arch, c, err);
+    if (status == BK_OK) status = check_feed_forward(arch, c, err);
+    if (status == BK_OK) status = bk_rope_read(g, arch, &c->rope, err);
+    if (status != BK_OK) return status;
+    c->n_out = c->n_embd;
+    c->score_scale = 1.0f / sqrtf((float)c->head_size);
+    if (m->arch->finish) m->arch->finish(c);
+    return group_layers(m, err);
+}
+
+/* ---- Any model ----------------------------------------------------------------------------------- */
 
 static bk_status read_arch(const bk_gguf *g, bk_model *m, bk_error *err) {
     bk_str name;
@@ -151,7 +174,10 @@ static bk_status read_arch(const bk_gguf *g, bk_model *m, bk_error *err) {
         return bk_fail(err, BK_ERR_FORMAT, "key 'general.architecture' is missing");
     if (status != BK_OK) return status;
     m->arch = bk_arch_find(name);
-    if (m->arch) return BK_OK;
+    if (m->arch) {
+        m->family = m->arch->family ? m->arch->family : &bk_transformer;
+        return BK_OK;
+    }
     list_archs(known, sizeof known);
     return bk_fail(err, BK_ERR_UNSUPPORTED,
                    "key 'general.architecture': '" BK_STR_FMT "' found; supported: %s",
@@ -162,19 +188,13 @@ bk_status bk_load_config(const bk_gguf *g, bk_model *m, bk_error *err) {
     bk_config *c = &m->config;
     bk_status status = read_arch(g, m, err);
     if (status != BK_OK) return status;
-    const char *arch = m->arch->name;
-    for (size_t i = 0; i < bk_n_keys; i++) {
-        status = load_key(g, arch, &bk_keys[i], c, err);
+    const bk_family *f = m->family;
+    for (size_t i = 0; i < f->n_keys; i++) {
+        status = load_key(g, m->arch->name, &f->keys[i], c, err);
         if (status != BK_OK) return status;
     }
     c->features = m->arch->features;
     c->embed_scale = 1;
     if (c->rope.original_context == 0) c->rope.original_context = c->context_length;
-    status = check_heads(g, arch, c, err);
-    if (status == BK_OK) status = check_feed_forward(arch, c, err);
-    if (status == BK_OK) status = bk_rope_read(g, arch, &c->rope, err);
-    if (status != BK_OK) return status;
-    c->score_scale = 1.0f / sqrtf((float)c->head_size);
-    if (m->arch->finish) m->arch->finish(c);
-    return make_layers(m, err);
+    return f->settle(g, m, err);
 }

@@ -17,47 +17,24 @@ struct bk_exec {
     float *angles[BK_MAX_GROUPS];
 };
 
-/* Everything in one list, so that it can be checked and freed in a loop. */
-enum { MAX_BUFFERS = 24 };
-
-typedef struct buffer {
-    void **at;
-    size_t rows, cols; /* of 4 bytes; none when a size is 0 */
-} buffer;
-
-/* One more float than 0 keeps a buffer of no rows from being NULL. */
-static size_t list_buffers(bk_exec *x, buffer *b) {
+/* Everything in one list, so that it can be checked and freed in a loop. One more float than 0 keeps a
+ * buffer of no rows from being NULL. */
+static size_t list_buffers(bk_exec *x, bk_buffer *b) {
     const bk_config *c = &x->model->config;
-    bk_pass *p = &x->pass;
-    size_t n = x->max_rows, embd = (size_t)c->n_embd, count = 0;
-    size_t slots = n * (size_t)c->n_experts_used, ff_expert = 2 * (size_t)c->n_ff_expert;
-    bool post = (c->features & BK_POST_NORMS) != 0, experts = (c->features & BK_EXPERTS) != 0;
-#define BUFFER(field, rows, cols) b[count++] = (buffer){(void **)(void *)&(field), rows, cols}
-    BUFFER(x->tokens, n, 1);
-    BUFFER(x->logit_rows, x->max_logits + 1, 1);
-    for (int g = 0; g < x->model->n_groups; g++) BUFFER(x->angles[g], n, (size_t)c->rope.dims);
-    BUFFER(p->x, n, embd);
-    BUFFER(p->qkv, n, (size_t)bk_dim_size(c, BK_DIM_QKV));
-    BUFFER(p->attn, n, (size_t)bk_dim_size(c, BK_DIM_Q));
-    BUFFER(p->gate_up, experts ? 0 : n, 2 * (size_t)c->n_ff);
-    BUFFER(x->logits, x->max_logits + 1, (size_t)c->n_vocab);
-    BUFFER(p->x2, post ? n : 0, embd);
-    BUFFER(p->delta, post ? n : 0, embd);
-    BUFFER(p->scores, experts ? n : 0, (size_t)c->n_experts);
-    BUFFER(p->expert_gate_up, slots, ff_expert);
-    BUFFER(p->expert_out, slots, embd);
-    BUFFER(p->routes.first, experts, (size_t)c->n_experts + 1);
-    BUFFER(p->routes.row, slots, 1);
-    BUFFER(p->routes.slot, slots, 1);
-    BUFFER(p->routes.weight, slots, 1);
-#undef BUFFER
-    return count;
+    size_t n = x->max_rows, count = 0, dims = (size_t)c->rope.dims;
+    b[count++] = BK_BUFFER(x->tokens, n, 1);
+    b[count++] = BK_BUFFER(x->logit_rows, x->max_logits + 1, 1);
+    b[count++] = BK_BUFFER(x->logits, x->max_logits + 1, (size_t)c->n_vocab);
+    for (int g = 0; dims && g < x->model->n_groups; g++)
+        b[count++] = BK_BUFFER(x->angles[g], n, dims);
+    return count + x->model->family->buffers(&x->pass, c, n, b + count);
 }
 
 static bool make_buffers(bk_exec *x) {
     const bk_config *c = &x->model->config;
     bk_pass *p = &x->pass;
-    buffer b[MAX_BUFFERS];
+    bk_buffer b[BK_MAX_BUFFERS];
+    p->model = x->model;
     size_t count = list_buffers(x, b);
     for (size_t i = 0; i < count; i++) {
         size_t n, bytes;
@@ -70,7 +47,7 @@ static bool make_buffers(bk_exec *x) {
     p->routes.n_used = c->n_experts_used;
     x->rows = bk_alloc(x->max_rows, sizeof *x->rows);
     x->seqs = bk_alloc(x->max_rows, sizeof *x->seqs);
-    p->cap_cmds = bk_transformer_cmds(c);
+    p->cap_cmds = x->model->family->cmds(c);
     p->cmds = bk_alloc(p->cap_cmds, sizeof *p->cmds);
     return x->rows && x->seqs && p->cmds;
 }
@@ -100,7 +77,7 @@ void bk_exec_destroy(bk_exec **exec) {
     bk_exec *x = *exec;
     if (!x) return;
     *exec = NULL;
-    buffer b[MAX_BUFFERS];
+    bk_buffer b[BK_MAX_BUFFERS];
     size_t count = list_buffers(x, b);
     for (size_t i = 0; i < count; i++) bk_free(*b[i].at);
     bk_free(x->rows);
@@ -111,7 +88,7 @@ void bk_exec_destroy(bk_exec **exec) {
 }
 
 size_t bk_exec_bytes(const bk_exec *x) {
-    buffer b[MAX_BUFFERS];
+    bk_buffer b[BK_MAX_BUFFERS];
     size_t count = list_buffers((bk_exec *)(uintptr_t)x, b), sum = 0; /* it only looks */
     for (size_t i = 0; i < count; i++) sum += b[i].rows * b[i].cols * 4;
     return sum + x->max_rows * (sizeof *x->rows + sizeof *x->seqs);
@@ -164,7 +141,6 @@ static void fill(bk_exec *x, const bk_rows *rows, size_t n) {
             if (t + rows[i].n_logits >= rows[i].n) x->logit_rows[p->n_logits++] = (int32_t)r;
         }
     }
-    p->model = m;
     p->tokens = x->tokens;
     p->logit_rows = x->logit_rows;
     p->rows = x->rows;
@@ -196,12 +172,12 @@ static void copy_logits(const bk_exec *x, const bk_rows *rows, size_t n, size_t 
 
 /* The states that are wanted, from where the last layer left them. */
 static void copy_hidden(const bk_exec *x, const bk_rows *rows, size_t n) {
-    size_t end = 0, n_embd = (size_t)x->model->config.n_embd;
+    size_t end = 0, n_out = (size_t)x->model->config.n_out;
     for (size_t i = 0; i < n; i++) {
         end += rows[i].n;
         for (size_t k = 0; k < rows[i].n_hidden; k++)
-            bk_transformer_hidden(&x->pass, end - rows[i].n_hidden + k,
-                                  rows[i].hidden + k * n_embd);
+            x->model->family->hidden(&x->pass, end - rows[i].n_hidden + k,
+                                     rows[i].hidden + k * n_out);
     }
 }
 
@@ -215,7 +191,7 @@ bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *e
     if (status == BK_OK) {
         fill(x, rows, n);
         x->pass.logits = direct ? direct : x->logits;
-        bk_transformer_record(&x->pass);
+        x->model->family->record(&x->pass);
         bk_device *d = x->model->device;
         status = d->ops->run(d, x->pass.cmds, x->pass.n_cmds, err);
     }

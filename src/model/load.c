@@ -28,11 +28,15 @@ typedef struct loader {
     bk_error *err;
 } loader;
 
-static bk_status check_shape(loader *l, const bk_role *role, const char *name,
+/* Matrices that a tensor holds, one after another in its rows. */
+static uint64_t parts_of(const bk_role *role) { return role->kind == BK_ROLE_GATES ? 4 : 1; }
+
+static bk_status check_shape(loader *l, const bk_role *role, int layer, const char *name,
                              const bk_gguf_tensor *t) {
     const bk_config *c = &l->m->config;
     bool stack = role->kind == BK_ROLE_EXPERTS;
-    uint64_t want[3] = {bk_dim_size(c, role->k), bk_dim_size(c, role->rows),
+    bk_dim k = role->k == BK_DIM_INPUT && layer == 0 ? BK_DIM_EMBD : role->k;
+    uint64_t want[3] = {bk_dim_size(c, k), parts_of(role) * bk_dim_size(c, role->rows),
                         stack ? (uint64_t)c->n_experts : 1};
     if (t->ne[0] != want[0] || t->ne[1] != want[1] || t->ne[2] != want[2] || t->ne[3] != 1)
         return bk_fail(
@@ -59,7 +63,7 @@ static bk_status bind_role(loader *l, const bk_role *role, int layer) {
         if (role->optional) return BK_OK;
         return bk_fail(l->err, BK_ERR_FORMAT, "tensor '%s' is missing", name);
     }
-    bk_status status = check_shape(l, role, name, t);
+    bk_status status = check_shape(l, role, layer, name, t);
     if (status != BK_OK) return status;
     if (role->kind == BK_ROLE_VECTOR && t->type->bits)
         return bk_fail(l->err, BK_ERR_UNSUPPORTED,
@@ -89,13 +93,14 @@ static bk_status check_all_used(loader *l) {
 
 static bk_status bind_all(loader *l) {
     int n_layers = l->m->config.n_layers;
-    l->bound = bk_arena_alloc(&l->m->arena, bk_n_roles * (size_t)n_layers, sizeof *l->bound);
+    const bk_family *f = l->m->family;
+    l->bound = bk_arena_alloc(&l->m->arena, f->n_roles * (size_t)n_layers, sizeof *l->bound);
     if (!l->bound) return bk_fail(l->err, BK_ERR_NOMEM, "no memory for %d layers", n_layers);
-    for (size_t i = 0; i < bk_n_roles; i++) {
-        if (!bk_role_applies(&bk_roles[i], &l->m->config)) continue;
-        int n = bk_roles[i].per_layer ? n_layers : 1;
+    for (size_t i = 0; i < f->n_roles; i++) {
+        if (!bk_role_applies(&f->roles[i], &l->m->config)) continue;
+        int n = f->roles[i].per_layer ? n_layers : 1;
         for (int layer = 0; layer < n; layer++) {
-            bk_status status = bind_role(l, &bk_roles[i], layer);
+            bk_status status = bind_role(l, &f->roles[i], layer);
             if (status != BK_OK) return status;
         }
     }
@@ -116,25 +121,26 @@ static bk_status load_vector(loader *l, const binding *b) {
 
 /* In slices of rows, each packed by all threads and its pages of the file given back, so that memory
  * never holds the weights twice. */
-static bk_status load_matrix(loader *l, const binding *b) {
+static bk_status load_matrix(loader *l, const binding *b, size_t part) {
     enum { SLICE_BYTES = 8 << 20 };
     bk_device *d = l->m->device;
     const bk_gguf_tensor *t = b->tensor;
     bk_weight *w = NULL;
-    size_t rows = (size_t)(t->ne[1] * t->ne[2]); /* at most what the file holds */
+    /* At most what the file holds. */
+    size_t all = (size_t)(t->ne[1] * t->ne[2]), rows = all / (size_t)parts_of(b->role);
     bk_status status = d->ops->weight_create(d, t->type, rows, (size_t)t->ne[0], &w, l->err);
     if (status != BK_OK) {
         bk_error_prefix(l->err, "tensor '" BK_STR_FMT "'", BK_STR_ARG(t->name));
         return status;
     }
-    *b->slot = w;
+    b->slot[part] = w;
     l->m->meta.resident_bytes += bk_weight_bytes(w);
-    size_t row_bytes = t->bytes / rows;
+    size_t row_bytes = t->bytes / all, begin = part * rows * row_bytes;
     size_t slice = bk_round_up(SLICE_BYTES / row_bytes + 1, BK_LOAD_ROWS);
     for (size_t first = 0; first < rows; first += slice) {
         size_t n = bk_min_size(slice, rows - first);
-        d->ops->weight_load(d, w, b->data, first, n);
-        bk_gguf_drop(l->g, t, first * row_bytes, n * row_bytes);
+        d->ops->weight_load(d, w, b->data + begin, first, n);
+        bk_gguf_drop(l->g, t, begin + first * row_bytes, n * row_bytes);
     }
     return BK_OK;
 }
@@ -185,7 +191,9 @@ static bk_status load_tensors(loader *l, const bk_model_options *o) {
         binding *b = &l->bound[i];
         bk_status status = bk_gguf_read(l->g, b->tensor, &b->data, l->err);
         if (status != BK_OK) return status;
-        status = b->role->kind == BK_ROLE_VECTOR ? load_vector(l, b) : load_matrix(l, b);
+        if (b->role->kind == BK_ROLE_VECTOR) status = load_vector(l, b);
+        size_t parts = b->role->kind == BK_ROLE_VECTOR ? 0 : (size_t)parts_of(b->role);
+        for (size_t p = 0; status == BK_OK && p < parts; p++) status = load_matrix(l, b, p);
         bk_gguf_release(l->g, b->tensor, b->data);
         if (status != BK_OK) return status;
         done += b->tensor->bytes;
@@ -215,7 +223,7 @@ bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options 
     status = load_tensors(&l, options);
     if (status != BK_OK) return status;
     if (!m->weights.head) m->weights.head = m->weights.embed;
-    return bk_rope_make(m, err);
+    return m->config.rope.dims ? bk_rope_make(m, err) : BK_OK;
 }
 
 void bk_free_weights(bk_model *m) {
@@ -223,12 +231,14 @@ void bk_free_weights(bk_model *m) {
     if (!d || !m->weights.layers) return;
     if (m->weights.head != m->weights.embed) d->ops->weight_destroy(d, m->weights.head);
     d->ops->weight_destroy(d, m->weights.embed);
-    for (size_t i = 0; i < bk_n_roles; i++) {
-        const bk_role *r = &bk_roles[i];
+    d->ops->weight_destroy(d, m->weights.project);
+    for (size_t i = 0; i < m->family->n_roles; i++) {
+        const bk_role *r = &m->family->roles[i];
         bool matrices = r->per_layer && r->kind != BK_ROLE_VECTOR && bk_role_applies(r, &m->config);
         for (int layer = 0; matrices && layer < m->config.n_layers; layer++) {
             char *base = (char *)&m->weights.layers[layer];
-            d->ops->weight_destroy(d, *(bk_weight **)(void *)(base + r->offset));
+            bk_weight **w = (bk_weight **)(void *)(base + r->offset);
+            for (size_t p = 0; p < parts_of(r); p++) d->ops->weight_destroy(d, w[p]);
         }
     }
 }

@@ -27,11 +27,13 @@ static const char *printable(bk_model *m, bk_str s) {
 
 static bk_status make_kv_pool(bk_model *m, bk_error *err) {
     const bk_config *c = &m->config;
+    size_t hidden = (size_t)c->n_hidden;
     bk_kv_shape shape = {.n_groups = m->n_groups,
                          .group = {m->group[0], m->group[1]},
                          .n_kv_heads = c->n_kv_heads,
                          .head_size = c->head_size,
                          .kv_type = m->meta.kv_type,
+                         .state = hidden ? bk_lstm_state(hidden) : 0,
                          .max_tokens = (size_t)c->context_length};
     return bk_kv_pool_create(m->device, &shape, 0, &m->kv_pool, err);
 }

@@ -45,6 +45,8 @@ typedef struct bk_rope_config {
 /* Sizes and numbers of an architecture, read from metadata and cross-checked. */
 typedef struct bk_config {
     unsigned features; /* bk_feature (model/arch.h) */
+    int n_out;         /* values of a state before the head */
+    int n_hidden;      /* units of a recurrent layer; 0: the model has none */
     int n_layers, n_embd, n_heads, n_kv_heads, head_size, n_ff, n_vocab, context_length;
     int n_experts, n_experts_used, n_ff_expert; /* 0: no experts */
     int window;                                 /* positions that a layer sees; 0: all */
@@ -119,10 +121,11 @@ typedef struct bk_rows {
     bk_kv *kv;             /* the tokens are appended at its end; a sequence appears once a call */
     const int32_t *tokens; /* each 0 <= id < n_vocab (INVALID otherwise) */
     size_t n;
-    size_t n_logits;   /* logits are wanted of the last n_logits rows */
-    float *logits;     /* [n_logits][n_vocab], or NULL when n_logits is 0 */
-    size_t n_hidden;   /* states after the last norm are wanted of the last n_hidden rows */
-    float *hidden;     /* [n_hidden][n_embd], or NULL when n_hidden is 0 */
+    size_t n_logits; /* logits are wanted of the last n_logits rows */
+    float *logits;   /* [n_logits][n_vocab], or NULL when n_logits is 0 */
+    size_t
+        n_hidden; /* states before the head (after the last norm) are wanted of the last n_hidden rows */
+    float *hidden;     /* [n_hidden][n_out], or NULL when n_hidden is 0 */
     bool long_context; /* bk_config_long_context; the same in all passes of a sequence */
 } bk_rows;
 

@@ -9,7 +9,7 @@
 #define NEEDED false
 #define OPTIONAL true
 
-const bk_key bk_keys[] = {
+static const bk_key keys[] = {
     {"block_count", CONFIG(n_layers), BK_KEY_INT, 1, 1024, true, 0},
     {"context_length", CONFIG(context_length), BK_KEY_INT, 1, 1 << 24, true, 0},
     {"embedding_length", CONFIG(n_embd), BK_KEY_INT, 1, 1 << 17, true, 0},
@@ -34,14 +34,13 @@ const bk_key bk_keys[] = {
     {"rope.scaling.yarn_beta_fast", CONFIG(rope.beta_fast), BK_KEY_FLOAT, 1e-3, 1e6, false, 32},
     {"rope.scaling.yarn_beta_slow", CONFIG(rope.beta_slow), BK_KEY_FLOAT, 1e-3, 1e6, false, 1},
 };
-const size_t bk_n_keys = BK_ARRAY_LEN(bk_keys);
 
 #define VECTOR BK_ROLE_VECTOR
 #define MATRIX BK_ROLE_MATRIX
 #define STACK BK_ROLE_EXPERTS
 #define DIMS(k, rows) BK_DIM_##k, BK_DIM_##rows
 
-const bk_role bk_roles[] = {
+static const bk_role roles[] = {
     {"token_embd.weight", MODEL(embed), NEEDED, MATRIX, DIMS(EMBD, VOCAB), 0, 0},
     {"output.weight", MODEL(head), OPTIONAL, MATRIX, DIMS(EMBD, VOCAB), 0, 0},
     {"output_norm.weight", MODEL(out_norm), NEEDED, VECTOR, DIMS(EMBD, NONE), 0, 0},
@@ -80,13 +79,26 @@ const bk_role bk_roles[] = {
     {"blk.%d.post_ffw_norm.weight", LAYER(ffn_post_norm), NEEDED, VECTOR, DIMS(EMBD, NONE),
      BK_POST_NORMS, 0},
 };
-const size_t bk_n_roles = BK_ARRAY_LEN(bk_roles);
+
+const bk_family bk_transformer = {.keys = keys,
+                                  .n_keys = BK_ARRAY_LEN(keys),
+                                  .roles = roles,
+                                  .n_roles = BK_ARRAY_LEN(roles),
+                                  .settle = bk_transformer_settle,
+                                  .buffers = bk_transformer_buffers,
+                                  .record = bk_transformer_record,
+                                  .cmds = bk_transformer_cmds,
+                                  .hidden = bk_transformer_hidden};
 
 uint64_t bk_dim_size(const bk_config *c, bk_dim d) {
     uint64_t q = (uint64_t)c->n_heads * (uint64_t)c->head_size;
     uint64_t kv = (uint64_t)c->n_kv_heads * (uint64_t)c->head_size;
     switch (d) {
     case BK_DIM_EMBD: return (uint64_t)c->n_embd;
+    case BK_DIM_OUT: return (uint64_t)c->n_out;
+    case BK_DIM_HIDDEN:
+    case BK_DIM_INPUT: return (uint64_t)c->n_hidden;
+    case BK_DIM_FOUR_HIDDEN: return 4 * (uint64_t)c->n_hidden;
     case BK_DIM_HEAD: return (uint64_t)c->head_size;
     case BK_DIM_Q: return q;
     case BK_DIM_KV: return kv;

@@ -19,28 +19,6 @@ typedef struct stream {
     const float *post_norm; /* of the delta that x still lacks; NULL: none */
 } stream;
 
-static bk_cmd *add_cmd(bk_pass *p, bk_op op, const char *what, size_t rows) {
-    bk_cmd *c = &p->cmds[p->n_cmds++];
-    *c = (bk_cmd){.op = op, .what = what, .rows = rows};
-    return c;
-}
-
-/* A product of rows prepared as `input` says; product() appends its weights. */
-static bk_cmd *products(bk_pass *p, const char *what, size_t rows, bk_input input, bool add) {
-    bk_cmd *c = add_cmd(p, BK_OP_PRODUCT, what, rows);
-    c->product.input = input;
-    c->product.add = add;
-    return c;
-}
-
-/* y [rows][ld] (+)= w input */
-static void product(bk_cmd *c, const bk_weight *w, float *y, size_t ld) {
-    int i = c->product.n++;
-    c->product.w[i] = w;
-    c->product.out[i] = y;
-    c->product.ldo[i] = ld;
-}
-
 static bk_input norm_of_x(const stream *s, const float *weight) {
     const bk_config *cfg = &s->p->model->config;
     return (bk_input){.kind = BK_INPUT_NORM,
@@ -67,8 +45,8 @@ static bk_input next_norm(stream *s, const float *weight) {
 /* x += w input, or into the delta that the next norm will add. */
 static void add_to_x(stream *s, const char *what, bk_input input, const bk_weight *w,
                      const float *post_norm) {
-    bk_cmd *c = products(s->p, what, s->p->n_rows, input, !post_norm);
-    product(c, w, post_norm ? s->p->delta : s->x, (size_t)s->p->model->config.n_embd);
+    bk_cmd *c = bk_pass_products(s->p, what, s->p->n_rows, input, !post_norm);
+    bk_pass_product(c, w, post_norm ? s->p->delta : s->x, (size_t)s->p->model->config.n_embd);
     s->post_norm = post_norm;
 }
 
@@ -79,16 +57,16 @@ static void attention(stream *s, const bk_layer *l) {
     size_t q = (size_t)bk_dim_size(cfg, BK_DIM_Q), kv = (size_t)bk_dim_size(cfg, BK_DIM_KV);
     /* q, k and v of a row lie side by side. */
     size_t ld = q + 2 * kv;
-    bk_cmd *c = products(p, "qkv", p->n_rows, next_norm(s, l->attn_norm), false);
+    bk_cmd *c = bk_pass_products(p, "qkv", p->n_rows, next_norm(s, l->attn_norm), false);
     if (l->qkv) {
-        product(c, l->qkv, p->qkv, ld);
+        bk_pass_product(c, l->qkv, p->qkv, ld);
     } else {
-        product(c, l->q, p->qkv, ld);
-        product(c, l->k, p->qkv + q, ld);
-        product(c, l->v, p->qkv + q + kv, ld);
+        bk_pass_product(c, l->q, p->qkv, ld);
+        bk_pass_product(c, l->k, p->qkv + q, ld);
+        bk_pass_product(c, l->v, p->qkv + q + kv, ld);
     }
     const char *what = m->attn[l->group].window ? "attention, window" : "attention";
-    c = add_cmd(p, BK_OP_ATTENTION, what, p->n_rows);
+    c = bk_pass_add(p, BK_OP_ATTENTION, what, p->n_rows);
     c->attention.q = p->qkv, c->attention.k = p->qkv + q, c->attention.v = p->qkv + q + kv;
     c->attention.ldq = c->attention.ldkv = ld;
     c->attention.q_bias = l->q_bias, c->attention.k_bias = l->k_bias;
@@ -118,12 +96,12 @@ static void feed_forward(stream *s, const bk_layer *l) {
     bk_pass *p = s->p;
     const bk_config *cfg = &p->model->config;
     size_t n_ff = (size_t)cfg->n_ff;
-    bk_cmd *c = products(p, "gate and up", p->n_rows, next_norm(s, l->ffn_norm), false);
+    bk_cmd *c = bk_pass_products(p, "gate and up", p->n_rows, next_norm(s, l->ffn_norm), false);
     if (l->gate_up) {
-        product(c, l->gate_up, p->gate_up, 2 * n_ff);
+        bk_pass_product(c, l->gate_up, p->gate_up, 2 * n_ff);
     } else {
-        product(c, l->gate, p->gate_up, 2 * n_ff);
-        product(c, l->up, p->gate_up + n_ff, 2 * n_ff);
+        bk_pass_product(c, l->gate, p->gate_up, 2 * n_ff);
+        bk_pass_product(c, l->up, p->gate_up + n_ff, 2 * n_ff);
     }
     add_to_x(s, "down", gated(cfg, p->gate_up, n_ff), l->down, l->ffn_post_norm);
 }
@@ -134,25 +112,25 @@ static void experts(stream *s, const bk_layer *l) {
     const bk_config *cfg = &p->model->config;
     size_t n_ff = (size_t)cfg->n_ff_expert, n_embd = (size_t)cfg->n_embd;
     size_t slots = p->n_rows * (size_t)cfg->n_experts_used;
-    bk_cmd *c = products(p, "router", p->n_rows, next_norm(s, l->ffn_norm), false);
-    product(c, l->router, p->scores, (size_t)cfg->n_experts);
+    bk_cmd *c = bk_pass_products(p, "router", p->n_rows, next_norm(s, l->ffn_norm), false);
+    bk_pass_product(c, l->router, p->scores, (size_t)cfg->n_experts);
 
-    c = add_cmd(p, BK_OP_ROUTE, "choice of experts", p->n_rows);
+    c = bk_pass_add(p, BK_OP_ROUTE, "choice of experts", p->n_rows);
     c->route.scores = p->scores;
     c->route.routes = &p->routes;
 
     bk_input in = norm_of_x(s, l->ffn_norm);
     in.index = p->routes.row;
-    c = products(p, "experts, gate and up", slots, in, false);
+    c = bk_pass_products(p, "experts, gate and up", slots, in, false);
     c->product.routes = &p->routes;
-    product(c, l->gate, p->expert_gate_up, 2 * n_ff);
-    product(c, l->up, p->expert_gate_up + n_ff, 2 * n_ff);
+    bk_pass_product(c, l->gate, p->expert_gate_up, 2 * n_ff);
+    bk_pass_product(c, l->up, p->expert_gate_up + n_ff, 2 * n_ff);
 
-    c = products(p, "experts, down", slots, gated(cfg, p->expert_gate_up, n_ff), false);
+    c = bk_pass_products(p, "experts, down", slots, gated(cfg, p->expert_gate_up, n_ff), false);
     c->product.routes = &p->routes;
-    product(c, l->down, p->expert_out, n_embd);
+    bk_pass_product(c, l->down, p->expert_out, n_embd);
 
-    c = add_cmd(p, BK_OP_COMBINE, "sum of experts", p->n_rows);
+    c = bk_pass_add(p, BK_OP_COMBINE, "sum of experts", p->n_rows);
     c->combine.y = p->expert_out;
     c->combine.routes = &p->routes;
     c->combine.x = s->x;
@@ -167,9 +145,10 @@ static void head(stream *s) {
     bk_input last = norm_of_x(s, m->weights.out_norm);
     last.index = p->logit_rows;
     if (s->post_norm) last.add = p->delta, last.add_weight = s->post_norm;
-    product(products(p, "head", p->n_logits, last, false), m->weights.head, p->logits, n_vocab);
+    bk_pass_product(bk_pass_products(p, "head", p->n_logits, last, false), m->weights.head,
+                    p->logits, n_vocab);
     if (m->config.logit_cap == 0) return;
-    bk_cmd *c = add_cmd(p, BK_OP_SOFT_CAP, "soft cap", p->n_logits);
+    bk_cmd *c = bk_pass_add(p, BK_OP_SOFT_CAP, "soft cap", p->n_logits);
     c->soft_cap.x = p->logits;
     c->soft_cap.n = c->soft_cap.ldx = n_vocab;
     c->soft_cap.cap = m->config.logit_cap;
@@ -178,7 +157,7 @@ static void head(stream *s) {
 void bk_transformer_record(bk_pass *p) {
     const bk_model *m = p->model;
     stream s = {.p = p, .x = p->x, .other = p->x2};
-    bk_cmd *c = add_cmd(p, BK_OP_EMBED, "embedding", p->n_rows);
+    bk_cmd *c = bk_pass_add(p, BK_OP_EMBED, "embedding", p->n_rows);
     c->embed.tokens = p->tokens;
     c->embed.table = m->weights.embed;
     c->embed.scale = m->config.embed_scale;
@@ -218,4 +197,24 @@ void bk_transformer_hidden(const bk_pass *p, size_t row, float *out) {
 
 size_t bk_transformer_cmds(const bk_config *c) {
     return 3 + (size_t)c->n_layers * (c->features & BK_EXPERTS ? 8 : 5);
+}
+
+size_t bk_transformer_buffers(bk_pass *p, const bk_config *c, size_t n, bk_buffer *b) {
+    size_t embd = (size_t)c->n_embd, count = 0;
+    size_t slots = n * (size_t)c->n_experts_used, ff_expert = 2 * (size_t)c->n_ff_expert;
+    bool post = (c->features & BK_POST_NORMS) != 0, experts = (c->features & BK_EXPERTS) != 0;
+    b[count++] = BK_BUFFER(p->x, n, embd);
+    b[count++] = BK_BUFFER(p->qkv, n, (size_t)bk_dim_size(c, BK_DIM_QKV));
+    b[count++] = BK_BUFFER(p->attn, n, (size_t)bk_dim_size(c, BK_DIM_Q));
+    b[count++] = BK_BUFFER(p->gate_up, experts ? 0 : n, 2 * (size_t)c->n_ff);
+    b[count++] = BK_BUFFER(p->x2, post ? n : 0, embd);
+    b[count++] = BK_BUFFER(p->delta, post ? n : 0, embd);
+    b[count++] = BK_BUFFER(p->scores, experts ? n : 0, (size_t)c->n_experts);
+    b[count++] = BK_BUFFER(p->expert_gate_up, slots, ff_expert);
+    b[count++] = BK_BUFFER(p->expert_out, slots, embd);
+    b[count++] = BK_BUFFER(p->routes.first, experts, (size_t)c->n_experts + 1);
+    b[count++] = BK_BUFFER(p->routes.row, slots, 1);
+    b[count++] = BK_BUFFER(p->routes.slot, slots, 1);
+    b[count++] = BK_BUFFER(p->routes.weight, slots, 1);
+    return count;
 }

@@ -125,7 +125,7 @@ static bool read_fields(embedding *k, const sv_server *s, const sv_exchange *x, 
     sv_field_error err;
     if (!sv_fields_parse(bk_buf_view(&x->body), &k->body, &err)) return sv_problem_field(p, &err);
     const sv_fields f = {.object = k->body, .path = "", .err = &err};
-    int64_t dimensions = s->info.n_embd;
+    int64_t dimensions = s->info.n_out;
     bk_str format = {"float", 5};
     if (!sv_prompts_read(&f, "input", INPUTS_MOST, s->info.n_vocab, &k->memory, &k->inputs,
                          &k->n) ||
@@ -161,7 +161,7 @@ void sv_post_embeddings(sv_server *s, sv_exchange *x) {
     bool good = k ? read_fields(k, s, x, &p)
                   : sv_problem_set(&p, 503, "out_of_memory", NULL, "no memory for the request");
     if (good) good = sv_prompts_tokenize(s, "input", false, &k->memory, &k->inputs, k->n, &p);
-    if (good) k->width = (size_t)s->info.n_embd;
+    if (good) k->width = (size_t)s->info.n_out;
     if (good && !make_room(k))
         good = sv_problem_set(&p, 503, "out_of_memory", NULL, "no memory for the request");
     if (!good) {

@@ -188,6 +188,28 @@ def metadata(g, o, tokens, types, merges):
     g.key(f"{arch}.block_count", UINT32, o["layers"])
     g.key(f"{arch}.context_length", UINT32, o["context"])
     g.key(f"{arch}.embedding_length", UINT32, o["embd"])
+    if arch == "lstm":
+        g.key("lstm.hidden_length", UINT32, o["hidden"])
+        if o["out"]:
+            g.key("lstm.output_length", UINT32, o["out"])
+    else:
+        transformer_metadata(g, o)
+    g.key(f"{arch}.vocab_size", UINT32, len(tokens))
+    g.key("tokenizer.ggml.model", STRING, "gpt2")
+    g.key("tokenizer.ggml.pre", STRING, o["pre"])
+    g.keys("tokenizer.ggml.tokens", STRING, tokens)
+    g.keys("tokenizer.ggml.token_type", INT32, types)
+    g.keys("tokenizer.ggml.merges", STRING, merges)
+    g.key("tokenizer.ggml.bos_token_id", UINT32, 1)
+    g.key("tokenizer.ggml.eos_token_id", UINT32, 2)
+    g.key("tokenizer.ggml.unknown_token_id", UINT32, 0)
+    g.key("tokenizer.ggml.add_bos_token", BOOL, 0)
+    if o["template"]:
+        g.key("tokenizer.chat_template", STRING, TEMPLATE)
+
+
+def transformer_metadata(g, o):
+    arch = o["arch"]
     g.key(f"{arch}.feed_forward_length", UINT32, o["ff"])
     g.key(f"{arch}.attention.head_count", UINT32, o["heads"])
     g.key(f"{arch}.attention.head_count_kv", UINT32, o["kv_heads"])
@@ -205,18 +227,6 @@ def metadata(g, o, tokens, types, merges):
         g.key(f"{arch}.expert_used_count", UINT32, o["experts_used"])
         g.key(f"{arch}.expert_feed_forward_length", UINT32, o["ff_expert"])
     rope_metadata(g, o)
-    g.key(f"{arch}.vocab_size", UINT32, len(tokens))
-    g.key("tokenizer.ggml.model", STRING, "gpt2")
-    g.key("tokenizer.ggml.pre", STRING, o["pre"])
-    g.keys("tokenizer.ggml.tokens", STRING, tokens)
-    g.keys("tokenizer.ggml.token_type", INT32, types)
-    g.keys("tokenizer.ggml.merges", STRING, merges)
-    g.key("tokenizer.ggml.bos_token_id", UINT32, 1)
-    g.key("tokenizer.ggml.eos_token_id", UINT32, 2)
-    g.key("tokenizer.ggml.unknown_token_id", UINT32, 0)
-    g.key("tokenizer.ggml.add_bos_token", BOOL, 0)
-    if o["template"]:
-        g.key("tokenizer.chat_template", STRING, TEMPLATE)
 
 
 def rope_metadata(g, o):
@@ -271,9 +281,31 @@ def attention_shapes(o, block):
     yield block + "attn_output.weight", [q, embd], 1.0 / q ** 0.5, 0.0
 
 
+def lstm_shapes(o):
+    hidden, below = o["hidden"], o["embd"]
+    out = o["out"] or hidden
+    yield "token_embd.weight", [o["embd"], o["vocab"]], 1.0, 0.0
+    for i in range(o["layers"]):
+        block = f"blk.{i}."
+        yield block + "lstm_ih.weight", [below, 4 * hidden], 2.0 / below ** 0.5, 0.0
+        yield block + "lstm_ih.bias", [4 * hidden], 0.3, 0.1
+        yield block + "lstm_hh.weight", [hidden, 4 * hidden], 2.0 / hidden ** 0.5, 0.0
+        yield block + "lstm_hh.bias", [4 * hidden], 0.3, 0.1
+        below = hidden
+    if o["out"]:
+        yield "output_proj.weight", [hidden, out], 2.0 / hidden ** 0.5, 0.0
+    if not o["tied"]:
+        yield "output.weight", [out, o["vocab"]], 4.0 / out ** 0.5, 0.0
+    if o["bias"]:
+        yield "output.bias", [o["vocab"]], 0.5, 0.0
+
+
 def shapes(o):
     """(name, dims fastest first, deviation, mean) of every tensor, in file order."""
     embd, norm = o["embd"], (0.1, 1.0)
+    if o["arch"] == "lstm":
+        yield from lstm_shapes(o)
+        return
     # Gemma multiplies the embedding by the root of the width.
     yield ("token_embd.weight", [embd, o["vocab"]],
            2.0 / embd ** 0.5 if o["tied"] or o["arch"] in GEMMA else 1.0, 0.0)
@@ -305,7 +337,7 @@ def type_of(name, dims, types):
     return chosen
 
 
-DEFAULTS = dict(arch="llama", window=0, bias=False, experts=0, experts_used=0, ff_expert=0,
+DEFAULTS = dict(arch="llama", hidden=0, out=0, window=0, bias=False, experts=0, experts_used=0, ff_expert=0,
                 rope_yarn=0.0, rope_long=0, layers=2, embd=64, heads=4, kv_heads=2, head_size=0, ff=160, vocab=320, context=512,
                 tied=False, seed=1, version=3, alignment=32, rope_base=10000.0, rope_dims=0,
                 rope_scale=1.0, rope_freqs=False, pre="smollm", template=True, types=None)

@@ -304,6 +304,56 @@ class Model:
         return np.tanh(y / self.logit_cap) * self.logit_cap if self.logit_cap else y
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+class Lstm(Model):
+    """The classic language model: embedding, layers as in torch.nn.LSTM (gates i, f, g, o, two biases),
+    perhaps a projection, a linear decoder. Sites of the act hook: "input", "recurrent", "projection",
+    "head"."""
+
+    def __init__(self, path, dtype=np.float64, long_context=False):
+        self.path, self.dtype, self.loaded = path, dtype, {}
+        reader = gguf.GGUFReader(path)
+        self.tensors = {t.name: t for t in reader.tensors}
+        meta = Metadata(reader)
+        if meta.architecture != "lstm":
+            raise ValueError(f"architecture {meta.architecture} is not an LSTM")
+        self.layers, self.hidden = int(meta.need("block_count")), int(meta.need("hidden_length"))
+
+    def layer(self, x, i, act):
+        name = f"blk.{i}.lstm_"
+        into = self.project(act(x, "input", i), name + "ih", "input", i)
+        h = c = np.zeros((1, self.hidden), self.dtype)
+        out = np.empty((len(x), self.hidden), self.dtype)
+        for t in range(len(x)):
+            row = into[t] + self.project(act(h, "recurrent", i), name + "hh", "recurrent", i)
+            gate_i, gate_f, gate_g, gate_o = np.split(row, 4, axis=1)
+            c = sigmoid(gate_f) * c + sigmoid(gate_i) * np.tanh(gate_g)
+            h = sigmoid(gate_o) * np.tanh(c)
+            out[t] = h
+        return out
+
+    def states(self, tokens, act=None, kv=None):
+        act = act or (lambda x, site, layer: x)
+        x = self.weight("token_embd.weight")[np.asarray(tokens)]
+        for i in range(self.layers):
+            x = self.layer(x, i, act)
+        if "output_proj.weight" in self.tensors:
+            x = self.project(act(x, "projection", -1), "output_proj", "projection", -1)
+        return x
+
+    def logits(self, tokens, act=None, kv=None):
+        x = self.states(tokens, act)
+        if act:
+            x = act(x, "head", -1)
+        y = self.project(x, "output" if "output.weight" in self.tensors else "token_embd", "head", -1)
+        # A tied decoder may have a bias of its own.
+        tied_bias = "output.weight" not in self.tensors and "output.bias" in self.tensors
+        return y + self.weight("output.bias") if tied_bias else y
+
+
 def main():
     parser = argparse.ArgumentParser(description="reference logits of a GGUF model")
     parser.add_argument("model")
@@ -313,7 +363,8 @@ def main():
     options = parser.parse_args()
     with open(options.tokens) as file:
         tokens = json.load(file)
-    model = Model(options.model, dtype=np.dtype(options.dtype).type)
+    kind = Metadata(gguf.GGUFReader(options.model)).architecture
+    model = (Lstm if kind == "lstm" else Model)(options.model, dtype=np.dtype(options.dtype).type)
     np.save(options.out, model.logits(tokens))
 
 

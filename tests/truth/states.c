@@ -34,7 +34,7 @@ int main(int argc, char **argv) {
     int32_t *tokens = bk_alloc(n, sizeof *tokens);
     for (size_t i = 0; tokens && i < n; i++) tokens[i] = (int32_t)strtol(argv[i + 2], NULL, 10);
     bk_status status = bk_model_load(argv[1], NULL, &m, &err);
-    size_t embd = m ? (size_t)bk_model_config(m)->n_embd : 1;
+    size_t embd = m ? (size_t)bk_model_config(m)->n_out : 1;
     float *out = bk_alloc(n * embd, sizeof *out);
     if (!tokens || !out) status = bk_fail(&err, BK_ERR_NOMEM, "no memory for %zu tokens", n);
     if (status == BK_OK) status = states(m, tokens, n, out, &err);

@@ -34,7 +34,7 @@ sys.path[:0] = [HERE, os.path.join(ROOT, "tests", "tools"), os.path.join(ROOT, "
 import attention16  # noqa: E402
 from activation_schemes import (LlamaCpp, divergence, everywhere, half_attention,  # noqa: E402
                                 int8, log_softmax, tokenize)
-from forward import Model  # noqa: E402
+from forward import Lstm, Model  # noqa: E402
 from make_tiny import make  # noqa: E402
 
 BRISK = os.environ.get("BRISK", os.path.join(ROOT, "build", "brisk"))
@@ -133,6 +133,15 @@ class AsBrisk(Model):
         return super().expert(x, name, e, site, layer)
 
 
+class LstmAsBrisk(AsBrisk, Lstm):
+    """The same roundings of inputs, in an LSTM."""
+
+
+def models_of(options):
+    """The truth, and what brisk computes."""
+    return (Lstm, LstmAsBrisk) if options.get("arch") == "lstm" else (Model, AsBrisk)
+
+
 def tiny_models():
     """(name, options of make_tiny) of shapes that real models do not have, and of every type."""
     shape = dict(layers=2, embd=64, heads=4, kv_heads=2, ff=160, vocab=320, context=256)
@@ -199,12 +208,30 @@ def architectures():
     yield "linear, gemma3", dict(gemma, arch="gemma3", rope_scale=8.0, seed=58)
 
 
+def lstms():
+    """(name, options of make_tiny): hidden sizes that fill no vector, all roles, several types."""
+    shape = dict(arch="lstm", layers=2, embd=64, hidden=96, vocab=320, context=256)
+    for seed, kind in enumerate(("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"), 60):
+        yield f"lstm {kind}", dict(shape, bias=True, types={"*": kind}, seed=seed)
+    yield "lstm, odd sizes", dict(shape, layers=3, embd=10, hidden=13, vocab=333, bias=True, seed=70)
+    yield "lstm, width 1", dict(shape, layers=1, embd=1, hidden=1, seed=71)
+    yield "lstm, tied", dict(shape, embd=96, tied=True, bias=True, seed=72)
+    yield "lstm, projected", dict(shape, embd=40, hidden=100, out=24, seed=73)
+    yield "lstm, projected and tied", dict(shape, embd=40, hidden=72, out=40, tied=True, seed=74)
+    yield "lstm, only ends quantised", dict(shape, bias=True, seed=75, types={
+        "*": "F32", "token_embd.weight": "Q8_0", "output.weight": "Q8_0"})
+    yield "lstm, only layers quantised", dict(shape, bias=True, seed=76, types={
+        "*": "F32", "*lstm*weight": "Q8_0"})
+    yield "lstm, wide, K-quants", dict(shape, embd=256, hidden=512, seed=77, types={"*": "Q4_K"})
+
+
 def is_float(options):
     return all(kind in FLOATS for kind in (options.get("types") or {"*": "F32"}).values())
 
 
-def check_floats(path, tokens, ours, name, long_context):
-    model = AsBrisk(path, long_context=long_context)
+def check_floats(path, tokens, ours, name, options):
+    long_context = 0 < options.get("rope_long", 0) < len(tokens)
+    model = models_of(options)[1](path, long_context=long_context)
     for what, rows, true in (("logits", ours, model.logits(tokens)),
                              ("states", brisk_states(path, tokens), model.states(tokens))):
         worst = np.abs(rows - true).max(axis=1) / true.std()
@@ -212,10 +239,11 @@ def check_floats(path, tokens, ours, name, long_context):
                f"{what} differ by {np.median(worst):.1e} (median), {worst.max():.1e} (most)")
 
 
-def check_integers(folder, path, tokens, ours, name):
-    kl = divergence(log_softmax(Model(path).logits(tokens)), ours)[0].mean()
+def check_integers(folder, path, tokens, ours, name, options):
+    true, as_brisk = models_of(options)
+    kl = divergence(log_softmax(true(path).logits(tokens)), ours)[0].mean()
     alone, _ = brisk_logits(folder, path, [[t] for t in tokens[:40]])
-    model = AsBrisk(path)
+    model = as_brisk(path)
     rows = np.concatenate([model.logits([t]) for t in tokens[:40]])
     unflipped = np.quantile(divergence(log_softmax(rows), alone)[0], .25)
     report(kl <= KL_BOUND and unflipped <= KL_UNFLIPPED, name,
@@ -230,9 +258,9 @@ def check_tiny(folder, name, options):
     if ours.shape != (len(tokens), options["vocab"]):
         report(False, name, f"logits of shape {ours.shape}")
     elif is_float(options):
-        check_floats(path, tokens, ours, name, 0 < options.get("rope_long", 0) < len(tokens))
+        check_floats(path, tokens, ours, name, options)
     else:
-        check_integers(folder, path, tokens, ours, name)
+        check_integers(folder, path, tokens, ours, name, options)
 
 
 # ---- The default model --------------------------------------------------------------------------
@@ -395,7 +423,7 @@ def main():
         sys.exit("BRISK_TEST_MODEL names no model; build/brisk pull prints the path of one")
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        for name, shape in [*tiny_models(), *architectures()]:
+        for name, shape in [*tiny_models(), *architectures(), *lstms()]:
             if wanted(name):
                 check_tiny(folder, name, shape)
         truth = Truth(path)

@@ -17,12 +17,13 @@
 
 enum { N = 200, MAX_ROWS = 256 }; /* N tokens touch four pages */
 
-static const char *const files[] = {"tests/data/tiny_int.gguf", "tests/data/tiny_float.gguf",
+static const char *const files[] = {"tests/data/tiny_int.gguf",      "tests/data/tiny_float.gguf",
                                     "tests/data/tiny_qwen3moe.gguf", "tests/data/tiny_int.gguf",
-                                    "tests/data/tiny_gemma2.gguf"};
-static const char *const kv_types[] = {NULL, "q16", "f16", "q8_0", "q8_0"};
-/* The last has a window of 70 positions in one layer, so its sequences cannot go back far. */
-enum { FILES = BK_ARRAY_LEN(files), WINDOWED = FILES - 1 };
+                                    "tests/data/tiny_gemma2.gguf",   "tests/data/tiny_lstm.gguf"};
+static const char *const kv_types[] = {NULL, "q16", "f16", "q8_0", "q8_0", NULL};
+/* The last two have a window, of 70 positions in one layer and of 2 in all, so their sequences cannot go
+ * back far. */
+enum { FILES = BK_ARRAY_LEN(files), WINDOWED = FILES - 2 };
 
 /* Per file: what one pass over the first N tokens gives, two threads, the best level. */
 static int32_t tokens[FILES][N];
@@ -306,7 +307,7 @@ static void only_the_logits_asked_for(void **state) {
 
 /* Feeds n tokens in passes of at most `chunk`, beside a sequence that wants nothing; states of all. */
 static void feed_states(const setup *s, const int32_t *t, size_t n, size_t chunk, float *hidden) {
-    size_t embd = (size_t)bk_model_config(s->model)->n_embd;
+    size_t embd = (size_t)bk_model_config(s->model)->n_out;
     bk_kv *kv = kv_of(s->model), *other = kv_of(s->model);
     for (size_t at = 0; at < n; at += chunk) {
         size_t count = bk_min_size(chunk, n - at);
@@ -329,7 +330,7 @@ static void states_have_the_same_bits(void **state) {
         float *all = NULL;
         for (int t = 1; t <= 4; t *= 2) {
             setup s = setup_of(f, t, t == 4 ? "avx2" : NULL);
-            size_t embd = (size_t)bk_model_config(s.model)->n_embd;
+            size_t embd = (size_t)bk_model_config(s.model)->n_out;
             float *states = rows_of(embd, N);
             if (!all) feed_states(&s, tokens[f], N, N, all = rows_of(embd, N));
             for (size_t c = 0; c < BK_ARRAY_LEN(chunks); c++) {
@@ -349,7 +350,7 @@ static void states_have_the_same_bits(void **state) {
 static void only_the_states_asked_for(void **state) {
     (void)state;
     setup s = setup_of(WINDOWED, 2, NULL);
-    size_t embd = (size_t)bk_model_config(s.model)->n_embd;
+    size_t embd = (size_t)bk_model_config(s.model)->n_out;
     float *all = rows_of(embd, N), *some = rows_of(embd, 6);
     feed_states(&s, tokens[WINDOWED], N, N, all);
     bk_kv *kv[2] = {kv_of(s.model), kv_of(s.model)};
@@ -478,6 +479,38 @@ static void windows_give_pages_back(void **state) {
     goes_on(&s, kv, N - 1, 1, "back within the window");
     bk_kv_destroy(&kv);
     bk_kv_destroy(&fresh);
+    setup_free(&s);
+}
+
+/* As far as guesses go, wherever the sequence stands. */
+static void wrong_guesses_are_taken_back(void **state) {
+    (void)state;
+    for (int f = WINDOWED; f < FILES; f++) {
+        setup s = setup_of(f, 2, NULL);
+        bk_kv *kv = kv_of(s.model);
+        for (size_t at = 0; at < N; at += 5) {
+            feed(s.exec, kv, tokens[f] + at, 5, 5, s.out, s.vocab);
+            same_bits(s.out, truth[f] + at * s.vocab, 5, s.vocab, "after wrong guesses");
+            goes_astray(&s, kv, BK_KV_BACK);
+            assert_int_equal(bk_kv_truncate(kv, at + 5, &err), BK_OK);
+        }
+        bk_kv_destroy(&kv);
+        setup_free(&s);
+    }
+}
+
+/* A sequence of an LSTM holds two pages at most, however long it is. */
+static void old_states_are_given_back(void **state) {
+    (void)state;
+    setup s = setup_of(FILES - 1, 2, NULL);
+    bk_kv *kv = kv_of(s.model);
+    size_t page = 2 * 64 * 2 * 64 * sizeof(float); /* layers, positions, h and c of 64 units */
+    for (size_t at = 0; at < N; at++) {
+        feed(s.exec, kv, tokens[FILES - 1] + at, 1, 1, NULL, s.vocab);
+        assert_true(bk_kv_bytes(kv) == page || (at % 64 <= 17 && bk_kv_bytes(kv) == 2 * page));
+    }
+    assert_int_equal(bk_kv_truncate(kv, 100, &err), BK_ERR_LIMIT);
+    bk_kv_destroy(&kv);
     setup_free(&s);
 }
 
@@ -702,6 +735,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(after_truncation),
         cmocka_unit_test(after_export_and_import),
         cmocka_unit_test(windows_give_pages_back),
+        cmocka_unit_test(wrong_guesses_are_taken_back),
+        cmocka_unit_test(old_states_are_given_back),
         cmocka_unit_test(decoding_allocates_pages_only),
         cmocka_unit_test(wrong_requests_are_refused),
         cmocka_unit_test(a_full_context_is_refused),

@@ -14,7 +14,7 @@
 #include "device/device.h"
 #include "fail_alloc.h"
 
-enum { PAGE = BK_PAGE_TOKENS, STATE = 24, MOST = 1024, WINDOW = 100 };
+enum { PAGE = BK_PAGE_TOKENS, MOST = 1024, WINDOW = 100 };
 
 static bk_device *device;
 static bk_error err;
@@ -40,9 +40,12 @@ static const bk_kv_shape windowed = {.n_groups = 2,
                                      .head_size = 1,
                                      .max_tokens = MOST};
 
-static bk_kv_pool *pool_of(bk_kv_shape shape, size_t state_bytes, size_t limit) {
+/* A recurrent layer's position needs the one before. */
+static const bk_kv_shape recurrent = {
+    .n_groups = 1, .group = {{.n_layers = 3, .window = 2}}, .state = 32, .max_tokens = MOST};
+
+static bk_kv_pool *pool_of(bk_kv_shape shape, size_t limit) {
     bk_kv_pool *p = NULL;
-    shape.state_bytes = state_bytes;
     assert_int_equal(bk_kv_pool_create(device, &shape, limit, &p, &err), BK_OK);
     return p;
 }
@@ -56,8 +59,9 @@ static bk_kv *create(bk_kv_pool *pool) {
 }
 
 static size_t page_bytes(const bk_kv_shape *s, int group) {
-    return (size_t)s->group[group].n_layers *
-           bk_page_layer_bytes(s->kv_type, s->n_kv_heads, s->head_size);
+    size_t layer = s->state ? PAGE * s->state * sizeof(float)
+                            : bk_page_layer_bytes(s->kv_type, s->n_kv_heads, s->head_size);
+    return (size_t)s->group[group].n_layers * layer;
 }
 
 /* A page has two bytes per position and more, whatever the shape here: the mark of a position is
@@ -79,7 +83,6 @@ typedef struct model {
     bk_kv *kv;
     uint16_t marks[MOST];
     size_t len;
-    uint8_t state[STATE];
 } model;
 
 static const bk_kv_shape *shape = &plain;
@@ -103,6 +106,11 @@ static size_t oldest_needed(int group, size_t len) {
     return window && len + 1 > window ? len + 1 - window : 0;
 }
 
+/* Oldest that is still there: a cut by BK_KV_BACK is always possible. */
+static size_t oldest_kept(int group, size_t len) {
+    return oldest_needed(group, len - bk_min_size(len, BK_KV_BACK));
+}
+
 static bool holds(const model *m) {
     if (bk_kv_len(m->kv) != m->len) return false;
     for (int g = 0; g < shape->n_groups; g++) {
@@ -114,8 +122,7 @@ static bool holds(const model *m) {
             if (get_mark(m->kv, g, pos) != (uint16_t)(m->marks[pos] + g)) return false;
         }
     }
-    void *kept = bk_kv_state(m->kv);
-    return !kept || memcmp(kept, m->state, STATE) == 0;
+    return true;
 }
 
 static void forked(const model *from, model *to) {
@@ -143,7 +150,7 @@ static void wrong_shapes_are_refused(void **state) {
 static void pages_appear_as_positions_do(void **state) {
     (void)state;
     shape = &plain;
-    bk_kv_pool *pool = pool_of(plain, 0, 0);
+    bk_kv_pool *pool = pool_of(plain, 0);
     model m = {.kv = create(pool)};
     const size_t steps[] = {1, 62, 1, 1, 63, 200, 64, 1};
     for (size_t i = 0; i < BK_ARRAY_LEN(steps); i++) {
@@ -156,7 +163,6 @@ static void pages_appear_as_positions_do(void **state) {
         assert_true(holds(&m));
     }
     assert_int_equal(bk_kv_reserve(m.kv, 0, &err), BK_OK);
-    assert_null(bk_kv_state(m.kv));
     bk_kv_destroy(&m.kv);
     assert_null(m.kv);
     bk_kv_destroy(&m.kv);
@@ -167,7 +173,7 @@ static void pages_appear_as_positions_do(void **state) {
 
 static void fresh_pages_are_zero(void **state) {
     (void)state;
-    bk_kv_pool *pool = pool_of(plain, 0, 0);
+    bk_kv_pool *pool = pool_of(plain, 0);
     bk_kv *kv = create(pool);
     assert_int_equal(bk_kv_reserve(kv, 70, &err), BK_OK);
     for (size_t i = 0; i < page_bytes(&plain, 0); i++)
@@ -179,7 +185,7 @@ static void fresh_pages_are_zero(void **state) {
 static void the_context_is_a_limit(void **state) {
     (void)state;
     shape = &plain;
-    bk_kv_pool *pool = pool_of(plain, 0, 0);
+    bk_kv_pool *pool = pool_of(plain, 0);
     model m = {.kv = create(pool)};
     assert_int_equal(append(&m, 1000, 7), BK_OK);
     const size_t more[] = {25, 1 << 20, SIZE_MAX, SIZE_MAX - 999};
@@ -204,7 +210,7 @@ static void the_pool_is_a_limit(void **state) {
     (void)state;
     shape = &windowed;
     size_t both = page_bytes(shape, 0) + page_bytes(shape, 1);
-    bk_kv_pool *pool = pool_of(windowed, 0, 3 * both + page_bytes(shape, 0));
+    bk_kv_pool *pool = pool_of(windowed, 3 * both + page_bytes(shape, 0));
     model a = {.kv = create(pool)}, b = {.kv = create(pool)};
     assert_int_equal(append(&a, 100, 1), BK_OK);
     assert_int_equal(append(&b, 10, 500), BK_OK);
@@ -232,7 +238,7 @@ static void the_pool_is_a_limit(void **state) {
 static void truncating(void **state) {
     (void)state;
     shape = &plain;
-    bk_kv_pool *pool = pool_of(plain, 0, 0);
+    bk_kv_pool *pool = pool_of(plain, 0);
     model m = {.kv = create(pool)};
     assert_int_equal(append(&m, 300, 10), BK_OK);
     const size_t to[] = {300, 299, 257, 256, 255, 129, 128, 64, 63, 1, 0, 0};
@@ -252,39 +258,15 @@ static void truncating(void **state) {
     bk_kv_pool_unref(&pool);
 }
 
-/* A recurrent state is of all positions: it goes back to nothing, but not part of the way. */
-static void truncating_a_state(void **state) {
-    (void)state;
-    shape = &plain;
-    bk_kv_pool *pool = pool_of(plain, STATE, 0);
-    model m = {.kv = create(pool)};
-    assert_true(holds(&m)); /* zeros */
-    assert_int_equal(append(&m, 70, 1), BK_OK);
-    memset(bk_kv_state(m.kv), 0x11, STATE);
-    memset(m.state, 0x11, STATE);
-    assert_int_equal(bk_kv_truncate(m.kv, 70, &err), BK_OK);
-    assert_int_equal(bk_kv_truncate(m.kv, 69, &err), BK_ERR_LIMIT);
-    for (size_t n = 0; n < 80; n++) assert_int_equal(bk_kv_keeps(m.kv, n), n == 0 || n == 70);
-    assert_true(holds(&m));
-    assert_int_equal(bk_kv_truncate(m.kv, 0, &err), BK_OK);
-    m.len = 0;
-    memset(m.state, 0, STATE);
-    assert_true(holds(&m));
-    bk_kv_destroy(&m.kv);
-    bk_kv_pool_unref(&pool);
-}
-
 /* ---- Sharing ------------------------------------------------------------------------------------- */
 
 static void forks_share_until_written(void **state) {
     (void)state;
     shape = &plain;
     size_t page = page_bytes(shape, 0);
-    bk_kv_pool *pool = pool_of(plain, STATE, 0);
+    bk_kv_pool *pool = pool_of(plain, 0);
     model a = {.kv = create(pool)}, b, c;
     assert_int_equal(append(&a, 100, 1), BK_OK);
-    memset(bk_kv_state(a.kv), 0x22, STATE);
-    memset(a.state, 0x22, STATE);
     forked(&a, &b);
     forked(&b, &c);
     assert_int_equal(bk_kv_pool_bytes(pool), 2 * page);
@@ -292,8 +274,6 @@ static void forks_share_until_written(void **state) {
     assert_true(holds(&b));
 
     assert_int_equal(append(&b, 1, 5000), BK_OK); /* copies the second page */
-    memset(bk_kv_state(b.kv), 0x33, STATE);
-    memset(b.state, 0x33, STATE);
     assert_int_equal(bk_kv_pool_bytes(pool), 3 * page);
     assert_ptr_equal(bk_kv_table(a.kv, 0, NULL)[0], bk_kv_table(b.kv, 0, NULL)[0]);
     assert_ptr_not_equal(bk_kv_table(a.kv, 0, NULL)[1], bk_kv_table(b.kv, 0, NULL)[1]);
@@ -315,7 +295,7 @@ static void forks_share_until_written(void **state) {
 static void a_fork_at_a_page_boundary_copies_nothing(void **state) {
     (void)state;
     shape = &plain;
-    bk_kv_pool *pool = pool_of(plain, 0, 0);
+    bk_kv_pool *pool = pool_of(plain, 0);
     model a = {.kv = create(pool)}, b;
     assert_int_equal(append(&a, 2 * PAGE, 1), BK_OK);
     forked(&a, &b);
@@ -336,7 +316,7 @@ static void a_fork_at_a_page_boundary_copies_nothing(void **state) {
 static void a_fork_leaves_reserved_pages(void **state) {
     (void)state;
     shape = &plain;
-    bk_kv_pool *pool = pool_of(plain, 0, 0);
+    bk_kv_pool *pool = pool_of(plain, 0);
     model a = {.kv = create(pool)}, b;
     assert_int_equal(append(&a, 10, 1), BK_OK);
     assert_int_equal(bk_kv_reserve(a.kv, 200, &err), BK_OK);
@@ -355,12 +335,12 @@ static void a_fork_leaves_reserved_pages(void **state) {
 static void windows_give_pages_back(void **state) {
     (void)state;
     shape = &windowed;
-    bk_kv_pool *pool = pool_of(windowed, 0, 0);
+    bk_kv_pool *pool = pool_of(windowed, 0);
     model m = {.kv = create(pool)};
     for (size_t i = 0; i < 500; i++) {
         assert_int_equal(append(&m, 1, (uint16_t)(i * 3)), BK_OK);
         assert_true(holds(&m));
-        size_t full = bk_div_up(m.len, PAGE), left = oldest_needed(1, m.len) / PAGE;
+        size_t full = bk_div_up(m.len, PAGE), left = oldest_kept(1, m.len) / PAGE;
         assert_int_equal(bk_kv_pool_bytes(pool),
                          full * page_bytes(shape, 0) + (full - left) * page_bytes(shape, 1));
         assert_int_equal(bk_kv_bytes(m.kv), bk_kv_pool_bytes(pool));
@@ -374,12 +354,12 @@ static void windows_give_pages_back(void **state) {
 static void a_window_limits_truncation(void **state) {
     (void)state;
     shape = &windowed;
-    bk_kv_pool *pool = pool_of(windowed, 0, 0);
+    bk_kv_pool *pool = pool_of(windowed, 0);
     model m = {.kv = create(pool)};
     assert_int_equal(append(&m, 300, 1), BK_OK);
-    /* Dropped: pages below 300 + 1 - 100 = 201, that is three. Length n needs from n - 99 on. */
+    /* Dropped: pages below 300 - BK_KV_BACK + 1 - 100 = 185, that is two. Length n needs from n - 99 on. */
     for (size_t n = 299; n > 0; n--) {
-        bool possible = n >= 3 * PAGE + WINDOW - 1;
+        bool possible = n >= 2 * PAGE + WINDOW - 1;
         model cut;
         forked(&m, &cut);
         assert_int_equal(bk_kv_keeps(cut.kv, n), possible);
@@ -397,6 +377,25 @@ static void a_window_limits_truncation(void **state) {
     bk_kv_pool_unref(&pool);
 }
 
+/* Wherever a sequence stands, whatever its window, and however often. */
+static void wrong_guesses_can_always_be_cut(void **state) {
+    (void)state;
+    const bk_kv_shape *shapes[] = {&windowed, &recurrent};
+    for (size_t s = 0; s < BK_ARRAY_LEN(shapes); s++) {
+        shape = shapes[s];
+        bk_kv_pool *pool = pool_of(*shape, 0);
+        model m = {.kv = create(pool)};
+        while (m.len + BK_KV_BACK + 1 < MOST) {
+            assert_int_equal(append(&m, BK_KV_BACK + 1, (uint16_t)(m.len * 5)), BK_OK);
+            assert_int_equal(bk_kv_truncate(m.kv, m.len -= BK_KV_BACK, &err), BK_OK);
+            assert_true(holds(&m));
+        }
+        bk_kv_destroy(&m.kv);
+        assert_int_equal(bk_kv_pool_bytes(pool), 0);
+        bk_kv_pool_unref(&pool);
+    }
+}
+
 /* ---- Export and import ----------------------------------------------------------------------------- */
 
 static bk_buf exported(const model *m, size_t begin, size_t end) {
@@ -408,23 +407,20 @@ static bk_buf exported(const model *m, size_t begin, size_t end) {
 static void imports(model *to, const bk_buf *data, const model *from) {
     assert_int_equal(bk_kv_import(to->kv, data->data, data->len, &err), BK_OK);
     memcpy(to->marks, from->marks, sizeof to->marks);
-    memcpy(to->state, from->state, STATE);
     to->len = bk_kv_len(to->kv);
     assert_true(holds(to));
 }
 
 static void positions_travel(void **state) {
     (void)state;
-    const bk_kv_shape *shapes[] = {&plain, &windowed};
+    const bk_kv_shape *shapes[] = {&plain, &windowed, &recurrent};
     const size_t lengths[] = {0, 1, 63, 64, 65, 128, 200, 400, 1024};
-    for (size_t s = 0; s < 2; s++) {
+    for (size_t s = 0; s < BK_ARRAY_LEN(shapes); s++) {
         shape = shapes[s];
-        bk_kv_pool *pool = pool_of(*shape, STATE, 0);
+        bk_kv_pool *pool = pool_of(*shape, 0);
         for (size_t i = 0; i < BK_ARRAY_LEN(lengths); i++) {
             model a = {.kv = create(pool)}, b = {.kv = create(pool)};
             assert_int_equal(append(&a, lengths[i], 17), BK_OK);
-            memset(bk_kv_state(a.kv), (int)i, STATE);
-            memset(a.state, (int)i, STATE);
             bk_buf data = exported(&a, 0, a.len);
             imports(&b, &data, &a);
             assert_int_equal(b.len, a.len);
@@ -445,7 +441,7 @@ static void positions_travel(void **state) {
 static void positions_travel_in_pieces(void **state) {
     (void)state;
     shape = &windowed;
-    bk_kv_pool *pool = pool_of(windowed, 0, 0);
+    bk_kv_pool *pool = pool_of(windowed, 0);
     model a = {.kv = create(pool)}, b = {.kv = create(pool)};
     const size_t steps[] = {64, 128, 64, 256, 64, 37};
     for (size_t i = 0; i < BK_ARRAY_LEN(steps); i++) {
@@ -479,7 +475,7 @@ static void positions_travel_in_pieces(void **state) {
 static void impossible_exports_are_refused(void **state) {
     (void)state;
     shape = &windowed;
-    bk_kv_pool *pool = pool_of(windowed, 0, 0), *with_state = pool_of(plain, STATE, 0);
+    bk_kv_pool *pool = pool_of(windowed, 0);
     model a = {.kv = create(pool)};
     assert_int_equal(append(&a, 300, 1), BK_OK);
     const size_t ranges[][2] = {{64, 0}, {0, 301}, {1, 100}, {320, 320}, {0, SIZE_MAX}};
@@ -494,16 +490,7 @@ static void impossible_exports_are_refused(void **state) {
     assert_int_equal(bk_kv_export(a.kv, 0, 300, &out, &err), BK_ERR_NOMEM);
     bk_buf_free(&out);
     bk_kv_destroy(&a.kv);
-
-    /* A state is of the whole sequence. */
-    shape = &plain;
-    model s = {.kv = create(with_state)};
-    assert_int_equal(append(&s, 100, 1), BK_OK);
-    assert_int_equal(bk_kv_export(s.kv, 0, 64, &out, &err), BK_ERR_INVALID);
-    bk_buf_free(&out);
-    bk_kv_destroy(&s.kv);
     bk_kv_pool_unref(&pool);
-    bk_kv_pool_unref(&with_state);
 }
 
 /* Data that a sequence of 64 positions is given; it must stay as it was. */
@@ -523,10 +510,10 @@ static void refused(model *m, const void *data, size_t len) {
 
 static void damaged_positions_are_refused(void **state) {
     (void)state;
-    const bk_kv_shape *shapes[] = {&plain, &windowed};
-    for (size_t s = 0; s < 2; s++) {
+    const bk_kv_shape *shapes[] = {&plain, &windowed, &recurrent};
+    for (size_t s = 0; s < BK_ARRAY_LEN(shapes); s++) {
         shape = shapes[s];
-        bk_kv_pool *pool = pool_of(*shape, STATE, 0);
+        bk_kv_pool *pool = pool_of(*shape, 0);
         model a = {.kv = create(pool)}, b;
         assert_int_equal(append(&a, 64, 1), BK_OK);
         forked(&a, &b);
@@ -562,7 +549,7 @@ static void damaged_positions_are_refused(void **state) {
 static void a_needed_page_may_not_be_missing(void **state) {
     (void)state;
     shape = &windowed;
-    bk_kv_pool *pool = pool_of(windowed, 0, 0);
+    bk_kv_pool *pool = pool_of(windowed, 0);
     model a = {.kv = create(pool)}, b = {.kv = create(pool)};
     assert_int_equal(append(&a, 130, 1), BK_OK);
     bk_buf good = exported(&a, 0, 130);
@@ -591,7 +578,7 @@ static void a_needed_page_may_not_be_missing(void **state) {
 static void positions_of_another_model_are_refused(void **state) {
     (void)state;
     shape = &plain;
-    bk_kv_pool *pool = pool_of(plain, 0, 0);
+    bk_kv_pool *pool = pool_of(plain, 0);
     model a = {.kv = create(pool)};
     assert_int_equal(append(&a, 64, 1), BK_OK);
     bk_buf data = exported(&a, 0, 64);
@@ -599,11 +586,11 @@ static void positions_of_another_model_are_refused(void **state) {
     other[0].head_size = 32;
     other[1].n_kv_heads = 2;
     other[2].group[0].n_layers = 1;
-    other[3].state_bytes = STATE;
+    other[3].state = 32;
     other[5].kv_type = BK_KV_Q8_0;
     for (size_t i = 0; i < BK_ARRAY_LEN(other); i++) {
         shape = &other[i];
-        bk_kv_pool *p = pool_of(other[i], other[i].state_bytes, 0);
+        bk_kv_pool *p = pool_of(other[i], 0);
         model m = {.kv = create(p)};
         refused(&m, data.data, data.len);
         bk_kv_destroy(&m.kv);
@@ -614,7 +601,7 @@ static void positions_of_another_model_are_refused(void **state) {
     bk_kv_shape small = plain;
     small.max_tokens = 63;
     for (int i = 0; i < 2; i++) {
-        bk_kv_pool *p = i ? pool_of(plain, 0, 10) : pool_of(small, 0, 0);
+        bk_kv_pool *p = i ? pool_of(plain, 10) : pool_of(small, 0);
         model m = {.kv = create(p)};
         refused(&m, data.data, data.len);
         bk_kv_destroy(&m.kv);
@@ -666,7 +653,7 @@ static void random_operations(void **state) {
     (void)state;
     for (int round = 0; round < 2; round++) {
         shape = round ? &windowed : &plain;
-        bk_kv_pool *pool = pool_of(*shape, 0, 60 * page_bytes(shape, 0));
+        bk_kv_pool *pool = pool_of(*shape, 60 * page_bytes(shape, 0));
         static model all[SEQUENCES];
         bk_rng rng;
         bk_rng_seed(&rng, 42, (uint64_t)round);
@@ -757,7 +744,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(the_context_is_a_limit),
         cmocka_unit_test(the_pool_is_a_limit),
         cmocka_unit_test(truncating),
-        cmocka_unit_test(truncating_a_state),
+        cmocka_unit_test(wrong_guesses_can_always_be_cut),
         cmocka_unit_test(forks_share_until_written),
         cmocka_unit_test(a_fork_at_a_page_boundary_copies_nothing),
         cmocka_unit_test(a_fork_leaves_reserved_pages),
