@@ -65,6 +65,9 @@ LANE_FN lanes l_above(lanes x, lanes y, lanes v, lanes w) {
                   _mm256_blendv_ps(w.b, v.b, _mm256_cmp_ps(x.b, y.b, _CMP_GT_OQ)));
 }
 LANE_FN lanes l_exp(lanes x) { return l_pair(bk_exp_avx2(x.a), bk_exp_avx2(x.b)); }
+LANE_FN lanes l_exp_within(lanes a) {
+    return l_pair(bk_exp_within_avx2(a.a), bk_exp_within_avx2(a.b));
+}
 LANE_FN lanes l_swap(lanes x) {
     return l_pair(_mm256_permute_ps(x.a, _MM_SHUFFLE(2, 3, 0, 1)),
                   _mm256_permute_ps(x.b, _MM_SHUFFLE(2, 3, 0, 1)));

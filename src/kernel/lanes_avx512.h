@@ -40,6 +40,7 @@ LANE_FN lanes l_above(lanes x, lanes y, lanes a, lanes b) {
     return _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, y, _CMP_GT_OQ), a);
 }
 LANE_FN lanes l_exp(lanes a) { return bk_exp_avx512(a); }
+LANE_FN lanes l_exp_within(lanes a) { return bk_exp_within_avx512(a); }
 LANE_FN lanes l_swap(lanes a) { return _mm512_permute_ps(a, _MM_SHUFFLE(2, 3, 0, 1)); }
 LANE_FN lanes l_lane(lanes a, int k) { return _mm512_permutexvar_ps(_mm512_set1_epi32(k), a); }
 

@@ -44,6 +44,8 @@ LANE_FN lanes l_above(lanes x, lanes y, lanes a, lanes b) {
     LANE_MAP(lanes, x.v[i] > y.v[i] ? a.v[i] : b.v[i]);
 }
 LANE_FN lanes l_exp(lanes a) { LANE_MAP(lanes, bk_expf(a.v[i])); }
+/* The same from BK_EXP_MIN to BK_EXP_MAX alone. */
+LANE_FN lanes l_exp_within(lanes a) { return l_exp(a); }
 /* Neighbours 2i and 2i + 1 change places. */
 LANE_FN lanes l_swap(lanes a) { LANE_MAP(lanes, a.v[i ^ 1]); }
 /* All lanes have lane k. */

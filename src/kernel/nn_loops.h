@@ -175,26 +175,43 @@ ACTIVATION(tanh_, l_tanh(v), l_sub(one, l_mul(AT(y), AT(y))))
 ACTIVATION(sigmoid, l_sigmoid(v), l_mul(AT(y), l_sub(one, AT(y))))
 ACTIVATION(gelu, l_mul(v, l_gelu_gate(v)), gelu_slope(AT(x)))
 
+/* 1 + exp(-x), as if x were in [-43, 87]: two of them multiply without overflow, and beyond a gate is
+ * shut or open to 2^-62. */
+LANE_FN lanes gate_divisor(lanes x) {
+    lanes down = l_sub(l_set(0), l_max(l_set(-43.0f), x));
+    return l_add(l_set(1.0f), l_exp_within(l_max(l_set(BK_EXP_MIN), down)));
+}
+
+/* sigmoid(x) = 1 / divisor(x), tanh(x) = 2 / divisor(2 x) - 1, both to 2^-22 of 1; pairs of gates
+ * share a division. */
 static void lstm(float *gates, size_t H, const float *before, size_t n, float *cells, float *h) {
+    const lanes one = l_set(1.0f), two = l_set(2.0f), none = l_set(0);
     float *gi = gates, *gf = gates + H, *gg = gates + 2 * H, *go = gates + 3 * H;
     EACH_LANES(n, {
-        lanes in = l_sigmoid(AT(gi));
-        lanes forget = l_sigmoid(AT(gf));
-        lanes value = l_tanh(AT(gg));
-        lanes out = l_sigmoid(AT(go));
+        lanes di = gate_divisor(AT(gi));
+        lanes df = gate_divisor(AT(gf));
+        lanes dg = gate_divisor(l_mul(two, AT(gg)));
+        lanes dq = gate_divisor(AT(go));
+        lanes by_ig = l_div(one, l_mul(di, dg));
+        lanes by_fo = l_div(one, l_mul(df, dq));
+        lanes in = l_mul(by_ig, dg);
+        lanes forget = l_mul(by_fo, dq);
+        lanes value = l_fma(l_mul(two, by_ig), di, l_sub(none, one));
+        lanes out = l_mul(by_fo, df);
         lanes cell = l_fma(forget, AT(before), l_mul(in, value));
         PUT(gi, in);
         PUT(gf, forget);
         PUT(gg, value);
         PUT(go, out);
         PUT(cells, cell);
-        PUT(h, l_mul(out, l_tanh(cell)));
+        lanes twice = l_div(l_mul(two, out), gate_divisor(l_mul(two, cell)));
+        PUT(h, l_sub(twice, out));
     });
 }
 
 static void lstm_bwd(float *gates, size_t H, const float *before, const float *cells,
                      const float *dh, size_t n, float *dc) {
-    const lanes one = l_set(1.0f);
+    const lanes one = l_set(1.0f), two = l_set(2.0f);
     float *gi = gates, *gf = gates + H, *gg = gates + 2 * H, *go = gates + 3 * H;
     EACH_LANES(n, {
         lanes in = AT(gi);
@@ -202,7 +219,7 @@ static void lstm_bwd(float *gates, size_t H, const float *before, const float *c
         lanes value = AT(gg);
         lanes out = AT(go);
         lanes d = AT(dh);
-        lanes t = l_tanh(AT(cells));
+        lanes t = l_sub(l_div(two, gate_divisor(l_mul(two, AT(cells)))), one);
         lanes down = l_fma(l_mul(d, out), l_sub(one, l_mul(t, t)), AT(dc));
         PUT(gi, l_mul(l_mul(down, value), l_mul(in, l_sub(one, in))));
         PUT(gf, l_mul(l_mul(down, AT(before)), l_mul(forget, l_sub(one, forget))));

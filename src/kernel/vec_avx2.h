@@ -46,10 +46,8 @@ static inline __m256 bk_exp2i_avx2(__m256i n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
 }
 
-/* bk_expf (kernel/expf.h), 8 at a time. */
-static inline __m256 bk_exp_avx2(__m256 x) {
-    __m256 over = _mm256_cmp_ps(x, _mm256_set1_ps(BK_EXP_MAX), _CMP_GT_OQ);
-    __m256 under = _mm256_cmp_ps(x, _mm256_set1_ps(BK_EXP_MIN), _CMP_LT_OQ);
+/* bk_expf (kernel/expf.h), 8 at a time, from BK_EXP_MIN to BK_EXP_MAX. */
+static inline __m256 bk_exp_within_avx2(__m256 x) {
     __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(BK_EXP_LOG2E)),
                                _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m256 r = _mm256_fmadd_ps(n, _mm256_set1_ps(-BK_EXP_LN2_HI), x);
@@ -65,7 +63,13 @@ static inline __m256 bk_exp_avx2(__m256 x) {
     /* Two factors, because 2^128 is no float; both products are exact or overflow. */
     __m256i ni = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(ni, 1);
     p = _mm256_mul_ps(p, bk_exp2i_avx2(half));
-    p = _mm256_mul_ps(p, bk_exp2i_avx2(_mm256_sub_epi32(ni, half)));
+    return _mm256_mul_ps(p, bk_exp2i_avx2(_mm256_sub_epi32(ni, half)));
+}
+
+static inline __m256 bk_exp_avx2(__m256 x) {
+    __m256 over = _mm256_cmp_ps(x, _mm256_set1_ps(BK_EXP_MAX), _CMP_GT_OQ);
+    __m256 under = _mm256_cmp_ps(x, _mm256_set1_ps(BK_EXP_MIN), _CMP_LT_OQ);
+    __m256 p = bk_exp_within_avx2(x);
     p = _mm256_blendv_ps(p, _mm256_set1_ps(INFINITY), over);
     return _mm256_andnot_ps(under, p);
 }

@@ -15,10 +15,8 @@ static inline float bk_fold_avx512(__m512 v) {
     return _mm_cvtss_f32(b);
 }
 
-/* bk_expf (kernel/expf.h), 16 at a time. */
-static inline __m512 bk_exp_avx512(__m512 x) {
-    __mmask16 over = _mm512_cmp_ps_mask(x, _mm512_set1_ps(BK_EXP_MAX), _CMP_GT_OQ);
-    __mmask16 under = _mm512_cmp_ps_mask(x, _mm512_set1_ps(BK_EXP_MIN), _CMP_LT_OQ);
+/* bk_expf (kernel/expf.h), 16 at a time, from BK_EXP_MIN to BK_EXP_MAX. */
+static inline __m512 bk_exp_within_avx512(__m512 x) {
     __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(BK_EXP_LOG2E)),
                                     _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-BK_EXP_LN2_HI), x);
@@ -30,7 +28,13 @@ static inline __m512 bk_exp_avx512(__m512 x) {
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(BK_EXP_C4));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(BK_EXP_C5));
     p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), r);
-    p = _mm512_scalef_ps(_mm512_add_ps(p, _mm512_set1_ps(1.0f)), n);
+    return _mm512_scalef_ps(_mm512_add_ps(p, _mm512_set1_ps(1.0f)), n);
+}
+
+static inline __m512 bk_exp_avx512(__m512 x) {
+    __mmask16 over = _mm512_cmp_ps_mask(x, _mm512_set1_ps(BK_EXP_MAX), _CMP_GT_OQ);
+    __mmask16 under = _mm512_cmp_ps_mask(x, _mm512_set1_ps(BK_EXP_MIN), _CMP_LT_OQ);
+    __m512 p = bk_exp_within_avx512(x);
     p = _mm512_mask_mov_ps(p, over, _mm512_set1_ps(INFINITY));
     return _mm512_mask_mov_ps(p, under, _mm512_setzero_ps());
 }
