@@ -12,7 +12,7 @@ enum {
     CHUNK_STRIPS = 8,          /* of a */
     STRIP_FLOATS = BK_SGEMM_ROWS * BK_NN_PART,
     CHUNK_FLOATS = CHUNK_STRIPS * STRIP_FLOATS,
-    PACK_PANELS = 4,     /* of b, at a time */
+    PACK_PANELS = 4,     /* of b, at a time, at most */
     LEAST_PANELS = 4,    /* of b for a strip of a, so that packing it costs little */
     CHUNKS = 16,         /* for each thread, where there is enough */
     SMALL = 1024 * 1024, /* multiplications that one thread does in the time that a fork takes */
@@ -25,6 +25,7 @@ typedef struct job {
     float *c;
     bk_pool *pool;                                  /* NULL: one thread alone */
     size_t part, n_parts, width, n_blocks;          /* of k, of b's columns */
+    size_t pack_cols;                               /* of b, that a thread packs at a time */
     size_t threads, strips, row_chunks, col_chunks; /* chunks of a block: strips by panels */
     float *packed_b[2], *packed_a;                  /* a: CHUNK_FLOATS for each thread */
 } job;
@@ -45,14 +46,14 @@ static range block_at(const job *x, size_t i) {
 
 static void pack_part(const job *x, const range *r, size_t chunk) {
     const bk_gemm *g = x->g;
-    size_t cols = PACK_PANELS * x->kernels->cols, at = chunk * cols, j = r->j + at;
+    size_t cols = x->pack_cols, at = chunk * cols, j = r->j + at;
     const float *from = x->b + (g->tb ? j * g->ldb + r->p : r->p * g->ldb + j);
     x->kernels->pack_b(from, g->ldb, g->tb, bk_min_size(cols, r->n - at), r->k, r->b + at * r->k);
 }
 
 static void pack(const job *x, size_t block) {
     range r = block_at(x, block);
-    size_t n = bk_div_up(r.n, PACK_PANELS * x->kernels->cols), i = 0;
+    size_t n = bk_div_up(r.n, x->pack_cols), i = 0;
     if (x->pool)
         while ((i = bk_pool_next(x->pool)) < n) pack_part(x, &r, i);
     else
@@ -168,6 +169,7 @@ static void cut(job *x) {
     most = BLOCK_FLOATS / x->part / cols * cols;
     x->width = bk_round_up(bk_div_up(n, bk_div_up(n, most)), cols);
     x->n_blocks = bk_div_up(n, x->width);
+    x->pack_cols = bk_max_size(1, bk_min_size(PACK_PANELS, x->width / cols / x->threads)) * cols;
 }
 
 void bk_nn_cpu_gemm(bk_nn *nn, const bk_gemm *g) {
@@ -186,11 +188,11 @@ void bk_nn_cpu_gemm(bk_nn *nn, const bk_gemm *g) {
     if (!x.packed_b[0]) return;
     x.packed_b[1] = x.packed_b[0] + BLOCK_FLOATS;
     x.packed_a = x.packed_b[1] + BLOCK_FLOATS;
-    cut(&x);
     x.threads = threads;
+    cut(&x);
     divide(&x);
     if (x.pool)
-        bk_pool_run_short(x.pool, region, &x);
+        bk_pool_run_steady(x.pool, region, &x);
     else
         region(&x, 0);
 }

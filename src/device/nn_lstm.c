@@ -219,7 +219,7 @@ static bool prepare(bk_nn_cpu *d, const bk_nn_lstm *l, bool backward, job *x) {
 
 static void run(job *x, bk_pool_fn region) {
     if (x->pool)
-        bk_pool_run_short(x->pool, region, x);
+        bk_pool_run_steady(x->pool, region, x);
     else
         region(x, 0);
 }

@@ -242,11 +242,14 @@ static void judge(bk_pool *p) {
     }
 }
 
-static void run_region(bk_pool *p, bk_pool_fn fn, void *arg, bool is_short) {
+typedef enum kind { PLAIN, SHORT, STEADY } kind;
+
+static void run_region(bk_pool *p, bk_pool_fn fn, void *arg, kind k) {
     pthread_mutex_lock(&p->run_lock);
     p->fn = fn;
     p->arg = arg;
-    p->n_active = is_short ? few_threads(p) : p->n_threads;
+    p->n_active = k == SHORT ? few_threads(p) : p->n_threads;
+    if (k == STEADY) atomic_store_explicit(&p->crowded, p->too_many, memory_order_relaxed);
     if (p->n_active > 1) {
         atomic_store_explicit(&p->off_ns, 0, memory_order_relaxed);
         atomic_store_explicit(&p->slept_ns, 0, memory_order_relaxed);
@@ -258,8 +261,9 @@ static void run_region(bk_pool *p, bk_pool_fn fn, void *arg, bool is_short) {
     pthread_mutex_unlock(&p->run_lock);
 }
 
-void bk_pool_run(bk_pool *p, bk_pool_fn fn, void *arg) { run_region(p, fn, arg, false); }
-void bk_pool_run_short(bk_pool *p, bk_pool_fn fn, void *arg) { run_region(p, fn, arg, true); }
+void bk_pool_run(bk_pool *p, bk_pool_fn fn, void *arg) { run_region(p, fn, arg, PLAIN); }
+void bk_pool_run_short(bk_pool *p, bk_pool_fn fn, void *arg) { run_region(p, fn, arg, SHORT); }
+void bk_pool_run_steady(bk_pool *p, bk_pool_fn fn, void *arg) { run_region(p, fn, arg, STEADY); }
 
 bk_status bk_pool_create(int n_threads, bk_pool **out, bk_error *err) {
     *out = NULL;

@@ -24,6 +24,10 @@ void bk_pool_run(bk_pool *p, bk_pool_fn fn, void *arg);
  * on the same CPUs the last ones are left out for a while, so fn is not called for each of them. */
 void bk_pool_run_short(bk_pool *p, bk_pool_fn fn, void *arg);
 
+/* The same where throughput counts: threads that lost time to others keep their part, and who waits for
+ * them at a barrier spins as if they had not. */
+void bk_pool_run_steady(bk_pool *p, bk_pool_fn fn, void *arg);
+
 /* Inside a region, on every thread alike: waits for all, and opens a fresh cursor for the next
  * operation. What threads wrote before is visible to all after. */
 void bk_pool_barrier(bk_pool *p);
