@@ -139,10 +139,10 @@ static void find_slopes(const nn_case *c, double **begin, slopes *s) {
     bk_rng_seed(&r, 5, 5);
     for (int g = 0; g < c->n_grad; g++) {
         int of = c->grad[g].of;
-        size_t n = c->n[of];
-        s->n[g] = bk_min_size(n, SAMPLES);
+        size_t n = c->n[of], most = c->samples ? bk_min_size(c->samples, SAMPLES) : SAMPLES;
+        s->n[g] = bk_min_size(n, most);
         for (size_t i = 0; i < s->n[g]; i++) {
-            size_t at = n <= SAMPLES ? i : (size_t)(bk_rng_unit(&r) * (double)n);
+            size_t at = n <= most ? i : (size_t)(bk_rng_unit(&r) * (double)n);
             s->at[g][i] = at;
             s->value[g][i] = slope_at(c, begin, scratch, of, at);
         }

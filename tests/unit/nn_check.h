@@ -47,6 +47,7 @@ struct nn_case {
         bool add;
     } grad[NN_GRADS];
     double tolerance; /* of a value v: this times 1 + |v|; 0: 2e-6 */
+    size_t samples;   /* places of each gradient that are looked at, all below; 0: 48 */
 };
 
 /* Forward and backward on every level with 1, 2 and 4 threads: near the double version, and equal
