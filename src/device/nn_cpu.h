@@ -47,7 +47,7 @@ static inline int32_t *bk_nn_ints(bk_vec v) {
  * BK_NN_SMALL the calling thread does it alone: a region costs 2 or 3 microseconds. From BK_NN_LONG on
  * it is worth while to wait for threads that others on their CPUs hold up. */
 typedef void (*bk_nn_part)(const void *job, size_t part, int thread);
-enum { BK_NN_SMALL = 32768, BK_NN_LONG = 1 << 22 };
+enum { BK_NN_SMALL = 32768, BK_NN_LONG = 1 << 20 };
 void bk_nn_cpu_each(bk_nn_cpu *d, size_t parts, size_t work, bk_nn_part fn, const void *job);
 
 /* At least `bytes`, aligned to 64 and undefined, until the next call; NULL with the failure noted. */

@@ -215,6 +215,29 @@ static void dropout(void **state) {
     free(x), free(y), free(z);
 }
 
+/* Subnormal numbers count as 0 within operations, on all threads, and as themselves outside. */
+static void subnormal(void **state) {
+    (void)state;
+    volatile float small = 1e-38f;
+    float *x = malloc(SIZE * sizeof *x);
+    assert_non_null(x);
+    for (int threads = 1; threads <= 2; threads++) {
+        bk_nn *d = nn_device(bk_cpu_best(), threads);
+        for (size_t i = 0; i < SIZE; i++) x[i] = i % 2 ? 1e-38f : 1e-39f;
+        bk_vec v = nn_floats(d, x, SIZE);
+        d->ops->scale(d, v, SIZE, 0.5f);
+        d->ops->scale(d, v, SIZE, 0x1p60f);
+        nn_read(d, v, x, SIZE);
+#if defined(__x86_64__)
+        for (size_t i = 0; i < SIZE; i++) assert_true(x[i] == 0);
+#endif
+        assert_true(small * 0.5f > 0);
+        nn_free(d, v);
+        bk_nn_destroy(&d);
+    }
+    free(x);
+}
+
 /* ---- Sums ------------------------------------------------------------------------------------------- */
 
 static void sums(void **state) {
@@ -317,7 +340,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plain),        cmocka_unit_test(silu_mul), cmocka_unit_test(activations),
         cmocka_unit_test(tanh_is_near), cmocka_unit_test(extreme),  cmocka_unit_test(dropout),
-        cmocka_unit_test(sums),         cmocka_unit_test(adamw),
+        cmocka_unit_test(subnormal),    cmocka_unit_test(sums),     cmocka_unit_test(adamw),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
