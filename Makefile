@@ -202,7 +202,9 @@ size: $(B)/brisk
 # ---- Installation -------------------------------------------------------------------------------
 .PHONY: install uninstall clean
 install: all
-	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(INCLUDEDIR)" "$(DESTDIR)$(LIBDIR)/pkgconfig"
+	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(INCLUDEDIR)" "$(DESTDIR)$(LIBDIR)/pkgconfig" \
+	    "$(DESTDIR)$(DATADIR)/brisk"
+	install -m 644 share/digits.csv share/README.md "$(DESTDIR)$(DATADIR)/brisk"
 	install -m 755 $(B)/brisk "$(DESTDIR)$(BINDIR)/brisk"
 	install -m 644 include/*.h "$(DESTDIR)$(INCLUDEDIR)"
 	install -m 644 $(B)/libbrisk.a "$(DESTDIR)$(LIBDIR)/libbrisk.a"
@@ -219,6 +221,8 @@ uninstall:
 	    "$(DESTDIR)$(LIBDIR)/libbrisk.a" "$(DESTDIR)$(LIBDIR)/libbrisk.so" \
 	    "$(DESTDIR)$(LIBDIR)/$(SONAME)" "$(DESTDIR)$(LIBDIR)/libbrisk.so.$(VERSION)" \
 	    "$(DESTDIR)$(LIBDIR)/pkgconfig/brisk.pc"
+	rm -f "$(DESTDIR)$(DATADIR)/brisk/digits.csv" "$(DESTDIR)$(DATADIR)/brisk/README.md"
+	-rmdir "$(DESTDIR)$(DATADIR)/brisk"
 
 clean:
 	rm -rf $(BUILD)

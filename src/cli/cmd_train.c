@@ -114,18 +114,44 @@ static bool take_kind(train_run *r, int *argc, char ***argv, int *status) {
 
 static int at_least_one(int v) { return v > 0 ? v : 1; }
 
+/* The table that is installed with the program, beside the folder that it is in; or, where it was built,
+ * in the source's. */
+static bool find_digits(train_run *r) {
+    static const char *const places[] = {"../share/brisk/digits.csv", "../share/digits.csv"};
+    char folder[3072];
+    ssize_t n = readlink("/proc/self/exe", folder, sizeof folder - 1);
+    folder[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(folder, '/');
+    if (slash) slash[1] = '\0';
+    for (size_t i = 0; slash && i < BK_ARRAY_LEN(places); i++) {
+        snprintf(r->digits, sizeof r->digits, "%s%s", folder, places[i]);
+        if (access(r->digits, R_OK) != 0) continue;
+        r->o.data = r->digits;
+        return true;
+    }
+    return false;
+}
+
+/* A simple network may be made for what is printed alone. */
 static bool complete(train_run *r) {
+    bool mlp = r->o.kind == BRISK_TRAIN_MLP;
     if (!r->kind) return cli_fail("train: say which kind of model: mlp, lstm or llama"), false;
-    if (!r->o.data) return cli_fail("train: give --data FILE"), false;
-    if (!r->out) return cli_fail("train: give -o FILE for the model"), false;
-    if (!r->checkpoint) {
+    if (!r->o.data && !(mlp && find_digits(r)))
+        return cli_fail(mlp ? "train: give --data TABLE.csv; the digits that are installed with "
+                              "brisk, share/brisk/digits.csv, are not there"
+                            : "train: give --data FILE"),
+               false;
+    if (!r->out && !mlp) return cli_fail("train: give -o FILE for the model"), false;
+    if (!r->checkpoint && r->out) {
         size_t n = (size_t)snprintf(r->checkpoint_path, sizeof r->checkpoint_path, "%s.checkpoint",
                                     r->out);
         if (n >= sizeof r->checkpoint_path) return cli_fail("the output's name is too long"), false;
         r->checkpoint = r->checkpoint_path;
     }
+    if (r->resume && !r->checkpoint)
+        return cli_fail("train: --resume wants -o FILE or --checkpoint FILE"), false;
     if (r->resume) r->o.resume = r->checkpoint;
-    if (!r->resume && access(r->checkpoint, F_OK) == 0)
+    if (!r->resume && r->checkpoint && access(r->checkpoint, F_OK) == 0)
         return cli_fail("%s is there: go on from it with --resume, or remove it", r->checkpoint),
                false;
     return true;
@@ -161,7 +187,7 @@ static int go(train_run *r) {
     int status = train_loop(r);
     bool good = train_log_write(&r->log) && train_write_plot(r);
     if (status) return status;
-    if (brisk_train_write(r->train, r->out, r->type, &err))
+    if (r->out && brisk_train_write(r->train, r->out, r->type, &err))
         return cli_fail("%s (all is in the checkpoint %s)", err.text, r->checkpoint);
     /* One that nobody asked for was for the case that something stops the work. */
     if (r->checkpoint == r->checkpoint_path) unlink(r->checkpoint);

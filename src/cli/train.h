@@ -29,8 +29,9 @@ void train_log_free(train_log *log);
 
 typedef struct train_run {
     brisk_train_options o;
-    const char *kind, *out, *type, *checkpoint, *log_path, *plot;
-    char checkpoint_path[4096];
+    const char *kind, *type, *log_path, *plot;
+    const char *out, *checkpoint; /* NULL: mlp, nothing is kept */
+    char checkpoint_path[4096], digits[4096];
     int save_every, eval_every, eval_tokens, log_every; /* 0: as it suits the number of steps */
     bool resume, json;
     int argc; /* as given, for the line that says how to go on */

@@ -13,6 +13,7 @@ typedef struct gathered {
 /* A checkpoint that cannot be written is told and does not end the work: the one before is whole. */
 static bool save(train_run *r) {
     brisk_error err;
+    if (!r->checkpoint) return true;
     if (!brisk_train_save(r->train, r->checkpoint, &err)) return true;
     cli_progress_end(&r->bar);
     cli_fail("%s", err.text);
@@ -77,7 +78,7 @@ static int stopped(train_run *r, brisk_status st, const brisk_error *err) {
     train_log_write(&r->log);
     if (!interrupted) return *err->text ? cli_fail("%s", err->text) : EXIT_ERROR;
     brisk_train_get_info(r->train, &r->info);
-    if (save(r)) train_print_resume(r);
+    if (save(r) && r->checkpoint) train_print_resume(r);
     return EXIT_INTERRUPTED;
 }
 

@@ -116,7 +116,7 @@ void train_print_json(const train_run *r) {
     bk_json w = {.out = &out};
     bk_json_begin(&w, '{');
     bk_json_key_str(&w, "kind", r->kind);
-    bk_json_key_str(&w, "out", r->out);
+    if (r->out) bk_json_key_str(&w, "out", r->out);
     bk_json_key_uint(&w, "params", i->n_params);
     json_sizes(&w, i);
     bk_json_key_uint(&w, "train_tokens", i->train_tokens);
@@ -194,7 +194,8 @@ bool train_write_plot(const train_run *r) {
     gmtime_r(&now, &utc);
     strftime(date, sizeof date, "%Y-%m-%d", &utc);
     const char *name = strrchr(r->o.data, '/');
-    snprintf(title, sizeof title, "%s of %llu weights on %s", r->kind,
+    static const char *const models[] = {"Simple network", "LSTM language model", "Transformer"};
+    snprintf(title, sizeof title, "%s of %llu weights on %s", models[r->o.kind],
              (unsigned long long)r->info.n_params, name ? name + 1 : r->o.data);
     snprintf(machine, sizeof machine, "%s, %d threads", brisk_cpu_name(cpu, sizeof cpu),
              r->info.threads);

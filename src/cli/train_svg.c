@@ -70,7 +70,7 @@ static axes axes_of(const train_plot *p) {
         a.x0 = p->n_train ? fmin(a.x0, p->valid[0].step) : p->valid[0].step;
         a.x1 = fmax(a.x1, p->valid[p->n_valid - 1].step);
     }
-    if (a.x0 <= 1) a.x0 = 0;
+    if (a.x0 < 0.05 * a.x1) a.x0 = 0;
     if (a.x1 <= a.x0) a.x1 = a.x0 + 1;
     /* Losses of classes fall by orders of magnitude, those of text by a third. */
     a.log = a.y0 > 0 && a.y1 / a.y0 > 12;
