@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # An installed copy is enough: `make install` to a folder of its own, examples/generate.c built
 # against it through pkg-config (shared and static), examples/pipeline.c likewise, run on the model in
-# BRISK_TEST_MODEL, and examples/matmul_threads.c and examples/kv_cache.c; what is installed is what is expected, and `make
-# uninstall` leaves nothing.
+# BRISK_TEST_MODEL, and examples/matmul_threads.c, kv_cache.c and train_mlp.c; what is installed is what is
+# expected, and `make uninstall` leaves nothing.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 model=${BRISK_TEST_MODEL:?where brisk pull puts the default model}
@@ -18,7 +18,7 @@ die() {
 
 make -s -j"$(nproc)" PREFIX="$prefix" install || die 'make install'
 for f in bin/brisk include/brisk.h lib/libbrisk.a lib/libbrisk.so lib/libbrisk.so.0 \
-    lib/pkgconfig/brisk.pc; do
+    lib/pkgconfig/brisk.pc share/brisk/digits.csv share/brisk/README.md; do
     [ -s "$prefix/$f" ] || die "$f was not installed"
 done
 version=$(sed -n 's/^#define BRISK_VERSION "\(.*\)"/\1/p' "$prefix/include/brisk.h")
@@ -74,6 +74,20 @@ cp examples/kv_cache.c "$tmp" || die 'no examples/kv_cache.c'
     $(pkg-config --cflags --libs brisk) -Wl,-rpath,"$prefix/lib") || die 'building kv_cache'
 "$tmp/kv_cache" tests/data/tiny_chat.gguf >"$tmp/kv_cache.txt" || die 'running kv_cache'
 grep -q '255 tokens shared' "$tmp/kv_cache.txt" || die 'kv_cache shared nothing'
+
+# Learning, of docs/training.md, from the installed digits; the program finds them itself.
+cp examples/train_mlp.c "$tmp" || die 'no examples/train_mlp.c'
+# shellcheck disable=SC2046
+(cd "$tmp" && gcc -std=c11 -Wall -Wextra -Werror -o train_mlp train_mlp.c \
+    $(pkg-config --cflags --libs brisk) -Wl,-rpath,"$prefix/lib") || die 'building train_mlp'
+"$tmp/train_mlp" "$prefix/share/brisk/digits.csv" "$tmp/digits.gguf" 300 >"$tmp/train_mlp.txt" ||
+    die 'running train_mlp'
+grep -q "^step  300: .* 9[4-9]\.[0-9] % of them right" "$tmp/train_mlp.txt" ||
+    die 'train_mlp learned too little'
+[ "$(grep -c "^example . is '\(.\)': '\1'" "$tmp/train_mlp.txt")" -ge 4 ] ||
+    die 'train_mlp does not tell digits'
+(cd "$tmp" && "$prefix/bin/brisk" train mlp --steps 20) >"$tmp/mlp.txt" || die 'brisk train mlp'
+grep -q '64 columns, 10 classes' "$tmp/mlp.txt" || die 'brisk train mlp found other data'
 
 make -s PREFIX="$prefix" uninstall || die 'make uninstall'
 left=$(find "$prefix" -type f -o -type l)
