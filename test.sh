@@ -33,6 +33,7 @@ text_tests=(
 python_tests=(
     'tests/cli/test_cli.py'
     'tests/cli/test_models.py'
+    'tests/cli/test_train_mlp.py'
     'tests/cli/test_profile.py'
     'tests/cli/test_bench_matmul.py'
     'tests/bench/test_compare.py'
