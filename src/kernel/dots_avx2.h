@@ -64,16 +64,16 @@ INLINE void line_dots(fmt f, size_t j, const __m256i w[HALVES][2], size_t halves
 }
 
 /* 8-bit weights: both nibbles of a half have sums of their own. */
-INLINE void tile_bytes(const uint8_t *q, const bk_act *x, size_t at, size_t cols,
+INLINE void tile_bytes(const uint8_t *q, const int8_t *const a[], size_t cols,
                        __m256i sum[BK_TILE_COLS]) {
     __m256i low[BK_TILE_COLS], high[BK_TILE_COLS];
     const int8_t *from[BK_TILE_COLS];
-    UNROLL for (size_t c = 0; c < cols; c++) { from[c] = fresh(x[c].q + at); }
+    UNROLL for (size_t c = 0; c < cols; c++) { from[c] = fresh(a[c]); }
     UNROLL for (size_t j = 0; j < 8; j++) {
         __m256i w = load(q + 64 * j), l = low_nibbles(w), h = high_nibbles(w);
         UNROLL for (size_t c = 0; c < cols; c++) {
-            __m256i a = broadcast(from[c] + 4 * j);
-            __m256i pl = _mm256_maddubs_epi16(l, a), ph = _mm256_maddubs_epi16(h, a);
+            __m256i v = broadcast(from[c] + 4 * j);
+            __m256i pl = _mm256_maddubs_epi16(l, v), ph = _mm256_maddubs_epi16(h, v);
             low[c] = j ? chained(low[c], pl) : pl;
             high[c] = j ? chained(high[c], ph) : ph;
         }
@@ -85,11 +85,11 @@ INLINE void tile_bytes(const uint8_t *q, const bk_act *x, size_t at, size_t cols
 }
 
 /* sum[half][c] += dots of 16 rows with `cols` columns over n_lines byte lines at q; the quants of
- * column c begin at x[c].q + at. */
-INLINE void tile_dots(fmt f, const uint8_t *q, size_t n_lines, const bk_act *x, size_t at,
-                      size_t cols, __m256i sum[][BK_TILE_COLS]) {
+ * column c begin at a[c]. */
+INLINE void tile_dots(fmt f, const uint8_t *q, size_t n_lines, const int8_t *const a[], size_t cols,
+                      __m256i sum[][BK_TILE_COLS]) {
     if (f.layout == BK_LAYOUT_B8) {
-        UNROLL for (size_t h = 0; h < HALVES; h++) { tile_bytes(q + 32 * h, x, at, cols, sum[h]); }
+        UNROLL for (size_t h = 0; h < HALVES; h++) { tile_bytes(q + 32 * h, a, cols, sum[h]); }
         return;
     }
     const size_t n = fitting(f.layout);
@@ -98,9 +98,9 @@ INLINE void tile_dots(fmt f, const uint8_t *q, size_t n_lines, const bk_act *x, 
         UNROLL for (size_t j = i; j < i + n; j++) {
             __m256i w[HALVES] = {load(q + 64 * j), load(q + 64 * j + 32)};
             UNROLL for (size_t c = 0; c < cols; c++) {
-                __m256i a = broadcast(x[c].q + at + 4 * j);
+                __m256i v = broadcast(a[c] + 4 * j);
                 UNROLL for (size_t h = 0; h < HALVES; h++) {
-                    __m256i p = _mm256_maddubs_epi16(w[h], a);
+                    __m256i p = _mm256_maddubs_epi16(w[h], v);
                     t[h][c] = j > i ? chained(t[h][c], p) : p;
                 }
             }
@@ -114,16 +114,16 @@ INLINE void tile_dots(fmt f, const uint8_t *q, size_t n_lines, const bk_act *x, 
 }
 
 /* The same for half a block of 8-bit weights: 4 lines. */
-INLINE void tile_half_bytes(const uint8_t *q, const bk_act *x, size_t at, size_t cols,
+INLINE void tile_half_bytes(const uint8_t *q, const int8_t *const a[], size_t cols,
                             __m256i sum[][BK_TILE_COLS]) {
     UNROLL for (size_t h = 0; h < HALVES; h++) {
         UNROLL for (size_t c = 0; c < cols; c++) {
-            const int8_t *from = fresh(x[c].q + at);
+            const int8_t *from = fresh(a[c]);
             __m256i low = _mm256_setzero_si256(), high = low;
             UNROLL for (size_t j = 0; j < 4; j++) {
-                __m256i w = load(q + 64 * j + 32 * h), a = broadcast(from + 4 * j);
-                low = add_product(j == 0, low, low_nibbles(w), a);
-                high = add_product(j == 0, high, high_nibbles(w), a);
+                __m256i w = load(q + 64 * j + 32 * h), v = broadcast(from + 4 * j);
+                low = add_product(j == 0, low, low_nibbles(w), v);
+                high = add_product(j == 0, high, high_nibbles(w), v);
             }
             sum[h][c] = _mm256_add_epi32(sum[h][c], widened(low, 1));
             sum[h][c] = _mm256_add_epi32(sum[h][c], widened(high, 16));

@@ -25,23 +25,23 @@ INLINE void line_dots(fmt f, size_t j, const __m256i w[HALVES][2], size_t halves
 }
 
 /* sum[half][c] += dots of 16 rows with `cols` columns over n_lines byte lines at q; the quants of
- * column c begin at x[c].q + at. */
-INLINE void tile_dots(fmt f, const uint8_t *q, size_t n_lines, const bk_act *x, size_t at,
-                      size_t cols, __m256i sum[][BK_TILE_COLS]) {
+ * column c begin at a[c]. */
+INLINE void tile_dots(fmt f, const uint8_t *q, size_t n_lines, const int8_t *const a[], size_t cols,
+                      __m256i sum[][BK_TILE_COLS]) {
     (void)f;
     UNROLL for (size_t j = 0; j < n_lines; j++) {
         __m256i w[HALVES] = {load(q + 64 * j), load(q + 64 * j + 32)};
         UNROLL for (size_t c = 0; c < cols; c++) {
-            __m256i a = broadcast(x[c].q + at + 4 * j);
-            UNROLL for (size_t h = 0; h < HALVES; h++) { sum[h][c] = DPBUSD(sum[h][c], w[h], a); }
+            __m256i v = broadcast(a[c] + 4 * j);
+            UNROLL for (size_t h = 0; h < HALVES; h++) { sum[h][c] = DPBUSD(sum[h][c], w[h], v); }
         }
     }
 }
 
 /* The same for half a block of 8-bit weights: 4 lines. */
-INLINE void tile_half_bytes(const uint8_t *q, const bk_act *x, size_t at, size_t cols,
+INLINE void tile_half_bytes(const uint8_t *q, const int8_t *const a[], size_t cols,
                             __m256i sum[][BK_TILE_COLS]) {
-    tile_dots((fmt){0}, q, 4, x, at, cols, sum);
+    tile_dots((fmt){0}, q, 4, a, cols, sum);
 }
 
 #endif

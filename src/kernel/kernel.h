@@ -15,12 +15,23 @@
  * where a is s * (float)(sum of the activations' quants over the 16 or 32 channels of the offset) and
  * w is fma(d, (float)(q - zero), m). Float weights: acc = fma(x[k], w[r][k], acc), k ascending.
  *
+ * The fast product (fast.h), of weights w[r][k] = d[r][stretch] * (byte - BK_ACT_ZERO):
+ *   acc = 0
+ *   for each stretch t: acc = fma((float)(dot of bytes and q's, exact in int32, minus zero), d[r][t], acc)
+ *   acc = acc * s[c]
+ *   for each exact channel e: acc = fma(value[c][e], w[r][at[c][e]], acc)
+ * Its weights, for each part p (a block, or half a block) of a stretch:
+ *   max = the largest |fma(d[p], q - zero, m[p])| over both ends of q and the stretch's parts
+ *   unit = BK_FAST_UNIT / max, or 0 where not max >= BK_FAST_MIN;   d[r][t] = max / BK_FAST_UNIT
+ *   factor[p] = rint(d[p] * unit * 256);  start[p] = rint(m[p] * unit * 256) - zero * factor[p] + 32896
+ *
  * Vector sums over a row go by 16 lanes: lane i adds elements i, i + 16, ... in order; lanes then
  * fold 16 -> 8 -> 4 -> 2 -> 1 by adding the upper half. */
 #ifndef BRISK_KERNEL_KERNEL_H
 #define BRISK_KERNEL_KERNEL_H
 
 #include "kernel/act.h"
+#include "kernel/fast.h"
 #include "kernel/kv_chunk.h"
 #include "kernel/packed.h"
 #include "sys/cpu.h"
@@ -36,8 +47,8 @@ typedef struct bk_panel {
     float *d;   /* [2 groups][nb * 32/sub][16] */
     float *m;   /* the same, formats with offset */
     /* [k][2 groups][16] weights of the exact channels that columns have named so far, and [k / 64]
-     * which these are, bit k % 64: columns name few different ones. Of the 256-bit kernels; at 512
-     * bits decoding a channel every time is as quick. */
+     * which these are, bit k % 64: columns name few different ones. Of the 256-bit kernels and of the
+     * fast product; with two channels at 512 bits decoding one every time is as quick. */
     float *exact;
     uint64_t *known;
 } bk_panel;
@@ -93,6 +104,13 @@ typedef struct bk_kernels {
     void (*expand)(const bk_packed *w, size_t first, size_t n, const bk_panel *panel);
     void (*tiles)(const bk_packed *w, size_t first, size_t n, const bk_panel *panel,
                   const void *acts, size_t pitch, size_t cols, float *out, size_t ldo, bool add);
+
+    /* The same three for the fast product, of integer formats. */
+    void (*fast_expand)(const bk_packed *w, size_t first, size_t n, const bk_panel *panel);
+    void (*fast_tiles)(const bk_packed *w, size_t first, size_t n, const bk_panel *panel,
+                       const void *acts, size_t pitch, size_t cols, float *out, size_t ldo,
+                       bool add);
+    void (*fast_quantize)(const float *x, size_t k, void *act);
 
     /* x[k] -> one activation row (act.h). Exact channels: largest |x|, the lower index on ties. */
     void (*quantize)(const float *x, size_t k, void *act);

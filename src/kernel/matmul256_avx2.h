@@ -179,10 +179,12 @@ INLINE void tile_scale(fmt f, const tile *t, const bk_act *x, size_t cols, size_
         sum[0][c] = sum[1][c] = zero_start(f, nsum_of(&x[c], l, n_lines)[b]);
     }
     const uint8_t *q = t->q + (b * 8 + l) * 64;
+    const int8_t *a[BK_TILE_COLS];
+    UNROLL for (size_t c = 0; c < cols; c++) { a[c] = x[c].q + 32 * b + 4 * l; }
     if (f.layout == BK_LAYOUT_B8 && n_lines == 4)
-        tile_half_bytes(q, x, 32 * b + 4 * l, cols, sum);
+        tile_half_bytes(q, a, cols, sum);
     else
-        tile_dots(f, q, n_lines, x, 32 * b + 4 * l, cols, sum);
+        tile_dots(f, q, n_lines, a, cols, sum);
     UNROLL for (size_t c = 0; c < cols; c++) {
         UNROLL for (size_t h = 0; h < HALVES; h++) {
             acc[h][c] = scaled(sum[h][c], x[c].s[b], _mm256_load_ps(d + h * 8), acc[h][c]);
@@ -313,6 +315,17 @@ TILE(tile_q6_k, fmt_of(BK_PLAN_Q6_K, NULL))
 TILE_NARROW(tile_n4_16, fmt_shared(BK_LAYOUT_N5, 5, 16, j->w->type)) /* in 4 lines, as N5 */
 TILE_NARROW(tile_b8_16, fmt_shared(BK_LAYOUT_B8, 8, 16, j->w->type))
 
+/* Strips of nearly equal width: 13 columns go as 5 + 4 + 4, not as 6 + 6 + 1. */
+static void run_strips(void (*body)(const job *, size_t, size_t), const job *j, size_t cols,
+                       size_t most) {
+    size_t strips = bk_div_up(cols, most), done = 0;
+    for (size_t i = 0; i < strips; i++) {
+        size_t width = (cols - done + (strips - i) - 1) / (strips - i);
+        body(j, done, width);
+        done += width;
+    }
+}
+
 static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *panel,
                   const void *acts, size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
     static void (*const by_plan[])(const job *, size_t, size_t) = {
@@ -328,19 +341,17 @@ static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *pa
     job j = {w, first, n, panel, acts, pitch, out, ldo, add};
     void (*body)(const job *, size_t, size_t) = by_plan[w->plan];
     bool narrow = body == tile_n4_16 || body == tile_b8_16;
-    /* Strips of nearly equal width: 13 columns go as 5 + 4 + 4, not as 6 + 6 + 1. */
-    size_t strips = bk_div_up(cols, narrow ? 4 : BK_TILE_COLS), done = 0;
-    for (size_t i = 0; i < strips; i++) {
-        size_t width = (cols - done + (strips - i) - 1) / (strips - i);
-        body(&j, done, width);
-        done += width;
-    }
+    run_strips(body, &j, cols, narrow ? 4 : BK_TILE_COLS);
 }
+
+#include "kernel/fast256_avx2.h"
 
 static inline void matmul256_init(bk_kernels *k) {
     k->direct = direct;
     k->expand = expand;
     k->tiles = tiles;
+    k->fast_expand = fast_expand;
+    k->fast_tiles = fast_tiles;
 }
 
 #endif

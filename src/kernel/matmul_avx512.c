@@ -255,6 +255,11 @@ static void expand(const bk_packed *w, size_t first, size_t n, const bk_panel *p
     }
 }
 
+static void fast_expand(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
+    expand(w, first, n, panel);
+    bk_fast_coarsen_avx512(w, n, panel, w->type->zero ? BK_ACT_ZERO : 0);
+}
+
 /* What a tile needs of its panel; groups are `gq` bytes, `gd` floats apart. */
 typedef struct tile {
     const uint8_t *q;
@@ -400,4 +405,5 @@ void bk_matmul_init_avx512(bk_kernels *k) {
     k->direct = direct;
     k->expand = expand;
     k->tiles = tiles;
+    k->fast_expand = fast_expand;
 }

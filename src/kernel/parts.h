@@ -15,6 +15,8 @@
     const bk_packed *w, size_t first, size_t n, const bk_panel *panel, const void *acts, \
         size_t pitch, size_t cols, float *out, size_t ldo, bool add
 
+void bk_fast_init_ref(bk_kernels *k);
+
 void bk_matmul_init_avx2(bk_kernels *k);
 void bk_rows_init_avx2(bk_kernels *k);
 void bk_attention_init_avx2(bk_kernels *k);
@@ -22,6 +24,12 @@ void bk_attention_init_avx2(bk_kernels *k);
 void bk_matmul_init_avx512(bk_kernels *k);
 void bk_rows_init_avx512(bk_kernels *k);
 void bk_attention_init_avx512(bk_kernels *k);
+
+/* The second half of fast_expand: a panel of n groups as expand made it becomes one of the fast product,
+ * in place. `zero` is that of its bytes. */
+void bk_fast_coarsen_avx2(const bk_packed *w, size_t n, const bk_panel *panel, int zero);
+void bk_fast_coarsen_avx512(const bk_packed *w, size_t n, const bk_panel *panel, int zero);
+void bk_fast_init_avx512(bk_kernels *k);
 
 /* Entries of the table for float weights, to which the matrix products hand these on. Those of AVX2
  * serve all levels of 256 bits. */

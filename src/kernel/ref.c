@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "kernel/expf.h"
-#include "kernel/kernel.h"
+#include "kernel/parts.h"
 
 enum { LANES = 16 };
 
@@ -113,6 +113,11 @@ static size_t take_largest(const float *x, size_t k, const int32_t *taken, int n
     return best;
 }
 
+static int8_t rounded(float v) {
+    v = rintf(v);
+    return (int8_t)(v > 127 ? 127 : v < -127 ? -127 : v == v ? v : 0);
+}
+
 static void quantize_block(const float *x, size_t n, size_t b, const bk_act *a) {
     float max = block_max(x, n);
     float inverse = max > 0 ? 127.0f / max : 0.0f;
@@ -120,22 +125,26 @@ static void quantize_block(const float *x, size_t n, size_t b, const bk_act *a) 
     int8_t *q = a->q + 32 * b;
     a->s[b] = max / 127.0f;
     for (size_t i = 0; i < 32; i++) {
-        float v = i < n ? rintf(x[i] * inverse) : 0.0f;
-        q[i] = (int8_t)(v > 127 ? 127 : v < -127 ? -127 : v == v ? v : 0);
+        q[i] = i < n ? rounded(x[i] * inverse) : 0;
         sum[i / 16] += q[i];
     }
     bk_act_set_sums(a, b, sum[0], sum[1]);
 }
 
+/* The n largest as exact channels. */
+static void take_exact(const float *x, size_t k, int n, int32_t *at, float *value) {
+    for (int e = 0; e < n; e++) {
+        size_t i = take_largest(x, k, at, e);
+        at[e] = (int32_t)i;
+        value[e] = x[i];
+        /* A short row has nothing left to take. */
+        if ((size_t)e >= k) at[e] = 0, value[e] = 0;
+    }
+}
+
 static void quantize(const float *x, size_t k, void *act) {
     bk_act a = bk_act_view(act, k);
-    for (int e = 0; e < BK_ACT_EXACT; e++) {
-        size_t i = take_largest(x, k, a.at, e);
-        a.at[e] = (int32_t)i;
-        a.value[e] = x[i];
-        /* A row of one value has nothing left to take. */
-        if ((size_t)e >= k) a.at[e] = 0, a.value[e] = 0;
-    }
+    take_exact(x, k, BK_ACT_EXACT, a.at, a.value);
     for (size_t b = 0; b * 32 < k; b++) {
         float rest[32];
         size_t n = bk_min_size(32, k - 32 * b);
@@ -143,6 +152,32 @@ static void quantize(const float *x, size_t k, void *act) {
         for (int e = 0; e < BK_ACT_EXACT; e++)
             if ((size_t)a.at[e] / 32 == b) rest[a.at[e] % 32] = 0;
         quantize_block(rest, n, b, &a);
+    }
+}
+
+/* x[i] as the fast product's bytes have it: nothing where it is exact or past the end. */
+static float fast_rest(const float *x, size_t k, const bk_fast_act *a, size_t i) {
+    if (i >= k) return 0;
+    for (int e = 0; e < BK_FAST_EXACT; e++)
+        if (a->at[e] == (int32_t)i) return 0;
+    return x[i];
+}
+
+static void fast_quantize(const float *x, size_t k, void *act) {
+    bk_fast_act a = bk_fast_act_view(act, k);
+    size_t nb = bk_div_up(k, 32);
+    float max = 0;
+    take_exact(x, k, BK_FAST_EXACT, a.at, a.value);
+    for (size_t i = 0; i < k; i++) {
+        float v = fabsf(fast_rest(x, k, &a, i));
+        if (v > max) max = v;
+    }
+    float inverse = max > 0 ? 127.0f / max : 0.0f;
+    *a.s = max / 127.0f;
+    memset(a.nsum, 0, bk_fast_stretches(nb) * sizeof *a.nsum);
+    for (size_t i = 0; i < 32 * nb; i++) {
+        a.q[i] = rounded(fast_rest(x, k, &a, i) * inverse);
+        a.nsum[i / (32 * BK_FAST_BLOCKS)] -= BK_ACT_ZERO * a.q[i];
     }
 }
 
@@ -304,6 +339,7 @@ void bk_kernels_init_ref(bk_kernels *k) {
         .expand = expand,
         .tiles = tiles,
         .quantize = quantize,
+        .fast_quantize = fast_quantize,
         .rms_norm = rms_norm,
         .silu_mul = silu_mul,
         .gelu_mul = gelu_mul,
@@ -314,4 +350,5 @@ void bk_kernels_init_ref(bk_kernels *k) {
         .attn_query = attn_query,
         .kv_store = kv_store,
     };
+    bk_fast_init_ref(k);
 }

@@ -18,30 +18,49 @@ static float block_max(const float *x, size_t n) {
     return bk_max_avx2(m);
 }
 
-static bool taken(const bk_act *a, int n_taken, size_t i) {
+static bool taken(const int32_t *at, int n_taken, size_t i) {
     for (int e = 0; e < n_taken; e++)
-        if (a->at[e] == (int32_t)i) return true;
+        if (at[e] == (int32_t)i) return true;
     return false;
 }
 
-/* Index of the largest |x| not yet taken; a->s holds each block's maximum without those. */
-static size_t take_largest(const float *x, size_t k, const bk_act *a, int n_taken) {
-    size_t nb = bk_div_up(k, 32), best = 0;
+static size_t largest_block(const float *maxima, size_t nb) {
+    size_t best = 0;
     for (size_t b = 1; b < nb; b++)
-        if (a->s[b] > a->s[best]) best = b;
+        if (maxima[b] > maxima[best]) best = b;
+    return best;
+}
+
+/* Index of the largest |x| not yet taken; maxima holds each block's without those. */
+static size_t take_largest(const float *x, size_t k, const float *maxima, const int32_t *at,
+                           int n_taken) {
+    size_t best = largest_block(maxima, bk_div_up(k, 32));
     size_t end = bk_min_size(32 * best + 32, k);
     for (size_t i = 32 * best; i < end; i++)
-        if (fabsf(x[i]) == a->s[best] && !taken(a, n_taken, i)) return i;
+        if (fabsf(x[i]) == maxima[best] && !taken(at, n_taken, i)) return i;
     return 32 * best;
 }
 
-static float max_without_taken(const float *x, size_t k, size_t b, const bk_act *a, int n_taken) {
+static float max_without_taken(const float *x, size_t k, size_t b, const int32_t *at, int n_taken) {
     float max = 0;
     for (size_t i = 32 * b; i < 32 * b + 32 && i < k; i++) {
         float v = fabsf(x[i]);
-        if (v > max && !taken(a, n_taken, i)) max = v;
+        if (v > max && !taken(at, n_taken, i)) max = v;
     }
     return max;
+}
+
+/* The n largest as exact channels; maxima[blocks] becomes what the others have. */
+static void take_exact(const float *x, size_t k, int n, float *maxima, int32_t *at, float *value) {
+    for (size_t b = 0; b < bk_div_up(k, 32); b++)
+        maxima[b] = block_max(x + 32 * b, bk_min_size(32, k - 32 * b));
+    for (int e = 0; e < n; e++) {
+        size_t i = take_largest(x, k, maxima, at, e);
+        at[e] = (int32_t)i;
+        value[e] = x[i];
+        if ((size_t)e >= k) at[e] = 0, value[e] = 0;
+        maxima[i / 32] = max_without_taken(x, k, i / 32, at, e + 1);
+    }
 }
 
 /* Rounded to integers in [-127, 127]. Clamped before the conversion, which has no value for
@@ -58,42 +77,34 @@ static int32_t sum_of_4(__m128i v) {
     return _mm_cvtsi128_si32(v);
 }
 
-/* q: the block's rounded values in order, 8 per register. */
-static void put_block(const __m256i q[4], float max, size_t b, const bk_act *a) {
+/* Up to 32 values times f as bytes to q. Their sums over four each. */
+static __m256i put_bytes(const float *x, size_t n, __m256 f, int8_t *to) {
+    __m256i q[4];
+    for (size_t i = 0; i < 4; i++)
+        q[i] = round_clamped(_mm256_mul_ps(bk_load_avx2(x + 8 * i, left(n, 8 * i)), f));
     __m256i bytes =
         _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
     /* Packing works per half: dwords come as 0 2 4 6 1 3 5 7. */
     bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    _mm256_storeu_si256((__m256i *)(void *)(a->q + 32 * b), bytes);
-    __m256i sums =
-        _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes), _mm256_set1_epi16(1));
+    _mm256_storeu_si256((__m256i *)(void *)to, bytes);
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes),
+                             _mm256_set1_epi16(1));
+}
+
+static void quantize_block(const float *x, size_t n, size_t b, const bk_act *a) {
+    float max = a->s[b];
+    __m256 inverse = _mm256_set1_ps(max > 0 ? 127.0f / max : 0.0f);
+    __m256i sums = put_bytes(x, n, inverse, a->q + 32 * b);
     int32_t sum0 = sum_of_4(_mm256_castsi256_si128(sums));
     int32_t sum1 = sum_of_4(_mm256_extracti128_si256(sums, 1));
     a->s[b] = max / 127.0f;
     bk_act_set_sums(a, b, sum0, sum1);
 }
 
-static void quantize_block(const float *x, size_t n, size_t b, const bk_act *a) {
-    float max = a->s[b];
-    __m256 inverse = _mm256_set1_ps(max > 0 ? 127.0f / max : 0.0f);
-    __m256i q[4];
-    for (size_t i = 0; i < 4; i++)
-        q[i] = round_clamped(_mm256_mul_ps(bk_load_avx2(x + 8 * i, left(n, 8 * i)), inverse));
-    put_block(q, max, b, a);
-}
-
 static void quantize(const float *x, size_t k, void *act) {
     bk_act a = bk_act_view(act, k);
-    size_t nb = bk_div_up(k, 32);
-    for (size_t b = 0; b < nb; b++) a.s[b] = block_max(x + 32 * b, bk_min_size(32, k - 32 * b));
-    for (int e = 0; e < BK_ACT_EXACT; e++) {
-        size_t i = take_largest(x, k, &a, e);
-        a.at[e] = (int32_t)i;
-        a.value[e] = x[i];
-        if ((size_t)e >= k) a.at[e] = 0, a.value[e] = 0;
-        a.s[i / 32] = max_without_taken(x, k, i / 32, &a, e + 1);
-    }
-    for (size_t b = 0; b < nb; b++) {
+    take_exact(x, k, BK_ACT_EXACT, a.s, a.at, a.value);
+    for (size_t b = 0; b < bk_div_up(k, 32); b++) {
         float rest[32];
         size_t n = bk_min_size(32, k - 32 * b);
         const float *from = x + 32 * b;
@@ -104,6 +115,27 @@ static void quantize(const float *x, size_t k, void *act) {
             rest[a.at[e] % 32] = 0;
         }
         quantize_block(from, n, b, &a);
+    }
+}
+
+static void fast_quantize(const float *x, size_t k, void *act) {
+    bk_fast_act a = bk_fast_act_view(act, k);
+    size_t nb = bk_div_up(k, 32);
+    float *maxima = (float *)(void *)a.q; /* until the bytes come */
+    take_exact(x, k, BK_FAST_EXACT, maxima, a.at, a.value);
+    float max = maxima[largest_block(maxima, nb)];
+    __m256 inverse = _mm256_set1_ps(max > 0 ? 127.0f / max : 0.0f);
+    *a.s = max / 127.0f;
+    memset(a.nsum, 0, bk_fast_stretches(nb) * sizeof *a.nsum);
+    for (size_t b = 0; b < nb; b++) {
+        __m256i s = put_bytes(x + 32 * b, bk_min_size(32, k - 32 * b), inverse, a.q + 32 * b);
+        a.nsum[b / BK_FAST_BLOCKS] -=
+            BK_ACT_ZERO * (sum_of_4(_mm256_castsi256_si128(s)) +
+                           sum_of_4(_mm256_extracti128_si256(s, 1)));
+    }
+    for (int e = 0; e < BK_FAST_EXACT && (size_t)e < k; e++) {
+        a.nsum[a.at[e] / (32 * BK_FAST_BLOCKS)] += BK_ACT_ZERO * a.q[a.at[e]];
+        a.q[a.at[e]] = 0;
     }
 }
 
@@ -170,6 +202,7 @@ static void lstm_units(const bk_lstm_units *u) {
 
 void bk_rows_init_avx2(bk_kernels *k) {
     k->quantize = quantize;
+    k->fast_quantize = fast_quantize;
     k->rms_norm = rms_norm;
     k->silu_mul = silu_mul;
     k->gelu_mul = gelu_mul;

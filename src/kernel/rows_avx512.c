@@ -62,27 +62,28 @@ static size_t first_largest(const float *v, size_t n) {
     return 0;
 }
 
-/* Takes the largest |x| that is left as exact channel e; a->s holds each block's maximum without
+/* Takes the largest |x| that is left as exact channel e; block_max holds each block's maximum without
  * those taken before. */
-static void take_largest(const float *x, size_t k, bk_act *a, int e) {
-    size_t b = first_largest(a->s, bk_div_up(k, 32)), n = bk_min_size(32, k - 32 * b);
+static void take_largest(const float *x, size_t k, float *block_max, int32_t *channel, float *value,
+                         int e) {
+    size_t b = first_largest(block_max, bk_div_up(k, 32)), n = bk_min_size(32, k - 32 * b);
     uint32_t left = n < 32 ? (1u << n) - 1 : UINT32_MAX;
     for (int t = 0; t < e; t++)
-        if ((size_t)a->at[t] / 32 == b) left &= ~(1u << a->at[t] % 32);
-    __m512 max = _mm512_set1_ps(a->s[b]), low = absolute(x + 32 * b, n);
+        if ((size_t)channel[t] / 32 == b) left &= ~(1u << channel[t] % 32);
+    __m512 max = _mm512_set1_ps(block_max[b]), low = absolute(x + 32 * b, n);
     __m512 high = n > 16 ? absolute(x + 32 * b + 16, n - 16) : _mm512_setzero_ps();
     uint32_t hit = _mm512_cmp_ps_mask(low, max, _CMP_EQ_OQ) |
                    (uint32_t)_mm512_cmp_ps_mask(high, max, _CMP_EQ_OQ) << 16;
     hit &= left;
     uint32_t at = hit ? (uint32_t)__builtin_ctz(hit) : 0;
-    a->at[e] = (int32_t)(32 * b + at);
-    a->value[e] = x[32 * b + at];
-    if ((size_t)e >= k) a->at[e] = 0, a->value[e] = 0;
+    channel[e] = (int32_t)(32 * b + at);
+    value[e] = x[32 * b + at];
+    if ((size_t)e >= k) channel[e] = 0, value[e] = 0;
     left &= ~(1u << at);
     const __m512 zero = _mm512_setzero_ps();
     low = _mm512_max_ps(_mm512_maskz_mov_ps((__mmask16)left, low), zero);
     high = _mm512_max_ps(_mm512_maskz_mov_ps((__mmask16)(left >> 16), high), low);
-    a->s[b] = _mm512_reduce_max_ps(high);
+    block_max[b] = _mm512_reduce_max_ps(high);
 }
 
 /* Up to 16 values as bytes. Clamped before the conversion, which has no value for infinity; NaN
@@ -131,10 +132,41 @@ static void sum_blocks(size_t nb, bk_act *a) {
 static void quantize(const float *x, size_t k, void *act) {
     bk_act a = bk_act_view(act, k);
     block_maxima(x, k, a.s);
-    for (int e = 0; e < BK_ACT_EXACT; e++) take_largest(x, k, &a, e);
+    for (int e = 0; e < BK_ACT_EXACT; e++) take_largest(x, k, a.s, a.at, a.value, e);
     round_blocks(x, k, &a);
     for (int e = 0; e < BK_ACT_EXACT; e++) a.q[a.at[e]] = 0;
     sum_blocks(bk_div_up(k, 32), &a);
+}
+
+/* Sum of 32 bytes. */
+static int32_t block_sum(const int8_t *q) {
+    __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)q);
+    x = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), x);
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(1, 0, 3, 2)));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(2, 3, 0, 1))));
+}
+
+/* Its exact channels come one by one out of the blocks' maxima, for which there is room where the bytes
+ * will be: 4 for each 32. */
+static void fast_quantize(const float *x, size_t k, void *act) {
+    bk_fast_act a = bk_fast_act_view(act, k);
+    size_t nb = bk_div_up(k, 32);
+    float *maxima = (float *)(void *)a.q;
+    block_maxima(x, k, maxima);
+    for (int e = 0; e < BK_FAST_EXACT; e++) take_largest(x, k, maxima, a.at, a.value, e);
+    float max = maxima[first_largest(maxima, nb)];
+    __m512 inverse = _mm512_set1_ps(max > 0 ? 127.0f / max : 0.0f);
+    *a.s = max / 127.0f;
+    for (size_t i = 0; i < 32 * nb; i += 16)
+        round_bytes(x + i, k > i ? k - i : 0, inverse, a.q + i);
+    for (int e = 0; e < BK_FAST_EXACT; e++) a.q[a.at[e]] = 0;
+    for (size_t t = 0; t < bk_fast_stretches(nb); t++) {
+        int32_t sum = 0;
+        for (size_t b = t * BK_FAST_BLOCKS; b < bk_min_size(nb, (t + 1) * BK_FAST_BLOCKS); b++)
+            sum += block_sum(a.q + 32 * b);
+        a.nsum[t] = -BK_ACT_ZERO * sum;
+    }
 }
 
 /* ---- Norm and gate ------------------------------------------------------------------------------ */
@@ -208,6 +240,7 @@ static void lstm_units(const bk_lstm_units *u) {
 
 void bk_rows_init_avx512(bk_kernels *k) {
     k->quantize = quantize;
+    k->fast_quantize = fast_quantize;
     k->rms_norm = rms_norm;
     k->silu_mul = silu_mul;
     k->gelu_mul = gelu_mul;

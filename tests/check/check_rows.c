@@ -83,6 +83,50 @@ static void quantize(check *c, int arg) {
     all_sizes(c, 1, quantize_case);
 }
 
+static void fast_double(check *c, const float *x, size_t k, const bk_fast_act *a) {
+    double max = 0, s = (double)*a->s;
+    size_t nb = bk_div_up(k, 32);
+    for (size_t t = 0; t < bk_fast_stretches(nb); t++) {
+        int32_t sum = 0;
+        for (size_t i = t * 128; i < bk_min_size(32 * nb, (t + 1) * 128); i++) {
+            bool exact = i >= k;
+            for (int e = 0; e < BK_FAST_EXACT; e++) exact |= (size_t)a->at[e] == i;
+            double v = exact ? 0 : (double)x[i];
+            max = fmax(max, fabs(v));
+            sum += a->q[i];
+            check_near(c, "value", s * a->q[i], v, s * 0.5 * (1 + 256 * EPS) + 1e-37, i);
+        }
+        if (a->nsum[t] != -128 * sum) check_fail(c, "sum of stretch %zu", t);
+    }
+    check_near(c, "scale", s, max / 127, max / 127 * 2 * EPS + 1e-45, 0);
+    for (size_t e = 0; e < BK_FAST_EXACT && e < k; e++) {
+        if (!check_same(a->value[e], x[a->at[e]])) check_fail(c, "k %zu: exact value %zu", k, e);
+        if (fabs((double)a->value[e]) < max) check_fail(c, "k %zu: exact channel %zu", k, e);
+    }
+}
+
+static void fast_quantize_case(check *c, check_kind kind, size_t k) {
+    size_t bytes = bk_fast_act_bytes(k), nb = bk_div_up(k, 32);
+    float *x = check_floats(k);
+    check_fill(c, kind, x, k);
+    bk_fast_act got = bk_fast_act_view(check_mem(bytes), k);
+    bk_fast_act want = bk_fast_act_view(check_mem(bytes), k);
+    c->k->fast_quantize(x, k, got.q);
+    c->ref->fast_quantize(x, k, want.q);
+    check_same_bytes(c, "q", got.q, want.q, nb * 32);
+    check_same_floats(c, "s", got.s, want.s, 1);
+    check_same_bytes(c, "at", got.at, want.at, BK_FAST_EXACT * 4);
+    check_same_floats(c, "value", got.value, want.value, BK_FAST_EXACT);
+    check_same_bytes(c, "nsum", got.nsum, want.nsum, bk_fast_stretches(nb) * 4);
+    if (c->portable && kind != CHECK_NONFINITE) fast_double(c, x, k, &got);
+    check_release();
+}
+
+static void fast_quantize(check *c, int arg) {
+    (void)arg;
+    all_sizes(c, 1, fast_quantize_case);
+}
+
 /* ---- Norm and gate ------------------------------------------------------------------------------ */
 
 static bool plain(check_kind kind) {
@@ -312,7 +356,11 @@ static void bench(check *c, const char *filter) {
 }
 
 static const check_test tests[] = {
-    {"quantize", quantize, 0}, {"rms_norm", rms_norm, 0},     {"gates_mul", gates_mul, 0},
-    {"soft_cap", soft_cap, 0}, {"lstm_units", lstm_units, 0},
+    {"quantize", quantize, 0},
+    {"fast_quantize", fast_quantize, 0},
+    {"rms_norm", rms_norm, 0},
+    {"gates_mul", gates_mul, 0},
+    {"soft_cap", soft_cap, 0},
+    {"lstm_units", lstm_units, 0},
 };
 const check_family check_rows_family = {tests, BK_ARRAY_LEN(tests), bench};
