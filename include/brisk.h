@@ -65,6 +65,9 @@ typedef struct brisk_model_options {
     const char *pre;       /* name of the pre-tokenizer in place of the file's; NULL: the file's */
     const char *kv_type;   /* of keys and values in the cache: "q16" or NULL: 16-bit integers with a
                               scale per position and head ("f16" is taken for it); "q8_0": 8-bit */
+    /* Prompts are computed with coarser scales: faster, and less precise (brisk_eval_text says by how
+     * much). What the model chose itself is computed as always. */
+    bool fast;
     /* Called while weights are packed, done in 0..1; may be NULL. */
     void (*progress)(double done, void *user);
     void *progress_user;
@@ -97,6 +100,7 @@ typedef struct brisk_model_info {
     uint64_t resident_bytes; /* memory that the loaded weights take */
     uint64_t token_bytes;    /* weight bytes read to decode one token */
     bool has_chat_template;
+    bool fast; /* as it was opened */
 } brisk_model_info;
 
 void brisk_model_get_info(const brisk_model *model, brisk_model_info *info);

@@ -18,6 +18,7 @@ BK_API brisk_status brisk_model_open(const char *path, const brisk_model_options
                                .tokenizer_only = options->tokenizer_only,
                                .pre = options->pre,
                                .kv_type = options->kv_type,
+                               .fast = options->fast,
                                .progress = options->progress,
                                .progress_user = options->progress_user};
     }
@@ -43,6 +44,7 @@ BK_API void brisk_model_get_info(const brisk_model *model, brisk_model_info *inf
                                .quantization = m->quantization,
                                .cpu_level = bk_cpu_level_name(m->cpu_level),
                                .kv_type = bk_kv_type_name(m->kv_type),
+                               .fast = m->fast,
                                .threads = m->threads,
                                .n_layers = c->n_layers,
                                .n_embd = c->n_embd,

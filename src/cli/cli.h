@@ -74,7 +74,20 @@ typedef struct cli_open {
     bool metadata_only, tokenizer_only, quiet;
     const char *pre; /* name of a pre-tokenizer in place of the file's, or NULL */
     cli_cache_types cache;
+    bool fast;
+    bool untold; /* whoever opens it says himself what fast costs */
 } cli_open;
+
+/* Measures on a short text what fast costs this model, and prints it on stderr; false after printing why
+ * not (fast.c). */
+bool cli_tell_fast(brisk_model *model);
+
+/* The option --fast; out is a bool *. */
+#define CLI_FAST_SPEC(out)                                                                   \
+    {                                                                                        \
+        "--fast", NULL, "prompts with coarser scales: faster, less precise, says by how much", \
+            OPT_FLAG, out, 0, 0                                                              \
+    }
 
 /* The option -hf of an opt_spec table; out is a const char *. */
 #define CLI_HUB_SPEC(out)                                                                   \

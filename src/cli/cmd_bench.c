@@ -22,6 +22,7 @@ typedef struct bench {
     brisk_model *model;
     const char *model_name, *hub;
     cli_cache_types cache;
+    bool fast;
 } bench;
 
 static bool parse(bench *b, int argc, char **argv, int *status) {
@@ -41,6 +42,7 @@ static bool parse(bench *b, int argc, char **argv, int *status) {
         {"-t --threads", "N,...", "compute threads; 0: as many as there are cores", OPT_INTS,
          &b->threads, 0, 256},
         CLI_CACHE_SPECS(&b->cache),
+        CLI_FAST_SPEC(&b->fast),
         {"-r --repetitions", "N", "runs of each test (5)", OPT_INT, &b->repetitions, 1, BENCH_MOST},
         {"-o --output", "md|csv|json|jsonl", "format on stdout (md)", OPT_CHOICE, &b->format, 0, 0},
         {"--no-warmup", NULL, "no run beforehand", OPT_FLAG, &b->no_warm_up, 0, 0},
@@ -153,6 +155,7 @@ static int run_model(bench *b, int threads, bench_row *row) {
                   .hub = b->hub,
                   .threads = threads,
                   .cache = b->cache,
+                  .fast = b->fast,
                   .quiet = true};
     b->model = cli_open_model(&o, row->path, sizeof row->path);
     if (!b->model) return cli_failed();

@@ -11,7 +11,7 @@ typedef struct eval {
     const char *model_name, *hub, *file, *tokens, *reference_name, *reference_logits, *save_logits;
     int context, threads;
     cli_cache_types cache;
-    bool json;
+    bool json, fast;
     brisk_model *model, *reference;
     char path[4096];
     cli_progress bar;
@@ -180,12 +180,18 @@ static int go(eval *e) {
         return cli_fail("give --reference or --reference-logits, not both");
     }
     char reference_path[4096];
-    cli_open o = {.model = e->model_name, .hub = e->hub, .threads = e->threads, .cache = e->cache};
+    cli_open o = {.model = e->model_name,
+                  .hub = e->hub,
+                  .threads = e->threads,
+                  .cache = e->cache,
+                  .fast = e->fast,
+                  .untold = true};
     e->model = cli_open_model(&o, e->path, sizeof e->path);
     if (!e->model) return cli_failed();
     o.model = e->reference_name;
     o.hub = NULL;
     o.cache = (cli_cache_types){0};
+    o.fast = false;
     if (o.model) e->reference = cli_open_model(&o, reference_path, sizeof reference_path);
     if (o.model && !e->reference) return EXIT_ERROR;
     cli_catch(SIGINT);
@@ -221,6 +227,7 @@ int cmd_eval(int argc, char **argv) {
         {"--save-logits", "PATH", "write the rows of logits to this .npy file", OPT_STR,
          &e.save_logits, 0, 0},
         CLI_CACHE_SPECS(&e.cache),
+        CLI_FAST_SPEC(&e.fast),
         {"-t --threads", "N", "compute threads; 0: as many as there are cores", OPT_INT, &e.threads,
          0, 256},
         {"--json", NULL, "one JSON object", OPT_FLAG, &e.json, 0, 0},

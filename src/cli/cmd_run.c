@@ -170,7 +170,8 @@ static bool open_all(run *r) {
                   .hub = r->hub,
                   .threads = r->threads,
                   .pre = r->pre,
-                  .cache = r->cache};
+                  .cache = r->cache,
+                  .fast = r->fast};
     r->model = cli_open_model(&o, r->path, sizeof r->path);
     if (!r->model) return false;
     brisk_model_get_info(r->model, &r->info);

@@ -19,7 +19,7 @@ typedef struct serve {
     int threads, pooling, compat;
     float budget_ms, queue_s, timeout_s, ping_s, drain_s;
     opt_strs keys;
-    bool no_prompt_cache, prompt_cache, embeddings, metrics, ui;
+    bool fast, no_prompt_cache, prompt_cache, embeddings, metrics, ui;
     bk_buf key_text, template_text;
     const char **all_keys;
     char path[4096], name[256];
@@ -54,6 +54,7 @@ static size_t engine_specs(serve *v, opt_spec *out) {
         {"-t --threads", "N", "compute threads; 0: as many as there are cores", OPT_INT,
          &v->threads, 0, 256},
         CLI_CACHE_SPECS(&v->cache),
+        CLI_FAST_SPEC(&v->fast),
         {"--cache-prompt", NULL, "keep and share beginnings of prompts (the default)", OPT_FLAG,
          &v->prompt_cache, 0, 0},
         {"--no-cache-prompt --no-enable-prefix-caching", NULL,
@@ -216,7 +217,8 @@ static bool load(void *user, brisk_model **model, const char **name) {
                         .hub = v->hub,
                         .threads = v->threads,
                         .pre = v->pre,
-                        .cache = v->cache};
+                        .cache = v->cache,
+                        .fast = v->fast};
     *model = cli_open_model(&o, v->path, sizeof v->path);
     if (!*model) return false;
     name_model(v);

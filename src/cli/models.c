@@ -206,6 +206,7 @@ brisk_model *cli_open_model(const cli_open *o, char *path, size_t cap) {
     options.tokenizer_only = o->tokenizer_only;
     options.pre = o->pre;
     options.kv_type = o->cache.k ? o->cache.k : o->cache.v;
+    options.fast = o->fast;
     if (!o->quiet) {
         options.progress = on_progress;
         options.progress_user = &bar;
@@ -215,5 +216,6 @@ brisk_model *cli_open_model(const cli_open *o, char *path, size_t cap) {
     brisk_status st = brisk_model_open(path, &options, &model, &err);
     cli_progress_end(&bar);
     if (st) cli_fail("%s", err.text);
+    if (!st && o->fast && !o->untold && !cli_tell_fast(model)) brisk_model_close(&model);
     return model;
 }

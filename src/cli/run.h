@@ -8,6 +8,7 @@ typedef struct run {
     /* Options. */
     const char *model_name, *hub, *pre, *prompt, *file, *system;
     cli_cache_types cache;
+    bool fast;
     opt_strs stop;
     int n_predict, context, batch, threads, color;
     brisk_sampling sampling;

@@ -37,17 +37,25 @@ static bool as_it_is(const bk_input *in) { return in->kind == BK_INPUT_ROWS && !
 
 static size_t row_bytes(size_t k) { return bk_round_up(k, 16) * sizeof(float); }
 
+/* Bytes of a quantised row. */
+static size_t act_bytes(const bk_cmd *c) {
+    size_t k = c->product.input.k;
+    return c->product.fast ? bk_fast_act_bytes(k) : bk_act_row_bytes(k);
+}
+
 /* Bytes of the operand. */
 static size_t operand_bytes(const bk_cmd *c) {
     const bk_input *in = &c->product.input;
     size_t bytes = 0;
     if (any_reads(c, false) && !as_it_is(in)) bytes += c->rows * row_bytes(in->k);
-    if (any_reads(c, true)) bytes += c->rows * bk_act_row_bytes(in->k);
+    if (any_reads(c, true)) bytes += c->rows * act_bytes(c);
     return bytes;
 }
 
-/* Whether the rows go straight to the packed weights. */
-static bool few_rows(const bk_cmd *c) { return c->rows <= FEW_ROWS && !c->product.routes; }
+/* Whether n rows go straight to the packed weights. */
+static bool are_few(const bk_cmd *c, size_t n) { return n <= FEW_ROWS && !c->product.fast; }
+
+static bool few_rows(const bk_cmd *c) { return are_few(c, c->rows) && !c->product.routes; }
 
 /* Whether every thread makes all rows for itself. */
 static bool private_rows(const bk_cmd *c) { return c->rows <= PRIVATE_ROWS && few_rows(c); }
@@ -64,7 +72,7 @@ bk_cpu_need bk_cpu_product_need(const bk_cmd *c) {
 /* Where the operand of a command lies in its scratch. */
 static operand operand_view(const bk_cmd *c, void *memory) {
     const bk_input *in = &c->product.input;
-    operand o = {.ld = row_bytes(in->k) / sizeof(float), .pitch = bk_act_row_bytes(in->k)};
+    operand o = {.ld = row_bytes(in->k) / sizeof(float), .pitch = act_bytes(c)};
     char *at = memory;
     if (any_reads(c, false)) {
         o.x = as_it_is(in) ? in->x : (const float *)memory;
@@ -116,7 +124,9 @@ static void make_row(const bk_cpu_device *d, const bk_cmd *c, const operand *o, 
     float *y = keep ? (float *)(uintptr_t)o->x + r * o->ld : own;
     const float *row = float_row(d, in, r, y, first);
     if (keep && row != y) memcpy(y, row, in->k * sizeof *y);
-    if (o->acts) d->kernels->quantize(row, in->k, (char *)o->acts + r * o->pitch);
+    if (o->acts)
+        (c->product.fast ? d->kernels->fast_quantize : d->kernels->quantize)(
+            row, in->k, (char *)o->acts + r * o->pitch);
 }
 
 /* What the kernels read for weights of a type, from row r on. */
@@ -166,7 +176,7 @@ static cut cut_of(const bk_cpu_device *d, const bk_cmd *c) {
     for (size_t i = 0; i < n_parts(c); i++) {
         part p = part_at(c, i);
         if (p.n_rows == 0) continue;
-        if (p.n_rows <= FEW_ROWS)
+        if (are_few(c, p.n_rows))
             few += p.w.n_groups;
         else
             panels += bk_div_up(p.w.n_groups, BK_PANEL_GROUPS);
@@ -228,9 +238,11 @@ static size_t many_units(bk_cpu_device *d, const bk_cmd *c, const operand *o, co
         size_t groups = bk_min_size(BK_PANEL_GROUPS, p->w.n_groups - first);
         const void *x = rows_of(o, p->w.type, p->row + c0, &pitch);
         bool add = lay_bias(c, p, first, groups, p->row + c0, n);
-        d->kernels->expand(&p->w, first, groups, panel);
-        d->kernels->tiles(&p->w, first, groups, panel, x, pitch, n,
-                          c->product.out[p->product] + (p->row + c0) * ldo, ldo, add);
+        float *out = c->product.out[p->product] + (p->row + c0) * ldo;
+        bool fast = c->product.fast && p->w.type->bits;
+        (fast ? d->kernels->fast_expand : d->kernels->expand)(&p->w, first, groups, panel);
+        (fast ? d->kernels->fast_tiles : d->kernels->tiles)(&p->w, first, groups, panel, x, pitch, n,
+                                                            out, ldo, add);
     }
     return units;
 }
@@ -241,7 +253,7 @@ static void multiply(bk_cpu_device *d, const bk_cmd *c, const operand *o, void *
     for (size_t i = 0; i < n_parts(c); i++) {
         part p = part_at(c, i);
         if (p.n_rows == 0) continue;
-        if (p.n_rows <= FEW_ROWS) {
+        if (are_few(c, p.n_rows)) {
             base += few_units(d, c, o, &p, &k, base, &next);
         } else {
             bk_panel panel = bk_panel_view(scratch, c->product.input.k);

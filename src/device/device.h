@@ -113,6 +113,7 @@ typedef struct bk_cmd {
             float *out[BK_MAX_PRODUCTS];
             size_t ldo[BK_MAX_PRODUCTS];
             bool add;
+            bool fast; /* with the coarser scales of kernel/fast.h */
             const bk_routes *routes;
             const float *bias[BK_MAX_PRODUCTS]; /* out[i] = bias + ..., without add; NULL: none */
         } product;

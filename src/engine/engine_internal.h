@@ -86,8 +86,16 @@ static inline bool bk_engine_shares(const bk_engine *e, const bk_sequence *s) {
     return e->prefix && !r->no_cache && !every;
 }
 
-/* Shares what a sequence has computed with others, and pins it there. whole: with its last page,
- * otherwise up to the last full one. */
+static inline bool bk_engine_fast(const bk_engine *e) { return bk_model_get_meta(e->model)->fast; }
+
+/* Tokens of which it can take over from the cache: at least one is left to compute. A fast model has only
+ * prompts there, and computes otherwise what it has chosen itself. */
+static inline size_t bk_engine_shared_most(const bk_engine *e, const bk_sequence *s) {
+    return bk_engine_fast(e) ? bk_min_size(s->n - 1, s->n_prompt) : s->n - 1;
+}
+
+/* Shares what a sequence has computed with others (a fast model: of its prompt), and pins it there.
+ * whole: with its last page, otherwise up to the last full one. */
 void bk_engine_remember(bk_engine *e, bk_sequence *s, bool whole);
 
 bool bk_sequences_push(bk_sequences *list, bk_sequence *s);

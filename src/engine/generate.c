@@ -65,7 +65,7 @@ static bk_status step(answer *a, const float *logits, int32_t *token, bool *more
                        "the model computed no usable logits (all NaN): the file "
                        "is damaged or does not suit this program");
     }
-    bk_status st = bk_session_append(a->session, token, 1, err);
+    bk_status st = bk_session_choose(a->session, *token, err);
     if (st) return st;
     bk_sampler_accept(a->sampler, *token);
     a->stats.generated_tokens++;

@@ -69,12 +69,13 @@ static void publish(bk_engine *e) {
 /* ---- Ends ----------------------------------------------------------------------------------------- */
 
 void bk_engine_remember(bk_engine *e, bk_sequence *s, bool whole) {
-    size_t n = bk_sequence_computed(s);
-    if (!e->prefix || s->request->no_cache || n == 0) return;
+    size_t computed = bk_sequence_computed(s), n = computed;
+    if (!e->prefix || s->request->no_cache) return;
     bk_kv *part = NULL;
+    if (bk_engine_fast(e)) n = bk_min_size(n, s->n_prompt);
     /* A shared last page would be copied when it is written next. */
-    if (!whole && n % BK_PAGE_TOKENS) {
-        n -= n % BK_PAGE_TOKENS;
+    if (!whole) n -= n % BK_PAGE_TOKENS;
+    if (n < computed) {
         if (n == 0 || bk_kv_fork(s->kv, &part, NULL)) return;
         if (bk_kv_truncate(part, n, NULL)) n = 0;
     }
@@ -230,7 +231,8 @@ static bk_status match(bk_engine *e, bk_sequence *s, bk_error *err) {
     bk_prefix_match found = {0};
     bk_status st = BK_OK;
     if (bk_engine_shares(e, s))
-        st = bk_prefix_find(e->prefix, s->request->cache_space, s->tokens, s->n - 1, &found, err);
+        st = bk_prefix_find(e->prefix, s->request->cache_space, s->tokens,
+                            bk_engine_shared_most(e, s), &found, err);
     s->kv = found.kv;
     s->pin = found.pin;
     return !st && !s->kv ? bk_model_new_kv(e->model, &s->kv, err) : st;

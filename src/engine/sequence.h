@@ -80,6 +80,11 @@ static inline bk_claim bk_sequence_claim(const bk_sequence *s, size_t begin, siz
 static inline size_t bk_sequence_computed(const bk_sequence *s) {
     return s->kv ? bk_kv_len(s->kv) : 0;
 }
+/* Whether what is computed next are tokens of the prompt. */
+static inline bool bk_sequence_in_prompt(const bk_sequence *s) {
+    return bk_sequence_computed(s) < s->n_prompt;
+}
+
 /* States that an embedding needs of this step: of all rows, or of the prompt's last. */
 static inline size_t bk_sequence_states(const bk_sequence *s) {
     if (!s->pooled || s->rows == 0) return 0;

@@ -25,6 +25,7 @@ struct bk_session {
     bk_kv *kv;
     int32_t *tokens; /* [context] */
     size_t n, context, batch, n_vocab;
+    size_t chosen, chosen_end; /* tokens of the latest answer; all others go as prompts */
     float *logits;     /* [n_vocab] */
     bool logits_valid; /* they follow tokens[n - 1] */
     float *rows;       /* [ROW_BATCH][n_vocab], made by the first eval_rows */
@@ -151,6 +152,14 @@ bk_status bk_session_append(bk_session *s, const int32_t *tokens, size_t n, bk_e
     return st;
 }
 
+bk_status bk_session_choose(bk_session *s, int32_t token, bk_error *err) {
+    bk_status st = bk_session_append(s, &token, 1, err);
+    if (st) return st;
+    if (s->chosen_end != s->n - 1) s->chosen = s->n - 1;
+    s->chosen_end = s->n;
+    return BK_OK;
+}
+
 /* Drops KV beyond n positions. A window that has already let go of what n needs means starting
  * again: the tokens are all there. */
 static bk_status rewind_kv(bk_session *s, size_t n, bk_error *err) {
@@ -171,6 +180,8 @@ bk_status bk_session_truncate(bk_session *s, size_t n, bk_error *err) {
     bk_status st = rewind_kv(s, n, err);
     if (st) return st;
     s->n = n;
+    s->chosen = bk_min_size(s->chosen, n);
+    s->chosen_end = bk_min_size(s->chosen_end, n);
     s->logits_valid = false;
     return BK_OK;
 }
@@ -199,17 +210,34 @@ bk_status bk_session_fork(const bk_session *s, bk_session **out, bk_error *err) 
         return st;
     }
     append(copy, s->tokens, s->n);
+    copy->chosen = s->chosen;
+    copy->chosen_end = s->chosen_end;
     copy->logits_valid = s->logits_valid;
     if (s->logits_valid) memcpy(copy->logits, s->logits, s->n_vocab * sizeof *s->logits);
     *out = copy;
     return BK_OK;
 }
 
+static bool is_chosen(const bk_session *s, size_t at) {
+    return at >= s->chosen && at < s->chosen_end;
+}
+
+/* How many of the tokens [at, end) go into one pass: all of a prompt, or all chosen. */
+static size_t part(const bk_session *s, size_t at, size_t end) {
+    if (is_chosen(s, at))
+        end = bk_min_size(end, s->chosen_end);
+    else if (at < s->chosen)
+        end = bk_min_size(end, s->chosen);
+    return bk_min_size(end - at, s->batch);
+}
+
 /* One pass over tokens[computed, computed + n), with the logits of the last n_logits. */
 static bk_status forward(bk_session *s, size_t n, size_t n_logits, float *logits, bk_error *err) {
+    size_t at = bk_kv_len(s->kv);
     bk_rows rows = {.kv = s->kv,
-                    .tokens = s->tokens + bk_kv_len(s->kv),
+                    .tokens = s->tokens + at,
                     .n = n,
+                    .exact = is_chosen(s, at),
                     .n_logits = n_logits,
                     .logits = logits,
                     .long_context = bk_config_long_context(bk_model_config(s->model), s->context)};
@@ -228,7 +256,7 @@ static bk_status compute(bk_session *s, size_t end, bool last, const volatile bo
             st = bk_fail(err, BK_ERR_CANCELLED, "cancelled after %zu of %zu tokens", at, end);
             break;
         }
-        size_t n = bk_min_size(end - at, s->batch);
+        size_t n = part(s, at, end);
         bool want = last && at + n == end;
         st = forward(s, n, want, want ? s->logits : NULL, err);
     }

@@ -29,6 +29,8 @@ size_t bk_session_kv_bytes(const bk_session *s);
 
 /* INVALID for an id out of range, LIMIT when the context would overflow; then nothing changes. */
 bk_status bk_session_append(bk_session *s, const int32_t *tokens, size_t n, bk_error *err);
+/* The same with a token that was chosen from this session's logits: no part of a prompt. */
+bk_status bk_session_choose(bk_session *s, int32_t token, bk_error *err);
 
 /* Makes the session hold exactly these tokens, keeping what their longest common prefix with the
  * present ones has computed. Errors as with append. */

@@ -35,7 +35,7 @@ static bool follows(const bk_engine *e, const bk_sequence *s) {
             o->request->cache_space != s->request->cache_space || o->request->id > s->request->id ||
             o->request->priority < s->request->priority || bk_sequence_computed(o) < mine)
             continue;
-        size_t shared = bk_min_size(common_prefix(o, s), s->n - 1);
+        size_t shared = bk_min_size(common_prefix(o, s), bk_engine_shared_most(e, s));
         shared -= shared % BK_PAGE_TOKENS;
         if (shared >= mine + BK_PAGE_TOKENS && bk_sequence_computed(o) < shared) return true;
     }
@@ -45,12 +45,11 @@ static bool follows(const bk_engine *e, const bk_sequence *s) {
 /* Takes over what others have computed since this one started. */
 static void catch_up(bk_engine *e, bk_sequence *s) {
     if (!bk_engine_shares(e, s)) return;
-    size_t mine = bk_sequence_computed(s);
-    if (bk_prefix_peek(e->prefix, s->request->cache_space, s->tokens, s->n - 1) <
-        mine + BK_PAGE_TOKENS)
+    size_t mine = bk_sequence_computed(s), most = bk_engine_shared_most(e, s);
+    if (bk_prefix_peek(e->prefix, s->request->cache_space, s->tokens, most) < mine + BK_PAGE_TOKENS)
         return;
     bk_prefix_match found;
-    if (bk_prefix_find(e->prefix, s->request->cache_space, s->tokens, s->n - 1, &found, NULL))
+    if (bk_prefix_find(e->prefix, s->request->cache_space, s->tokens, most, &found, NULL))
         return;
     bk_sequence_release(s);
     s->kv = found.kv;
@@ -134,7 +133,9 @@ static void plan_prompts(bk_engine *e, size_t answer_rows, double answers) {
         catch_up(e, s);
         if (waits_for_another(e, s, now)) continue;
         of[n] = s;
-        claims[n++] = bk_sequence_claim(s, bk_sequence_computed(s), s->n_target, now);
+        /* After having been preempted its own tokens follow: in a pass of their own. */
+        size_t end = bk_sequence_in_prompt(s) ? bk_min_size(s->n_prompt, s->n_target) : s->n_target;
+        claims[n++] = bk_sequence_claim(s, bk_sequence_computed(s), end, now);
     }
     if (n == 0) return;
     bk_shares_grant(&e->shares, &e->work, claims, n, room_for_prompts(e, answer_rows, answers),
@@ -241,6 +242,7 @@ static size_t list_rows(bk_engine *e, bk_rows *rows) {
         rows[n++] = (bk_rows){.kv = s->kv,
                               .tokens = s->tokens + bk_kv_len(s->kv),
                               .n = s->rows,
+                              .exact = !bk_sequence_in_prompt(s),
                               .n_logits = s->n_logits,
                               .logits = s->n_logits ? logits : NULL,
                               .long_context = bk_config_long_context(c, (size_t)e->o.context)};
@@ -259,10 +261,31 @@ static bool wants_hidden(const bk_engine *e) {
     return false;
 }
 
+/* Those whose prompts are done come first. */
+static void answers_first(bk_engine *e) {
+    bk_sequence **list = e->running.at;
+    for (size_t i = 0, n = 0; i < e->running.n; i++) {
+        bk_sequence *s = list[i];
+        if (bk_sequence_in_prompt(s)) continue;
+        memmove(list + n + 1, list + n, (i - n) * sizeof *list);
+        list[n++] = s;
+    }
+}
+
+/* In a fast model prompts and what follows them are two passes. */
 static bk_status pass(bk_engine *e, bk_error *err) {
     bk_rows rows[BK_MAX_RUNNING];
     bk_status st = wants_hidden(e) ? make_hidden(e, err) : BK_OK;
-    return st ? st : bk_exec_forward(e->exec, rows, list_rows(e, rows), err);
+    if (st) return st;
+    if (bk_engine_fast(e)) answers_first(e);
+    size_t n = list_rows(e, rows), first = n;
+    if (bk_engine_fast(e))
+        for (first = 0; first < n && rows[first].exact;) first++;
+    if (first > 0 && first < n) {
+        st = bk_exec_forward(e->exec, rows, first, err);
+        return st ? st : bk_exec_forward(e->exec, rows + first, n - first, err);
+    }
+    return bk_exec_forward(e->exec, rows, n, err);
 }
 
 /* ---- The step ------------------------------------------------------------------------------------- */

@@ -5,14 +5,14 @@
  * for a stretch of BK_FAST_BLOCKS blocks of a row. Each scale part of a block (32 or 16 weights) has
  * two 16-bit factors, with which
  *     byte = (q * factor + start) mod 2^16 >> 8
- * Activations have one scale a row, and BK_FAST_EXACT channels that are exact. */
+ * Activations have one scale a stretch too, and BK_FAST_EXACT channels of a row are exact. */
 #ifndef BRISK_KERNEL_FAST_H
 #define BRISK_KERNEL_FAST_H
 
 #include "kernel/act.h"
 #include "quant/quant.h"
 
-enum { BK_FAST_BLOCKS = 4, BK_FAST_EXACT = 8 };
+enum { BK_FAST_BLOCKS = 4, BK_FAST_EXACT = 3 };
 
 /* Weights become at most so much: 127 would leave no room for the factors' rounding. */
 #define BK_FAST_UNIT 126.0f
@@ -24,27 +24,28 @@ enum { BK_FAST_BLOCKS = 4, BK_FAST_EXACT = 8 };
 static inline size_t bk_fast_stretches(size_t nb) { return bk_div_up(nb, BK_FAST_BLOCKS); }
 
 /* Views into one row's memory, nb = ceil(k / 32):
- *   x[k] ~ *s * q[k], but x[at[e]] = value[e] exactly and q[at[e]] = 0. */
+ *   x[k] ~ s[stretch] * q[k], but x[at[e]] = value[e] exactly and q[at[e]] = 0. */
 typedef struct bk_fast_act {
     int8_t *q;     /* [32 * nb], in [-127, 127]; zeros past k */
-    float *s;      /* [1] */
+    float *s;      /* [stretches] */
+    int32_t *nsum; /* [stretches] minus BK_ACT_ZERO times the sum of q */
     int32_t *at;   /* [BK_FAST_EXACT] channel < k */
     float *value;  /* [BK_FAST_EXACT] */
-    int32_t *nsum; /* [stretches] minus BK_ACT_ZERO times the sum of q */
 } bk_fast_act;
 
 /* Bytes from one row to the next: a multiple of 64. */
 static inline size_t bk_fast_act_bytes(size_t k) {
     size_t nb = bk_div_up(k, 32);
-    return bk_round_up(nb * 32 + (1 + 2 * BK_FAST_EXACT + bk_fast_stretches(nb)) * 4, 64);
+    return bk_round_up(nb * 32 + 2 * (BK_FAST_EXACT + bk_fast_stretches(nb)) * 4, 64);
 }
 
 static inline bk_fast_act bk_fast_act_view(void *row, size_t k) {
+    size_t nb = bk_div_up(k, 32);
     bk_fast_act a = {.q = row};
-    a.s = (float *)(void *)(a.q + bk_div_up(k, 32) * 32);
-    a.at = (int32_t *)(void *)(a.s + 1);
+    a.s = (float *)(void *)(a.q + nb * 32);
+    a.nsum = (int32_t *)(void *)(a.s + bk_fast_stretches(nb));
+    a.at = a.nsum + bk_fast_stretches(nb);
     a.value = (float *)(void *)(a.at + BK_FAST_EXACT);
-    a.nsum = (int32_t *)(void *)(a.value + BK_FAST_EXACT);
     return a;
 }
 

@@ -18,8 +18,7 @@ INLINE void fast_stretch(const uint8_t *q, const float *d, const bk_fast_act *x,
     }
     UNROLL for (size_t c = 0; c < cols; c++) {
         UNROLL for (size_t h = 0; h < HALVES; h++) {
-            acc[h][c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[h][c]),
-                                        _mm256_load_ps(d + t * 16 + h * 8), acc[h][c]);
+            acc[h][c] = scaled(sum[h][c], x[c].s[t], _mm256_load_ps(d + t * 16 + h * 8), acc[h][c]);
         }
     }
 }
@@ -39,24 +38,21 @@ static __attribute__((noinline)) void fast_channel(const job *j, size_t k) {
     }
 }
 
-/* Scale and exact channels of a strip, and out to column c0 and on; g: the group within the panel. */
+/* The exact channels of a strip, and out to column c0 and on; g: the group within the panel. */
 static __attribute__((noinline)) void fast_end(const job *j, size_t g, const bk_fast_act *x,
                                                size_t c0, size_t cols,
                                                __m256 acc[HALVES][BK_TILE_COLS]) {
     for (size_t c = 0; c < cols; c++) {
-        __m256 y[HALVES];
-        for (size_t h = 0; h < HALVES; h++)
-            y[h] = _mm256_mul_ps(acc[h][c], _mm256_set1_ps(*x[c].s));
         for (int e = 0; e < BK_FAST_EXACT; e++) {
             size_t k = (size_t)x[c].at[e];
             if (!bk_panel_knows(j->panel, k)) fast_channel(j, k);
             const float *w = j->panel->exact + (k * BK_PANEL_GROUPS + g) * 16;
+            __m256 v = _mm256_set1_ps(x[c].value[e]);
             for (size_t h = 0; h < HALVES; h++)
-                y[h] = _mm256_fmadd_ps(_mm256_set1_ps(x[c].value[e]), _mm256_load_ps(w + h * 8),
-                                       y[h]);
+                acc[h][c] = _mm256_fmadd_ps(v, _mm256_load_ps(w + h * 8), acc[h][c]);
         }
         for (size_t h = 0; h < HALVES; h++)
-            store(j->w, j->first + g, h, j->out + (c0 + c) * j->ldo, y[h], j->add);
+            store(j->w, j->first + g, h, j->out + (c0 + c) * j->ldo, acc[h][c], j->add);
     }
 }
 

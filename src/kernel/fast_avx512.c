@@ -119,7 +119,8 @@ INLINE void tile_stretch(const job *j, const bk_fast_act *x, size_t groups, size
     UNROLL for (size_t g = 0; g < groups; g++) {
         __m512 d = _mm512_load_ps(j->panel->d + g * j->gd + t * 16);
         UNROLL for (size_t c = 0; c < cols; c++) acc[g][c] =
-            _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[g][c]), d, acc[g][c]);
+            _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[g][c]), _mm512_set1_ps(x[c].s[t])),
+                            d, acc[g][c]);
     }
 }
 
@@ -138,8 +139,6 @@ static __attribute__((noinline)) void decode_channel(const job *j, size_t k) {
 INLINE void tile_exact(const job *j, const bk_fast_act *x, size_t groups, size_t cols,
                        __m512 acc[][BK_TILE_COLS]) {
     UNROLL for (size_t c = 0; c < cols; c++) {
-        UNROLL for (size_t g = 0; g < groups; g++) acc[g][c] =
-            _mm512_mul_ps(acc[g][c], _mm512_set1_ps(*x[c].s));
         for (int e = 0; e < BK_FAST_EXACT; e++) {
             size_t k = (size_t)x[c].at[e];
             if (!bk_panel_knows(j->panel, k)) decode_channel(j, k);

@@ -17,8 +17,8 @@
  *
  * The fast product (fast.h), of weights w[r][k] = d[r][stretch] * (byte - BK_ACT_ZERO):
  *   acc = 0
- *   for each stretch t: acc = fma((float)(dot of bytes and q's, exact in int32, minus zero), d[r][t], acc)
- *   acc = acc * s[c]
+ *   for each stretch t:
+ *       acc = fma((float)(dot of bytes and q's, exact in int32, minus zero) * s[c][t], d[r][t], acc)
  *   for each exact channel e: acc = fma(value[c][e], w[r][at[c][e]], acc)
  * Its weights, for each part p (a block, or half a block) of a stretch:
  *   max = the largest |fma(d[p], q - zero, m[p])| over both ends of q and the stretch's parts

@@ -165,19 +165,19 @@ static float fast_rest(const float *x, size_t k, const bk_fast_act *a, size_t i)
 
 static void fast_quantize(const float *x, size_t k, void *act) {
     bk_fast_act a = bk_fast_act_view(act, k);
-    size_t nb = bk_div_up(k, 32);
-    float max = 0;
+    const size_t step = 32 * BK_FAST_BLOCKS;
     take_exact(x, k, BK_FAST_EXACT, a.at, a.value);
-    for (size_t i = 0; i < k; i++) {
-        float v = fabsf(fast_rest(x, k, &a, i));
-        if (v > max) max = v;
-    }
-    float inverse = max > 0 ? 127.0f / max : 0.0f;
-    *a.s = max / 127.0f;
-    memset(a.nsum, 0, bk_fast_stretches(nb) * sizeof *a.nsum);
-    for (size_t i = 0; i < 32 * nb; i++) {
-        a.q[i] = rounded(fast_rest(x, k, &a, i) * inverse);
-        a.nsum[i / (32 * BK_FAST_BLOCKS)] -= BK_ACT_ZERO * a.q[i];
+    for (size_t t = 0; t * step < k; t++) {
+        float rest[32 * BK_FAST_BLOCKS], max;
+        for (size_t i = 0; i < step; i++) rest[i] = fast_rest(x, k, &a, t * step + i);
+        max = block_max(rest, step);
+        float inverse = max > 0 ? 127.0f / max : 0.0f;
+        a.s[t] = max / 127.0f;
+        a.nsum[t] = 0;
+        for (size_t i = 0; i < bk_min_size(step, bk_round_up(k, 32) - t * step); i++) {
+            a.q[t * step + i] = rounded(rest[i] * inverse);
+            a.nsum[t] -= BK_ACT_ZERO * a.q[t * step + i];
+        }
     }
 }
 

@@ -74,9 +74,8 @@ static float dot_row(const uint8_t *q, const float *d, size_t k, const bk_fast_a
         int32_t sum = 0;
         for (size_t i = t * step; i < bk_min_size(k, (t + 1) * step); i++)
             sum += ((int)q[i / 4 * BK_LINE + i % 4] - BK_ACT_ZERO) * x->q[i];
-        acc = fmaf((float)sum, d[t * BK_GROUP_ROWS], acc);
+        acc = fmaf((float)sum * x->s[t], d[t * BK_GROUP_ROWS], acc);
     }
-    acc *= *x->s;
     for (int e = 0; e < BK_FAST_EXACT; e++) {
         size_t at = (size_t)x->at[e];
         acc = fmaf(x->value[e], d[at / step * BK_GROUP_ROWS] * byte_at(q, at), acc);

@@ -123,16 +123,21 @@ static void fast_quantize(const float *x, size_t k, void *act) {
     size_t nb = bk_div_up(k, 32);
     float *maxima = (float *)(void *)a.q; /* until the bytes come */
     take_exact(x, k, BK_FAST_EXACT, maxima, a.at, a.value);
-    float max = maxima[largest_block(maxima, nb)];
-    __m256 inverse = _mm256_set1_ps(max > 0 ? 127.0f / max : 0.0f);
-    *a.s = max / 127.0f;
+    memset(a.s, 0, bk_fast_stretches(nb) * sizeof *a.s);
     memset(a.nsum, 0, bk_fast_stretches(nb) * sizeof *a.nsum);
     for (size_t b = 0; b < nb; b++) {
+        float *max = &a.s[b / BK_FAST_BLOCKS];
+        if (maxima[b] > *max) *max = maxima[b];
+    }
+    for (size_t b = 0; b < nb; b++) {
+        float max = a.s[b / BK_FAST_BLOCKS];
+        __m256 inverse = _mm256_set1_ps(max > 0 ? 127.0f / max : 0.0f);
         __m256i s = put_bytes(x + 32 * b, bk_min_size(32, k - 32 * b), inverse, a.q + 32 * b);
         a.nsum[b / BK_FAST_BLOCKS] -=
             BK_ACT_ZERO * (sum_of_4(_mm256_castsi256_si128(s)) +
                            sum_of_4(_mm256_extracti128_si256(s, 1)));
     }
+    for (size_t t = 0; t < bk_fast_stretches(nb); t++) a.s[t] /= 127.0f;
     for (int e = 0; e < BK_FAST_EXACT && (size_t)e < k; e++) {
         a.nsum[a.at[e] / (32 * BK_FAST_BLOCKS)] += BK_ACT_ZERO * a.q[a.at[e]];
         a.q[a.at[e]] = 0;

@@ -147,19 +147,25 @@ static int32_t block_sum(const int8_t *q) {
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(2, 3, 0, 1))));
 }
 
-/* Its exact channels come one by one out of the blocks' maxima, for which there is room where the bytes
- * will be: 4 for each 32. */
+/* The maxima of blocks are where the bytes will be, 4 for each 32. */
 static void fast_quantize(const float *x, size_t k, void *act) {
     bk_fast_act a = bk_fast_act_view(act, k);
     size_t nb = bk_div_up(k, 32);
     float *maxima = (float *)(void *)a.q;
     block_maxima(x, k, maxima);
     for (int e = 0; e < BK_FAST_EXACT; e++) take_largest(x, k, maxima, a.at, a.value, e);
-    float max = maxima[first_largest(maxima, nb)];
-    __m512 inverse = _mm512_set1_ps(max > 0 ? 127.0f / max : 0.0f);
-    *a.s = max / 127.0f;
-    for (size_t i = 0; i < 32 * nb; i += 16)
-        round_bytes(x + i, k > i ? k - i : 0, inverse, a.q + i);
+    for (size_t t = 0; t < bk_fast_stretches(nb); t++) {
+        a.s[t] = 0;
+        for (size_t b = t * BK_FAST_BLOCKS; b < bk_min_size(nb, (t + 1) * BK_FAST_BLOCKS); b++)
+            a.s[t] = maxima[b] > a.s[t] ? maxima[b] : a.s[t];
+    }
+    for (size_t t = 0; t < bk_fast_stretches(nb); t++) {
+        size_t begin = t * BK_FAST_BLOCKS * 32, end = begin + BK_FAST_BLOCKS * 32;
+        __m512 inverse = _mm512_set1_ps(a.s[t] > 0 ? 127.0f / a.s[t] : 0.0f);
+        a.s[t] /= 127.0f;
+        for (size_t i = begin; i < bk_min_size(end, 32 * nb); i += 16)
+            round_bytes(x + i, k > i ? k - i : 0, inverse, a.q + i);
+    }
     for (int e = 0; e < BK_FAST_EXACT; e++) a.q[a.at[e]] = 0;
     for (size_t t = 0; t < bk_fast_stretches(nb); t++) {
         int32_t sum = 0;

@@ -20,9 +20,13 @@ typedef struct eval {
 static bk_status open_reference(eval *e, size_t rows, bk_error *err) {
     size_t n_vocab = e->model.n_vocab, other = n_vocab;
     bk_status st = BK_OK;
-    if (e->o->reference) {
+    bk_model *reference = e->o->reference;
+    bool itself =
+        !reference && !e->o->reference_logits && bk_model_get_meta(e->model.model)->fast;
+    if (reference || itself) {
         e->have_reference = true;
-        st = bk_feed_init(&e->reference, e->o->reference, BATCH, ROWS, err);
+        st = bk_feed_init(&e->reference, itself ? e->model.model : reference, BATCH, ROWS, err);
+        e->reference.exact = itself;
         other = e->reference.n_vocab;
     } else if (e->o->reference_logits) {
         st = bk_npy_open(e->o->reference_logits, &e->truth, err);

@@ -50,6 +50,7 @@ bk_status bk_feed_tokens(bk_feed *f, const int32_t *tokens, size_t n, size_t row
         bk_rows pass = {.kv = f->kv,
                         .tokens = tokens + at,
                         .n = count,
+                        .exact = f->exact,
                         .n_logits = want,
                         .logits = want ? f->rows : NULL,
                         .long_context = bk_feed_long_context(f)};

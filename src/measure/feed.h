@@ -10,6 +10,7 @@ typedef struct bk_feed {
     bk_kv *kv;
     size_t batch, max_rows, n_vocab;
     size_t context; /* tokens that the sequence will have */
+    bool exact;     /* bk_rows' exact of what is fed */
     float *rows;    /* [max_rows][n_vocab] */
 } bk_feed;
 

@@ -121,6 +121,7 @@ struct bk_model {
 /* One pass: buffers of the exec and the list being recorded. */
 typedef struct bk_pass {
     const bk_model *model;
+    bool fast; /* all products but that of the logits */
     size_t n_rows, n_logits;
     const int32_t *tokens;     /* [n_rows] */
     const int32_t *logit_rows; /* [n_logits] rows whose logits are wanted */

@@ -109,6 +109,8 @@ static bk_status check(const bk_exec *x, const bk_rows *rows, size_t n, bk_error
         if (rows[i].n_hidden > rows[i].n)
             return bk_fail(err, BK_ERR_INVALID, "states of %zu rows of %zu", rows[i].n_hidden,
                            rows[i].n);
+        if (x->model->meta.fast && rows[i].exact != rows[0].exact)
+            return bk_fail(err, BK_ERR_INVALID, "a pass of prompts and of chosen tokens");
         total += rows[i].n;
         logits += rows[i].n_logits;
         for (size_t t = 0; t < rows[i].n; t++)
@@ -141,6 +143,7 @@ static void fill(bk_exec *x, const bk_rows *rows, size_t n) {
             if (t + rows[i].n_logits >= rows[i].n) x->logit_rows[p->n_logits++] = (int32_t)r;
         }
     }
+    p->fast = m->meta.fast && !rows[0].exact;
     p->tokens = x->tokens;
     p->logit_rows = x->logit_rows;
     p->rows = x->rows;

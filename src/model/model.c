@@ -68,6 +68,7 @@ bk_status bk_model_load(const char *path, const bk_model_options *options, bk_mo
     if (!m) return bk_fail(err, BK_ERR_NOMEM, "no memory for a model");
     atomic_init(&m->refs, 1);
     m->meta.kv_type = kv_type;
+    m->meta.fast = o.fast;
     status = bk_model_file_open(path, &hf, &g, err);
     if (status == BK_OK) status = load(g, &o, m, err);
     bk_gguf_destroy(&g);

@@ -21,6 +21,7 @@ typedef struct bk_model_options {
     bool tokenizer_only; /* nothing but tokenizer and template, whatever the architecture */
     const char *pre;     /* in place of tokenizer.ggml.pre; NULL: the file's */
     const char *kv_type; /* of keys and values in the cache (bk_kv_type_find); NULL: "q16" */
+    bool fast;           /* prompts with the coarser scales of kernel/fast.h */
     void (*progress)(double done, void *user);
     void *progress_user;
 } bk_model_options;
@@ -70,6 +71,7 @@ typedef struct bk_model_meta {
     uint64_t n_params, file_bytes, tensor_bytes, resident_bytes, token_bytes;
     bk_cpu_level cpu_level;
     bk_kv_type kv_type;
+    bool fast;
     int threads;
 } bk_model_meta;
 
@@ -127,10 +129,13 @@ typedef struct bk_rows {
         n_hidden; /* states before the head (after the last norm) are wanted of the last n_hidden rows */
     float *hidden;     /* [n_hidden][n_out], or NULL when n_hidden is 0 */
     bool long_context; /* bk_config_long_context; the same in all passes of a sequence */
+    bool exact;        /* in a model opened `fast`: the tokens are no prompt but chosen by the model,
+                          which costs no precision; the same for all of a pass */
 } bk_rows;
 
 /* One pass over the weights for all rows. The bits of every logit and state depend on the tokens of its
- * sequence alone: not on the other rows, on how a prompt is cut, or on the number of threads.
+ * sequence alone (and on which of these are `exact`, in a model opened `fast`): not on the other rows,
+ * on how a prompt is cut, or on the number of threads.
  * On failure no sequence has changed. INVALID, LIMIT (too many rows, context full), NOMEM. */
 bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *err);
 

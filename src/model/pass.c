@@ -11,6 +11,7 @@ bk_cmd *bk_pass_products(bk_pass *p, const char *what, size_t rows, bk_input inp
     bk_cmd *c = bk_pass_add(p, BK_OP_PRODUCT, what, rows);
     c->product.input = input;
     c->product.add = add;
+    c->product.fast = p->fast && input.index != p->logit_rows; /* logits are exact */
     return c;
 }
 

@@ -51,7 +51,7 @@ static void extreme_act(check *c, int kind, size_t k, void *row) {
 static void extreme_fast_act(check *c, int kind, size_t k, void *row) {
     bk_fast_act a = bk_fast_act_view(row, k);
     const size_t step = 32 * BK_FAST_BLOCKS;
-    *a.s = check_unit(c);
+    for (size_t t = 0; t < bk_fast_stretches(k / 32); t++) a.s[t] = check_unit(c);
     memset(a.nsum, 0, bk_fast_stretches(k / 32) * sizeof *a.nsum);
     for (size_t i = 0; i < k; i++) {
         a.q[i] = kind == ACT_HIGH || (kind == ACT_ALTERNATE && i / 4 % 2) ? 127 : -127;
@@ -310,9 +310,10 @@ static void fast_against_double(check *c, const product *p, const bk_panel *pane
         for (size_t col = 0; col < p->cols; col++) {
             bk_fast_act a = bk_fast_act_view((char *)p->acts + col * p->pitch, p->w.k);
             double sum = p->add ? (double)p->before[col * p->ldo + r] : 0, size = fabs(sum);
-            bool large = (double)*a.s > 1e26;
+            bool large = false;
             for (size_t k = 0; k < p->w.k; k++) {
-                double x = (double)*a.s * a.q[k] * w[k];
+                double s = (double)a.s[k / (32 * BK_FAST_BLOCKS)], x = s * a.q[k] * w[k];
+                large |= s > 1e26;
                 sum += x;
                 size += fabs(x);
             }
