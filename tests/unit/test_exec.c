@@ -19,11 +19,13 @@ enum { N = 200, MAX_ROWS = 256 }; /* N tokens touch four pages */
 
 static const char *const files[] = {"tests/data/tiny_int.gguf",      "tests/data/tiny_float.gguf",
                                     "tests/data/tiny_qwen3moe.gguf", "tests/data/tiny_int.gguf",
+                                    "tests/data/tiny_int.gguf",      "tests/data/tiny_qwen3moe.gguf",
                                     "tests/data/tiny_gemma2.gguf",   "tests/data/tiny_lstm.gguf"};
-static const char *const kv_types[] = {NULL, "q16", "f16", "q8_0", "q8_0", NULL};
+static const char *const kv_types[] = {NULL, "q16", "f16", "q8_0", NULL, NULL, "q8_0", NULL};
+static const bool fast[] = {false, false, false, false, true, true, false, false};
 /* The last two have a window, of 70 positions in one layer and of 2 in all, so their sequences cannot go
  * back far. */
-enum { FILES = BK_ARRAY_LEN(files), WINDOWED = FILES - 2 };
+enum { FILES = BK_ARRAY_LEN(files), WINDOWED = FILES - 2, FAST = 4 };
 
 /* Per file: what one pass over the first N tokens gives, two threads, the best level. */
 static int32_t tokens[FILES][N];
@@ -33,7 +35,8 @@ static bk_error err;
 
 static bk_model *load(int file, int threads, const char *level) {
     bk_model *m = NULL;
-    bk_model_options o = {.threads = threads, .cpu_level = level, .kv_type = kv_types[file]};
+    bk_model_options o = {.threads = threads, .cpu_level = level, .kv_type = kv_types[file],
+                          .fast = fast[file]};
     if (bk_model_load(files[file], &o, &m, &err) != BK_OK) fail_msg("%s", err.text);
     return m;
 }
@@ -592,6 +595,35 @@ static void wrong_requests_are_refused(void **state) {
     setup_free(&s);
 }
 
+/* Chosen tokens have the bits of a model that is not fast; prompts are near them. */
+static void chosen_tokens_are_exact(void **state) {
+    (void)state;
+    setup s = setup_of(FAST, 2, NULL);
+    bk_kv *kv = kv_of(s.model), *other = kv_of(s.model);
+    bk_rows r = {.kv = kv, .tokens = tokens[0], .n = N, .n_logits = N, .logits = s.out};
+    r.exact = true;
+    assert_int_equal(bk_exec_forward(s.exec, &r, 1, &err), BK_OK);
+    same_bits(s.out, truth[0], N, s.vocab, "chosen tokens of a fast model");
+
+    bk_rows both[2] = {{.kv = kv, .tokens = tokens[0], .n = 1, .exact = true},
+                       {.kv = other, .tokens = tokens[0], .n = 1}};
+    assert_int_equal(bk_exec_forward(s.exec, both, 2, &err), BK_ERR_INVALID);
+    assert_int_equal(bk_kv_len(kv), N);
+
+    feed(s.exec, other, tokens[0], N, N, s.out, s.vocab);
+    double error = 0, size = 0;
+    for (size_t i = 0; i < N * s.vocab; i++) {
+        double x = (double)truth[0][i], d = (double)s.out[i] - x;
+        error += d * d;
+        size += x * x;
+    }
+    assert_true(error > 0);
+    assert_true(error < 0.01 * size);
+    bk_kv_destroy(&kv);
+    bk_kv_destroy(&other);
+    setup_free(&s);
+}
+
 static void a_full_context_is_refused(void **state) {
     (void)state;
     setup s = setup_of(0, 2, NULL);
@@ -739,6 +771,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(old_states_are_given_back),
         cmocka_unit_test(decoding_allocates_pages_only),
         cmocka_unit_test(wrong_requests_are_refused),
+        cmocka_unit_test(chosen_tokens_are_exact),
         cmocka_unit_test(a_full_context_is_refused),
         cmocka_unit_test(wrong_scratch_is_refused),
 #ifdef BRISK_TESTING
