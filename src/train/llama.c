@@ -167,7 +167,8 @@ static void backward(bk_lm *m) {
     norm_backward(s, s->x, s->rstd, s->norm, false);
     for (size_t l = s->L; l-- > 0;) block_backward(s, l);
     bk_lm_dropout(m, s->dx, m->R * s->d, 0);
-    nn->ops->embed_bwd(nn, m->ids, m->R, s->dx, s->d, bk_param_grad(m->task.params, s->embed));
+    bk_vec grad = bk_param_grad(m->task.params, s->embed);
+    if (grad.mem) nn->ops->embed_bwd(nn, m->ids, m->R, s->dx, s->d, grad);
 }
 
 /* ---- Weights ------------------------------------------------------------------------------------ */

@@ -34,17 +34,18 @@ void bk_linear_forward(bk_nn *nn, const bk_linear *l, bk_vec x, bk_vec bias, bk_
 }
 
 void bk_linear_backward(bk_nn *nn, const bk_linear *l, bk_vec x, bk_vec dy, bk_vec dx, bool add) {
-    nn->ops->gemm(nn, &(bk_gemm){.m = l->n,
-                                 .n = l->k,
-                                 .k = l->R,
-                                 .a = dy,
-                                 .b = x,
-                                 .c = l->dw,
-                                 .lda = l->n,
-                                 .ldb = l->k,
-                                 .ldc = l->k,
-                                 .ta = true,
-                                 .add = true});
+    if (l->dw.mem)
+        nn->ops->gemm(nn, &(bk_gemm){.m = l->n,
+                                     .n = l->k,
+                                     .k = l->R,
+                                     .a = dy,
+                                     .b = x,
+                                     .c = l->dw,
+                                     .lda = l->n,
+                                     .ldb = l->k,
+                                     .ldc = l->k,
+                                     .ta = true,
+                                     .add = true});
     if (!dx.mem) return;
     nn->ops->gemm(nn, &(bk_gemm){.m = l->R,
                                  .n = l->k,

@@ -69,8 +69,8 @@ bk_vec bk_lm_alloc(bk_lm *m, size_t words, bool *good);
 
 /* y[R][n] = x[R][k] W^T + bias, or y += of it. */
 typedef struct bk_linear {
-    bk_vec w; /* [n][k] */
-    bk_vec dw;
+    bk_vec w;  /* [n][k] */
+    bk_vec dw; /* none: the weights are frozen */
     size_t R, n, k;
 } bk_linear;
 void bk_linear_forward(bk_nn *nn, const bk_linear *l, bk_vec x, bk_vec bias, bk_vec y, bool add);

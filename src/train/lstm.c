@@ -120,7 +120,8 @@ static void backward(bk_lm *m) {
     }
     for (size_t l = s->L; l-- > 0;) layer_backward(s, l, l ? s->layers[l - 1].y : s->x0);
     bk_lm_dropout(m, s->dx, m->R * s->E, 0);
-    nn->ops->embed_bwd(nn, m->ids, m->R, s->dx, s->E, bk_param_grad(p, s->embed));
+    bk_vec grad = bk_param_grad(p, s->embed);
+    if (grad.mem) nn->ops->embed_bwd(nn, m->ids, m->R, s->dx, s->E, grad);
 }
 
 /* ---- Weights ------------------------------------------------------------------------------------ */

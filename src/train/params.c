@@ -23,14 +23,14 @@ static size_t add(bk_params *p, bk_param param, bool joined, const char *name, v
         p->list = list;
         p->cap = cap;
     }
-    size_t n, at = joined ? p->words : bk_round_up(p->words, ALIGN);
-    if (!bk_mul_size(param.rows, param.cols, &n) || n > (SIZE_MAX >> 4) - at) {
+    size_t n;
+    if (!bk_mul_size(param.rows, param.cols, &n) || n > (SIZE_MAX >> 5) - p->words) {
         p->failed = true;
         return 0;
     }
-    param.at = at;
+    param.joined = joined;
     vsnprintf(param.name, sizeof param.name, name, args);
-    p->words = at + n;
+    p->words += n + ALIGN; /* at most */
     p->n_weights += n;
     p->list[p->n] = param;
     return p->n++;
@@ -53,32 +53,50 @@ size_t bk_params_vector(bk_params *p, size_t n, const char *name, ...) {
     return i;
 }
 
-bk_status bk_params_create(bk_params *p, const bk_quant *quant, bk_error *err) {
-    p->words = bk_round_up(p->words, ALIGN);
-    p->quant = quant;
-    bk_mem **all[] = {&p->w, &p->grad, &p->m, &p->v, quant ? &p->read : NULL};
-    bool good = !p->failed;
-    for (size_t i = 0; good && i < BK_ARRAY_LEN(all); i++) {
-        if (!all[i]) continue;
-        *all[i] = p->nn->ops->mem_create(p->nn, p->words);
-        good = *all[i] != NULL;
+/* Tensors of one kind, from a word on; returns the word behind them. */
+static size_t place(bk_params *p, bool matrices, size_t at) {
+    for (size_t i = 0; i < p->n; i++) {
+        bk_param *t = &p->list[i];
+        if (t->matrix != matrices) continue;
+        t->at = t->joined ? at : bk_round_up(at, ALIGN);
+        at = t->at + bk_param_count(t);
     }
-    if (!good)
-        return bk_fail(err, BK_ERR_NOMEM,
-                       "no memory to train %zu weights: 16 bytes each are wanted; make the model "
-                       "smaller",
-                       p->n_weights);
-    if (!quant) p->read = p->w;
-    return BK_OK;
+    return bk_round_up(at, ALIGN);
+}
+
+static bool create(bk_params *p, bk_mem **mem, size_t words) {
+    *mem = p->nn->ops->mem_create(p->nn, words);
+    return *mem != NULL;
+}
+
+bk_status bk_params_create(bk_params *p, const bk_quant *quant, bool freeze, bk_error *err) {
+    p->vectors = place(p, false, 0);
+    p->words = place(p, true, p->vectors);
+    p->learned = freeze ? p->vectors : p->words;
+    p->quant = quant;
+    for (size_t i = 0; i < p->n; i++) p->list[i].frozen = freeze && p->list[i].matrix;
+    bool good = !p->failed && create(p, &p->w, p->words) && create(p, &p->grad, p->learned) &&
+                create(p, &p->m, p->learned) && create(p, &p->v, p->learned);
+    if (good && quant) good = create(p, &p->rounded, p->words);
+    p->read = p->w;
+    if (good) return BK_OK;
+    return bk_fail(err, BK_ERR_NOMEM,
+                   "no memory to train %zu weights: %d bytes each are wanted; make the model "
+                   "smaller",
+                   p->n_weights, (freeze ? 4 : 16) + (quant ? 4 : 0));
 }
 
 void bk_params_free(bk_params *p) {
-    if (p->read == p->w) p->read = NULL;
-    bk_mem *all[] = {p->w, p->grad, p->m, p->v, p->best, p->mask, p->read};
+    bk_mem *all[] = {p->w, p->grad, p->m, p->v, p->best, p->mask, p->rounded};
     for (size_t i = 0; i < BK_ARRAY_LEN(all); i++)
         if (all[i]) p->nn->ops->mem_destroy(p->nn, all[i]);
     bk_free(p->list);
     *p = (bk_params){0};
+}
+
+uint64_t bk_params_bytes(const bk_params *p) {
+    uint64_t all = 1 + (p->best != NULL) + (p->mask != NULL) + (p->rounded != NULL);
+    return 4 * (all * p->words + 3 * (uint64_t)p->learned);
 }
 
 /* ---- Values ------------------------------------------------------------------------------------- */
@@ -112,12 +130,13 @@ static bool fits(const bk_param *t, const bk_quant *type) {
     return t->matrix && type && type->quantize && t->cols % type->block_len == 0;
 }
 
-void bk_params_refresh(bk_params *p) {
-    if (p->read == p->w) return;
+static void refresh(bk_params *p, bool frozen_too) {
     const struct bk_nn_ops *ops = p->nn->ops;
+    if (p->read == p->w) return;
     for (size_t i = 0; i < p->n; i++) {
         const bk_param *t = &p->list[i];
-        bk_vec from = {p->w, t->at}, to = {p->read, t->at};
+        bk_vec from = {p->w, t->at}, to = {p->rounded, t->at};
+        if (t->frozen && !frozen_too) continue;
         if (fits(t, p->quant)) {
             ops->round_trip(p->nn, p->quant, from, t->rows, t->cols, to);
         } else {
@@ -126,12 +145,26 @@ void bk_params_refresh(bk_params *p) {
     }
 }
 
+void bk_params_refresh(bk_params *p) { refresh(p, false); }
+
+void bk_params_round(bk_params *p, bool on) {
+    p->read = on && p->rounded ? p->rounded : p->w;
+    refresh(p, true);
+}
+
+size_t bk_params_fitting(const bk_params *p, const bk_quant *type) {
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++)
+        if (fits(&p->list[i], type)) n += bk_param_count(&p->list[i]);
+    return n;
+}
+
 bk_status bk_params_keep_zeros(bk_params *p, bk_error *err) {
     p->mask = p->nn->ops->mem_create(p->nn, p->words);
     float *x = bk_alloc(p->words, sizeof *x);
     if (p->mask && x) {
         p->nn->ops->read(p->nn, (bk_vec){p->w, 0}, x, p->words);
-        for (size_t i = 0; i < p->words; i++) x[i] = x[i] != 0;
+        for (size_t i = 0; i < p->words; i++) x[i] = i < p->vectors || x[i] != 0;
         p->nn->ops->write(p->nn, (bk_vec){p->mask, 0}, x, p->words);
     }
     bool good = p->mask && x;
@@ -165,8 +198,10 @@ static bk_status fill(const void *what, uint8_t *out, bk_error *err) {
 
 void bk_params_put(bk_params *p, bk_mem *from, const char *prefix, const bk_quant *type,
                    bk_gguf_builder *b) {
+    bool moments = from == p->m || from == p->v;
     for (size_t i = 0; i < p->n; i++) {
         const bk_param *t = &p->list[i];
+        if (moments && t->frozen) continue;
         source *s = bk_gguf_builder_alloc(b, 1, sizeof *s);
         if (!s) return;
         const bk_quant *of = fits(t, type) ? type : bk_quant_find(BK_TYPE_F32);
@@ -203,7 +238,9 @@ static bk_status get_one(bk_params *p, const bk_param *t, bk_mem *to, const char
 
 bk_status bk_params_get(bk_params *p, bk_mem *to, const char *prefix, const bk_gguf *g,
                         bk_error *err) {
+    bool moments = to == p->m || to == p->v;
     for (size_t i = 0; i < p->n; i++) {
+        if (moments && p->list[i].frozen) continue;
         char name[96];
         snprintf(name, sizeof name, "%s%s", prefix, p->list[i].name);
         bk_status st = get_one(p, &p->list[i], to, name, g, err);

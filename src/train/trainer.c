@@ -145,7 +145,7 @@ static bk_status make_task(bk_train *t, const bk_gguf *old, bk_error *err) {
     if (!st) st = bk_nn_cpu_create(t->level, threads, &t->nn, err);
     t->params.nn = t->nn;
     if (!st) st = makers[t->o.kind](&t->o, t->nn, &t->params, old, &t->task, err);
-    if (!st) st = bk_params_create(&t->params, quant, err);
+    if (!st) st = bk_params_create(&t->params, quant, t->o.tune == BK_TUNE_NORMS, err);
     return st;
 }
 
@@ -159,9 +159,7 @@ static bk_status fill(bk_train *t, const bk_gguf *old, bk_error *err) {
         if (st) bk_error_prefix(err, "%s", t->o.resume ? t->o.resume : t->o.from);
     }
     if (!st && t->o.keep_zeros) st = bk_params_keep_zeros(p, err);
-    for (size_t i = 0; i < p->n; i++)
-        p->list[i].frozen = t->o.tune == BK_TUNE_NORMS && p->list[i].matrix;
-    if (!st) bk_params_refresh(p);
+    if (!st) bk_params_round(p, true);
     return st ? st : t->nn->ops->finish(t->nn, err);
 }
 
@@ -226,7 +224,7 @@ bk_status bk_train_step(bk_train *t, bk_train_report *report, bk_error *err) {
     bk_train_report r = {.step = t->step + 1, .lr = bk_optim_lr(&t->o, t->step)};
     bk_status st = gather(t, &r.loss, &r.tokens, err);
     if (st) {
-        t->nn->ops->zero(t->nn, (bk_vec){t->params.grad, 0}, t->params.words);
+        t->nn->ops->zero(t->nn, (bk_vec){t->params.grad, 0}, t->params.learned);
         return st;
     }
     st = bk_optim_step(&t->o, &t->params, t->step, &r.grad_norm, err);
@@ -298,7 +296,7 @@ void bk_train_get_info(const bk_train *t, bk_train_info *info) {
     *info = (bk_train_info){.o = t->task->o,
                             .n_params = t->params.n_weights,
                             .step = t->step,
-                            .memory = 16 * (uint64_t)t->params.words,
+                            .memory = bk_params_bytes(&t->params),
                             .best_loss = t->best_loss,
                             .cpu_level = t->level,
                             .threads = t->nn->threads};
