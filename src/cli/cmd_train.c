@@ -1,4 +1,5 @@
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -124,8 +125,9 @@ static bool find_digits(train_run *r) {
     char *slash = strrchr(folder, '/');
     if (slash) slash[1] = '\0';
     for (size_t i = 0; slash && i < BK_ARRAY_LEN(places); i++) {
-        snprintf(r->digits, sizeof r->digits, "%s%s", folder, places[i]);
-        if (access(r->digits, R_OK) != 0) continue;
+        char path[4096];
+        snprintf(path, sizeof path, "%s%s", folder, places[i]);
+        if (!realpath(path, r->digits)) continue;
         r->o.data = r->digits;
         return true;
     }

@@ -3,6 +3,8 @@
 #ifndef BRISK_CLI_TRAIN_H
 #define BRISK_CLI_TRAIN_H
 
+#include <limits.h>
+
 #include "brisk_train.h"
 #include "cli/cli.h"
 
@@ -31,7 +33,7 @@ typedef struct train_run {
     brisk_train_options o;
     const char *kind, *type, *log_path, *plot;
     const char *out, *checkpoint; /* NULL: mlp, nothing is kept */
-    char checkpoint_path[4096], digits[4096];
+    char checkpoint_path[4096], digits[PATH_MAX];
     int save_every, eval_every, eval_tokens, log_every; /* 0: as it suits the number of steps */
     bool resume, json;
     int argc; /* as given, for the line that says how to go on */

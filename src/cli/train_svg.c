@@ -45,13 +45,13 @@ static double py(const axes *a, double loss) {
     return BOTTOM - fmax(-0.1, fmin(part, 1.1)) * (BOTTOM - TOP);
 }
 
-/* The mean of the losses around point i: as many on each side. */
+/* The mean of the losses around point i: as many on each side, but at the end, where there are none. */
 static double smoothed(const train_plot *p, size_t i) {
-    size_t half = bk_max_size(p->n_train / 60, 2);
-    half = bk_min_size(half, bk_min_size(i, p->n_train - 1 - i));
+    size_t half = bk_min_size(bk_max_size(p->n_train / 60, 2), i);
+    size_t end = bk_min_size(i + half + 1, p->n_train);
     double sum = 0;
-    for (size_t k = i - half; k <= i + half; k++) sum += p->train[k].loss;
-    return sum / (double)(2 * half + 1);
+    for (size_t k = i - half; k < end; k++) sum += p->train[k].loss;
+    return sum / (double)(half + end - i);
 }
 
 static void reach(axes *a, double loss) {
@@ -160,7 +160,6 @@ static void draw_ends(const train_plot *p, const axes *a, bk_buf *out) {
     double ends[2], y[2];
     int kinds[2], n = 0;
     if (p->n_train) ends[n] = smoothed(p, p->n_train - 1), kinds[n++] = 0;
-    if (p->n_train > 4) ends[0] = smoothed(p, p->n_train - 3); /* of five, not of one */
     if (p->n_valid) ends[n] = p->valid[p->n_valid - 1].loss, kinds[n++] = 1;
     for (int i = 0; i < n; i++) y[i] = py(a, ends[i]) + 4;
     if (n == 2 && fabs(y[0] - y[1]) < 14) {
