@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # An installed copy is enough: `make install` to a folder of its own, examples/generate.c built
 # against it through pkg-config (shared and static), examples/pipeline.c likewise, run on the model in
-# BRISK_TEST_MODEL, and examples/matmul_threads.c, kv_cache.c and train_mlp.c; what is installed is what is
-# expected, and `make uninstall` leaves nothing.
+# BRISK_TEST_MODEL, and examples/matmul_threads.c, kv_cache.c, train_mlp.c and lstm_lm.c; what is installed
+# is what is expected, and `make uninstall` leaves nothing.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 model=${BRISK_TEST_MODEL:?where brisk pull puts the default model}
@@ -86,6 +86,14 @@ grep -q "^step  300: .* 9[4-9]\.[0-9] % of them right" "$tmp/train_mlp.txt" ||
     die 'train_mlp learned too little'
 [ "$(grep -c "^example . is '\(.\)': '\1'" "$tmp/train_mlp.txt")" -ge 4 ] ||
     die 'train_mlp does not tell digits'
+cp examples/lstm_lm.c "$tmp" || die 'no examples/lstm_lm.c'
+# shellcheck disable=SC2046
+(cd "$tmp" && gcc -std=c11 -Wall -Wextra -Werror -o lstm_lm lstm_lm.c \
+    $(pkg-config --cflags --libs brisk) -lm -Wl,-rpath,"$prefix/lib") || die 'building lstm_lm'
+"$tmp/lstm_lm" tests/data/prose.txt "$tmp/lm.gguf" 60 'The ' >"$tmp/lstm_lm.txt" ||
+    die 'running lstm_lm'
+grep -q '^step   60: .* on unseen text [12]\.' "$tmp/lstm_lm.txt" || die 'lstm_lm learned too little'
+grep -q '^200 characters, ' "$tmp/lstm_lm.txt" || die 'lstm_lm wrote too little'
 (cd "$tmp" && "$prefix/bin/brisk" train mlp --steps 20) >"$tmp/mlp.txt" || die 'brisk train mlp'
 grep -q '64 columns, 10 classes' "$tmp/mlp.txt" || die 'brisk train mlp found other data'
 
