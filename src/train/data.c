@@ -7,6 +7,7 @@
 #include "measure/ngram.h"
 #include "model/model.h"
 #include "sys/file.h"
+#include "text/stop_words.h"
 #include "train/task.h"
 
 /* ---- Reading ------------------------------------------------------------------------------------ */

@@ -345,6 +345,23 @@ static void test_written_llama(void **state) {
     written(&o, NULL);
 }
 
+static void test_written_lstm(void **state) {
+    (void)state;
+    brisk_train_options o = small(BRISK_TRAIN_LSTM);
+    /* Validation runs as many streams as a batch has sequences: here one, as the engine. */
+    o.batch = 1;
+    o.sequence = 2048;
+    o.lr = 2e-2f;
+    written(&o, NULL);
+    o.output = 40;
+    written(&o, NULL);
+    o.output = 32;
+    o.tied = true;
+    o.vocab = BRISK_VOCAB_BPE;
+    o.vocab_size = 300;
+    written(&o, NULL);
+}
+
 /* What was learned with rounded matrices is what the rounded file has. */
 static void test_rounded(void **state) {
     (void)state;
@@ -574,6 +591,9 @@ static void test_bad_options(void **state) {
     o = small(BRISK_TRAIN_LSTM);
     o.normalize = "nfq";
     refuse(&o, BRISK_ERR_NOT_FOUND, "nfq");
+    o = small(BRISK_TRAIN_LSTM);
+    o.stop_words = "no-list";
+    refuse(&o, BRISK_ERR_NOT_FOUND, "no-list");
 }
 
 static void test_bad_checkpoint(void **state) {
@@ -684,15 +704,15 @@ static void test_cancel(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_loss),  cmocka_unit_test(test_by_heart),
-        cmocka_unit_test(test_learns),      cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_threads),     cmocka_unit_test(test_written_llama),
-        cmocka_unit_test(test_rounded),     cmocka_unit_test(test_from),
-        cmocka_unit_test(test_norms_alone), cmocka_unit_test(test_keep_zeros),
-        cmocka_unit_test(test_early_stop),  cmocka_unit_test(test_bad_data),
-        cmocka_unit_test(test_bad_options), cmocka_unit_test(test_bad_checkpoint),
-        cmocka_unit_test(test_no_number),   cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_first_loss),     cmocka_unit_test(test_by_heart),
+        cmocka_unit_test(test_learns),         cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_threads),        cmocka_unit_test(test_written_llama),
+        cmocka_unit_test(test_written_lstm),   cmocka_unit_test(test_rounded),
+        cmocka_unit_test(test_from),           cmocka_unit_test(test_norms_alone),
+        cmocka_unit_test(test_keep_zeros),     cmocka_unit_test(test_early_stop),
+        cmocka_unit_test(test_bad_data),       cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_bad_checkpoint), cmocka_unit_test(test_no_number),
+        cmocka_unit_test(test_full_disk),      cmocka_unit_test(test_cancel),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
