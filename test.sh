@@ -34,6 +34,7 @@ python_tests=(
     'tests/cli/test_cli.py'
     'tests/cli/test_models.py'
     'tests/cli/test_train_mlp.py'
+    'tests/train/test_train.py'
     'tests/cli/test_profile.py'
     'tests/cli/test_bench_matmul.py'
     'tests/bench/test_compare.py'
@@ -184,6 +185,7 @@ if [ $full -eq 1 ]; then
     export BRISK_TEST_GEMMA
     step 'truth, peer' build/venv/bin/python tests/truth/test_truth.py --full --only peer
     step 'truth, Gemma 3' build/venv/bin/python tests/truth/test_truth.py --only 'gemma 3'
+    step 'train, peer' timeout 7200 build/venv/bin/python tests/train/test_train.py --full
     step 'convert, peer' build/venv/bin/python tests/convert/test_convert.py
     # torch is gigabytes: only where somebody has it.
     [ -z "${BRISK_HF_PYTHON:-}" ] ||

@@ -177,7 +177,7 @@ static void learn_as_pytorch(const char *name, bk_train_kind kind, int threads) 
     check_logits(&t, "logits");
     pass(&t, true);
     check_params(&t, "grad/", t.params.grad);
-    t.nn->ops->zero(t.nn, (bk_vec){t.params.grad, 0}, t.params.words);
+    t.nn->ops->zero(t.nn, (bk_vec){t.params.grad, 0}, t.params.learned);
     for (int i = 0; i < t.o.steps; i++) {
         double norm, loss = pass(&t, true);
         assert_true(fabs(loss - (double)losses[i]) < tolerance);
