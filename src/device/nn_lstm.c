@@ -4,13 +4,12 @@
  * step's product. One barrier a step. */
 #include <string.h>
 
-#include "base/mem.h"
 #include "device/nn_cpu.h"
 
 enum {
     SLICE = 32,        /* hidden units: a panel of the widest kernel */
     SMALL = 64 * 1024, /* multiplications of a step that one thread does alone */
-    MOST_AHEAD = 7
+    MOST_AHEAD = 6
 };
 
 typedef struct job {
@@ -96,8 +95,9 @@ static void product(const job *x, const float *rows, const float *w, size_t n, f
 
 /* ---- Forward --------------------------------------------------------------------------------------- */
 
+/* No line more than needed: the next may be another thread's, which writes it now. */
 static bk_sgemm_ahead lines_of(const job *x, const float *at, size_t ld, size_t n) {
-    return (bk_sgemm_ahead){at, ld, x->B, n / 16 + 1};
+    return (bk_sgemm_ahead){at, ld, x->B, bk_div_up(n + (uintptr_t)at % 64 / 4, 16)};
 }
 
 static void forward(const job *x, size_t t, const units *s) {

@@ -164,7 +164,7 @@ static void many_regions(void **state) {
         bk_pool *p = create(threads);
         long counts[4 * 16] = {0};
         for (int r = 0; r < 3000; r++) {
-            bk_pool_run(p, add_one, counts);
+            (r % 2 ? bk_pool_run_steady : bk_pool_run)(p, add_one, counts);
             if (r % 1000 == 500) sleep_ms(3);
         }
         for (int t = 0; t < threads; t++) assert_int_equal(counts[t * 16], 3000);
