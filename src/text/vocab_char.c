@@ -29,9 +29,20 @@ static int by_code_point(const void *x, const void *y) {
     return a->cp < b->cp ? -1 : a->cp > b->cp;
 }
 
+/* How large a table of counts must be, so that English does not take one of all of Unicode. */
+static uint32_t highest_code_point(bk_str text) {
+    uint32_t highest = ' ', cp;
+    for (size_t pos = 0; pos < text.len;) {
+        pos += bk_utf8_decode(text.data + pos, text.len - pos, &cp);
+        if (cp < N_CODE_POINTS && cp > highest) highest = cp;
+    }
+    return highest;
+}
+
 /* The characters of a text that occur often enough, by code point; NULL when memory is short. */
 static symbol *count_symbols(bk_str text, size_t min_count, size_t *n) {
-    uint32_t *count = bk_alloc_zero(N_CODE_POINTS, sizeof *count), cp;
+    uint32_t end = highest_code_point(text) + 1, cp;
+    uint32_t *count = bk_alloc_zero(end, sizeof *count);
     size_t found = 0;
     for (size_t pos = 0; count && pos < text.len;) {
         pos += bk_utf8_decode(text.data + pos, text.len - pos, &cp);
@@ -41,7 +52,7 @@ static symbol *count_symbols(bk_str text, size_t min_count, size_t *n) {
     }
     symbol *s = count ? bk_alloc(found + 1, sizeof *s) : NULL;
     *n = 0;
-    for (cp = 0; s && cp < N_CODE_POINTS; cp++)
+    for (cp = 0; s && cp < end; cp++)
         if (count[cp] && count[cp] >= min_count) s[(*n)++] = (symbol){cp, count[cp]};
     bk_free(count);
     return s;
@@ -70,7 +81,7 @@ static bool add_symbols(bk_vocab *v, const symbol *s, size_t n) {
 bk_status bk_vocab_chars(bk_vocab *v, const bk_vocab_options *o, bk_str text, bk_error *err) {
     size_t n, room, other = 1u + o->end_of_text + (o->bytes ? N_BYTES : 0);
     symbol *s = count_symbols(text, o->min_count, &n);
-    if (!s) return no_memory(N_CODE_POINTS, err);
+    if (!s) return bk_fail(err, BK_ERR_NOMEM, "no memory to count characters");
     bk_status st = bk_vocab_room(o, other, n, &room, err);
     if (st) {
         bk_free(s);
