@@ -59,7 +59,7 @@ static int by_count(const void *x, const void *y) {
 }
 
 void bk_piece_sort(bk_piece_counts *c) {
-    qsort(c->items, c->n, sizeof *c->items, by_count);
+    if (c->n) qsort(c->items, c->n, sizeof *c->items, by_count);
     bk_free(c->slots);
     c->slots = NULL; /* they point to the old places */
     c->n_slots = c->cap = 0;

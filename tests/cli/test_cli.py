@@ -177,6 +177,23 @@ class Tokens(Case):
         self.assertTrue(other)
         self.refused("tokenize", "-m", MODEL, "-p", "x", "--pre", "nonsense", says=["nonsense", "--pre"])
 
+    def test_tokenize_before_and_after(self):
+        text = "The cat, ＡＢ\n\n我们的书 of\n"
+        out = self.ok("tokenize", "-m", MODEL, "-f", "-", "--stop-words", "en,zh", "--normalize", "nfkc", "--casefold",
+                      "--json", stdin=text.encode()).stdout
+        lines = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual([line["before"]["text"] for line in lines], text.split("\n")[:-1])
+        self.assertEqual([line["after"]["text"] for line in lines], ["cat, ab", "", "书"])
+        for line in lines:
+            for side in line.values():
+                alone = self.ok("tokenize", "-m", MODEL, "-p", side["text"], "--json").stdout
+                self.assertEqual(side["tokens"], json.loads(alone))
+        rows = self.ok("tokenize", "-m", MODEL, "-p", "A\nB", "--casefold").stdout.decode()
+        self.assertIn('before: "A\\nB", 3 tokens\n', rows)
+        self.assertIn('after: "a\\nb", 3 tokens\n', rows)
+        self.refused("tokenize", "-m", MODEL, "-p", "x", "--normalize", "nfx", says=["nfx", "nfkd"])
+        self.refused("tokenize", "-m", MODEL, "-p", "x", "--stop-words", "none.txt", says=["none.txt"])
+
     def test_and_back(self):
         with open(PROSE, "rb") as f:
             text = f.read(20000).rsplit(b"\n", 1)[0] + "\ncaf\u00e9 \u4e2d\u6587 \U0001f600\n".encode()

@@ -178,6 +178,7 @@ static void test_refused(void **state) {
     check_refused(o, "abc", BK_ERR_INVALID, "at least 2");
     o.size = 0;
     check_refused(o, "\xFF", BK_ERR_INVALID, "without a character");
+    check_refused(o, "", BK_ERR_INVALID, "without a character");
     o.kind = BK_VOCAB_BPE;
     check_refused(o, "", BK_ERR_INVALID, "without a character");
     check_refused(o, "abc", BK_ERR_INVALID, "without a size");
