@@ -396,6 +396,23 @@ class Eval(Case):
         self.assertNotIn("compared", r)
         self.refused("eval", "-m", MODEL, "-f", "-", stdin=b"too short", says=["tokens", "512"])
 
+    def test_fast(self):
+        """It says what it costs, which is something, and little; answers to no prompt but a token are
+        those of the exact mode."""
+        exact = json.loads(self.ok("eval", "-m", MODEL, "-f", PROSE, "-c", "128", "--json").stdout)
+        r = json.loads(self.ok("eval", "--fast", "-m", MODEL, "-f", PROSE, "-c", "128", "--json").stdout)
+        self.assertEqual(r["compared"], exact["tokens"])
+        self.assertAlmostEqual(r["ref_ppl"], exact["ppl"])
+        self.assertNotEqual(r["ppl"], exact["ppl"])
+        self.assertTrue(0 < r["kl_mean"] < 0.02, r["kl_mean"])
+        self.assertGreater(r["top_agreement"], 0.9)
+        run = brisk("run", "--fast", "-m", MODEL, "-p", "Hello", "-n", "2")
+        self.assertEqual(run.returncode, 0, run.err)
+        self.assertRegex(run.err, r"fast: [^\n]*mean KL 0\.0[0-9]{3} from the exact mode")
+        rows = brisk("bench", "--fast", "-m", MODEL, "-p", "8", "-n", "0", "-r", "1", "-o", "json")
+        self.assertIs(json.loads(rows.stdout)[0]["fast"], True)
+        self.assertIn("mean KL", rows.err)
+
     def test_tokens_and_reference(self):
         with tempfile.TemporaryDirectory() as d:
             ids, logits = os.path.join(d, "ids.json"), os.path.join(d, "logits.npy")
