@@ -239,8 +239,8 @@ brisk_status brisk_bench_matmul(const brisk_matmul_test *test, brisk_matmul_resu
 /* ---- Quality -------------------------------------------------------------------------------- */
 
 typedef struct brisk_eval_options {
-    int context;                  /* tokens per window of a text; 0: 512 */
-    brisk_model *reference;       /* compare with this model's predictions; NULL: none, but of a model
+    int context;            /* tokens per window of a text; 0: 512 */
+    brisk_model *reference; /* compare with this model's predictions; NULL: none, but of a model
                                      opened `fast` its own, computed exactly, where there is no other
                                      reference either */
     const char *reference_logits; /* or with the rows of this .npy file (float32 or float64,

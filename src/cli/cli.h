@@ -83,10 +83,10 @@ typedef struct cli_open {
 bool cli_tell_fast(brisk_model *model);
 
 /* The option --fast; out is a bool *. */
-#define CLI_FAST_SPEC(out)                                                                   \
-    {                                                                                        \
+#define CLI_FAST_SPEC(out)                                                                     \
+    {                                                                                          \
         "--fast", NULL, "prompts with coarser scales: faster, less precise, says by how much", \
-            OPT_FLAG, out, 0, 0                                                              \
+            OPT_FLAG, out, 0, 0                                                                \
     }
 
 /* The option -hf of an opt_spec table; out is a const char *. */

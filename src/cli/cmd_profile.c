@@ -126,11 +126,8 @@ int cmd_profile(int argc, char **argv) {
     int status = 0;
     if (!parse(&p, argc, argv, &status)) return status;
     if (p.hub && p.model) return cli_fail("give -m or -hf, not both");
-    cli_open o = {.model = p.model,
-                  .hub = p.hub,
-                  .threads = p.threads,
-                  .quiet = p.json,
-                  .fast = p.fast};
+    cli_open o = {
+        .model = p.model, .hub = p.hub, .threads = p.threads, .quiet = p.json, .fast = p.fast};
     cli_catch(SIGINT);
     brisk_model *model = cli_open_model(&o, r->path, sizeof r->path);
     if (!model) return cli_failed();

@@ -9,7 +9,8 @@ static const char sample[] =
     "The ferry to the island leaves at 7:40 and again at 16:15, unless the wind is above force 8; "
     "tickets are 12 euros, and half of that for children.\n"
     "for i in range(3): print(i * 2)\n"
-    "Nobody had told the old man that his garden was famous, so he went on watering the roses every "
+    "Nobody had told the old man that his garden was famous, so he went on watering the roses "
+    "every "
     "evening as his mother had done.";
 
 enum { MOST_TOKENS = 256 };

@@ -125,8 +125,8 @@ static void make_row(const bk_cpu_device *d, const bk_cmd *c, const operand *o, 
     const float *row = float_row(d, in, r, y, first);
     if (keep && row != y) memcpy(y, row, in->k * sizeof *y);
     if (o->acts)
-        (c->product.fast ? d->kernels->fast_quantize : d->kernels->quantize)(
-            row, in->k, (char *)o->acts + r * o->pitch);
+        (c->product.fast ? d->kernels->fast_quantize
+                         : d->kernels->quantize)(row, in->k, (char *)o->acts + r * o->pitch);
 }
 
 /* What the kernels read for weights of a type, from row r on. */
@@ -241,8 +241,8 @@ static size_t many_units(bk_cpu_device *d, const bk_cmd *c, const operand *o, co
         float *out = c->product.out[p->product] + (p->row + c0) * ldo;
         bool fast = c->product.fast && p->w.type->bits;
         (fast ? d->kernels->fast_expand : d->kernels->expand)(&p->w, first, groups, panel);
-        (fast ? d->kernels->fast_tiles : d->kernels->tiles)(&p->w, first, groups, panel, x, pitch, n,
-                                                            out, ldo, add);
+        (fast ? d->kernels->fast_tiles : d->kernels->tiles)(&p->w, first, groups, panel, x, pitch,
+                                                            n, out, ldo, add);
     }
     return units;
 }

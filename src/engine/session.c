@@ -26,9 +26,9 @@ struct bk_session {
     int32_t *tokens; /* [context] */
     size_t n, context, batch, n_vocab;
     size_t chosen, chosen_end; /* tokens of the latest answer; all others go as prompts */
-    float *logits;     /* [n_vocab] */
-    bool logits_valid; /* they follow tokens[n - 1] */
-    float *rows;       /* [ROW_BATCH][n_vocab], made by the first eval_rows */
+    float *logits;             /* [n_vocab] */
+    bool logits_valid;         /* they follow tokens[n - 1] */
+    float *rows;               /* [ROW_BATCH][n_vocab], made by the first eval_rows */
 };
 
 static bk_status scratch_create(bk_model *model, size_t batch, scratch **out, bk_error *err) {

@@ -49,8 +49,7 @@ static void catch_up(bk_engine *e, bk_sequence *s) {
     if (bk_prefix_peek(e->prefix, s->request->cache_space, s->tokens, most) < mine + BK_PAGE_TOKENS)
         return;
     bk_prefix_match found;
-    if (bk_prefix_find(e->prefix, s->request->cache_space, s->tokens, most, &found, NULL))
-        return;
+    if (bk_prefix_find(e->prefix, s->request->cache_space, s->tokens, most, &found, NULL)) return;
     bk_sequence_release(s);
     s->kv = found.kv;
     s->pin = found.pin;

@@ -157,8 +157,7 @@ INLINE void tile_run(const job *j, size_t groups, size_t c0, size_t cols) {
     size_t nb = j->w->k / 32;
     UNROLL for (size_t c = 0; c < cols; c++) {
         /* The view only reads here. */
-        x[c] =
-            bk_fast_act_view((char *)(uintptr_t)j->acts + (c0 + c) * j->pitch, j->w->k);
+        x[c] = bk_fast_act_view((char *)(uintptr_t)j->acts + (c0 + c) * j->pitch, j->w->k);
         ask_output(j->out + (c0 + c) * j->ldo + j->first * BK_GROUP_ROWS, groups);
         UNROLL for (size_t g = 0; g < groups; g++) acc[g][c] = _mm512_setzero_ps();
     }
@@ -187,8 +186,8 @@ TILE_COLS(tile_2, 2)
 
 static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *panel,
                   const void *acts, size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
-    job j = {w, first, n, panel, w->k * 16, w->k / (size_t)w->type->sub * 16,
-             acts, pitch, out, ldo, add};
+    job j = {w,    first, n,   panel, w->k * 16, w->k / (size_t)w->type->sub * 16,
+             acts, pitch, out, ldo,   add};
     /* Strips of nearly equal width. */
     size_t strips = bk_div_up(cols, BK_TILE_COLS), done = 0;
     for (size_t i = 0; i < strips; i++) {

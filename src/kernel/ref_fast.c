@@ -34,7 +34,9 @@ static float largest(const bk_quant *type, const stretch *s) {
 
 static int32_t factor(float x) {
     if (x != x) return 0;
-    return (int32_t)rintf(x > BK_FAST_LIMIT ? BK_FAST_LIMIT : x < -BK_FAST_LIMIT ? -BK_FAST_LIMIT : x);
+    return (int32_t)rintf(x > BK_FAST_LIMIT    ? BK_FAST_LIMIT
+                          : x < -BK_FAST_LIMIT ? -BK_FAST_LIMIT
+                                               : x);
 }
 
 /* One row's stretch t into a group's lines and scales. */
@@ -92,8 +94,8 @@ static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *pa
         bk_fast_act x = bk_fast_act_view((char *)(uintptr_t)acts + c * pitch, w->k);
         for (size_t r = begin; r < end; r++) {
             size_t g = r / BK_GROUP_ROWS - first, row = r % BK_GROUP_ROWS;
-            float y = dot_row(panel->q + g * w->k * 16 + row * 4, panel->d + g * nd * 16 + row,
-                              w->k, &x);
+            float y =
+                dot_row(panel->q + g * w->k * 16 + row * 4, panel->d + g * nd * 16 + row, w->k, &x);
             float *o = out + c * ldo + r;
             *o = add ? *o + y : y;
         }

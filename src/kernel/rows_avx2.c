@@ -133,9 +133,8 @@ static void fast_quantize(const float *x, size_t k, void *act) {
         float max = a.s[b / BK_FAST_BLOCKS];
         __m256 inverse = _mm256_set1_ps(max > 0 ? 127.0f / max : 0.0f);
         __m256i s = put_bytes(x + 32 * b, bk_min_size(32, k - 32 * b), inverse, a.q + 32 * b);
-        a.nsum[b / BK_FAST_BLOCKS] -=
-            BK_ACT_ZERO * (sum_of_4(_mm256_castsi256_si128(s)) +
-                           sum_of_4(_mm256_extracti128_si256(s, 1)));
+        a.nsum[b / BK_FAST_BLOCKS] -= BK_ACT_ZERO * (sum_of_4(_mm256_castsi256_si128(s)) +
+                                                     sum_of_4(_mm256_extracti128_si256(s, 1)));
     }
     for (size_t t = 0; t < bk_fast_stretches(nb); t++) a.s[t] /= 127.0f;
     for (int e = 0; e < BK_FAST_EXACT && (size_t)e < k; e++) {

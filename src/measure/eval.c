@@ -21,8 +21,7 @@ static bk_status open_reference(eval *e, size_t rows, bk_error *err) {
     size_t n_vocab = e->model.n_vocab, other = n_vocab;
     bk_status st = BK_OK;
     bk_model *reference = e->o->reference;
-    bool itself =
-        !reference && !e->o->reference_logits && bk_model_get_meta(e->model.model)->fast;
+    bool itself = !reference && !e->o->reference_logits && bk_model_get_meta(e->model.model)->fast;
     if (reference || itself) {
         e->have_reference = true;
         st = bk_feed_init(&e->reference, itself ? e->model.model : reference, BATCH, ROWS, err);

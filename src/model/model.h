@@ -129,7 +129,7 @@ typedef struct bk_rows {
         n_hidden; /* states before the head (after the last norm) are wanted of the last n_hidden rows */
     float *hidden;     /* [n_hidden][n_out], or NULL when n_hidden is 0 */
     bool long_context; /* bk_config_long_context; the same in all passes of a sequence */
-    bool exact;        /* in a model opened `fast`: the tokens are no prompt but chosen by the model,
+    bool exact; /* in a model opened `fast`: the tokens are no prompt but chosen by the model,
                           which costs no precision; the same for all of a pass */
 } bk_rows;
 

@@ -296,8 +296,8 @@ static void fast_weights(check *c, const product *p, size_t r, const bk_panel *p
         double unit = (double)d[k / (32 * BK_FAST_BLOCKS) * 16];
         double got = unit * ((int)q[k / 4 * BK_LINE + k % 4] - BK_ACT_ZERO);
         double steps = 0.5 + (129 + 1) * 0.5 / 256;
-        check_near(c, "weight", got, w[k],
-                   steps * unit + 16 * EPS * sizes[k] + (double)BK_FAST_MIN, k);
+        check_near(c, "weight", got, w[k], steps * unit + 16 * EPS * sizes[k] + (double)BK_FAST_MIN,
+                   k);
         w[k] = got;
     }
 }
@@ -410,8 +410,8 @@ static void bench_one(check *c, road way, const bk_quant *type, size_t n_rows, s
     double ns = check_time(run[way], &a);
     double ops = 2.0 * (double)n_rows * (double)k * (double)cols;
     printf("%-8s %-5s%s %5zu rows, k %5zu, columns %3zu  %10.0f ns  %6.2f GB/s  %7.1f GOPS\n",
-           c->level, p.type->name, way == FAST ? " fast" : "", n_rows, k, cols, ns, (double)bk_packed_bytes(&p.w) / ns,
-           ops / ns);
+           c->level, p.type->name, way == FAST ? " fast" : "", n_rows, k, cols, ns,
+           (double)bk_packed_bytes(&p.w) / ns, ops / ns);
     check_release();
 }
 

@@ -358,11 +358,7 @@ static void bench(check *c, const char *filter) {
 }
 
 static const check_test tests[] = {
-    {"quantize", quantize, 0},
-    {"fast_quantize", fast_quantize, 0},
-    {"rms_norm", rms_norm, 0},
-    {"gates_mul", gates_mul, 0},
-    {"soft_cap", soft_cap, 0},
-    {"lstm_units", lstm_units, 0},
+    {"quantize", quantize, 0},   {"fast_quantize", fast_quantize, 0}, {"rms_norm", rms_norm, 0},
+    {"gates_mul", gates_mul, 0}, {"soft_cap", soft_cap, 0},           {"lstm_units", lstm_units, 0},
 };
 const check_family check_rows_family = {tests, BK_ARRAY_LEN(tests), bench};

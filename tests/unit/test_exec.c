@@ -17,10 +17,10 @@
 
 enum { N = 200, MAX_ROWS = 256 }; /* N tokens touch four pages */
 
-static const char *const files[] = {"tests/data/tiny_int.gguf",      "tests/data/tiny_float.gguf",
-                                    "tests/data/tiny_qwen3moe.gguf", "tests/data/tiny_int.gguf",
-                                    "tests/data/tiny_int.gguf",      "tests/data/tiny_qwen3moe.gguf",
-                                    "tests/data/tiny_gemma2.gguf",   "tests/data/tiny_lstm.gguf"};
+static const char *const files[] = {
+    "tests/data/tiny_int.gguf",    "tests/data/tiny_float.gguf", "tests/data/tiny_qwen3moe.gguf",
+    "tests/data/tiny_int.gguf",    "tests/data/tiny_int.gguf",   "tests/data/tiny_qwen3moe.gguf",
+    "tests/data/tiny_gemma2.gguf", "tests/data/tiny_lstm.gguf"};
 static const char *const kv_types[] = {NULL, "q16", "f16", "q8_0", NULL, NULL, "q8_0", NULL};
 static const bool fast[] = {false, false, false, false, true, true, false, false};
 /* The last two have a window, of 70 positions in one layer and of 2 in all, so their sequences cannot go
@@ -35,8 +35,8 @@ static bk_error err;
 
 static bk_model *load(int file, int threads, const char *level) {
     bk_model *m = NULL;
-    bk_model_options o = {.threads = threads, .cpu_level = level, .kv_type = kv_types[file],
-                          .fast = fast[file]};
+    bk_model_options o = {
+        .threads = threads, .cpu_level = level, .kv_type = kv_types[file], .fast = fast[file]};
     if (bk_model_load(files[file], &o, &m, &err) != BK_OK) fail_msg("%s", err.text);
     return m;
 }
