@@ -1,7 +1,9 @@
-/* Tiles of the fast product on 256 bits. Included by matmul256_avx2.h alone, whose jobs and stores these
- * are. */
+/* The fast product on 256 bits, on the dots, jobs and strips of the exact one: a file that includes this
+ * calls product256_init for both. */
 #ifndef BRISK_KERNEL_FAST256_AVX2_H
 #define BRISK_KERNEL_FAST256_AVX2_H
+
+#include "kernel/matmul256_avx2.h"
 
 /* Stretch t, of `blocks` blocks, of one group: all dots of the tile, then the floats. */
 INLINE void fast_stretch(const uint8_t *q, const float *d, const bk_fast_act *x, size_t cols,
@@ -97,6 +99,12 @@ static void fast_tiles(const bk_packed *w, size_t first, size_t n, const bk_pane
                        bool add) {
     job j = {w, first, n, panel, acts, pitch, out, ldo, add};
     run_strips(fast_strip, &j, cols, BK_TILE_COLS);
+}
+
+static inline void product256_init(bk_kernels *k) {
+    matmul256_init(k);
+    k->fast_expand = fast_expand;
+    k->fast_tiles = fast_tiles;
 }
 
 #endif

@@ -1,6 +1,6 @@
-/* Matrix product on 256 bits, for AVX2 and for both encodings of VNNI. A file that includes this
- * calls matmul256_init; with DPBUSD defined as the intrinsic of vpdpbusd it gets kernels of VNNI,
- * without those of AVX2. Order of operations: kernel.h. */
+/* Matrix product on 256 bits, for AVX2 and for both encodings of VNNI. A file includes this through
+ * fast256_avx2.h, which adds the fast product, and calls product256_init; with DPBUSD defined as the
+ * intrinsic of vpdpbusd it gets kernels of VNNI, without those of AVX2. Order of operations: kernel.h. */
 #ifndef BRISK_KERNEL_MATMUL256_AVX2_H
 #define BRISK_KERNEL_MATMUL256_AVX2_H
 
@@ -344,14 +344,10 @@ static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *pa
     run_strips(body, &j, cols, narrow ? 4 : BK_TILE_COLS);
 }
 
-#include "kernel/fast256_avx2.h"
-
 static inline void matmul256_init(bk_kernels *k) {
     k->direct = direct;
     k->expand = expand;
     k->tiles = tiles;
-    k->fast_expand = fast_expand;
-    k->fast_tiles = fast_tiles;
 }
 
 #endif

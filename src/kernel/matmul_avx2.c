@@ -1,3 +1,3 @@
-#include "kernel/matmul256_avx2.h"
+#include "kernel/fast256_avx2.h"
 
-void bk_matmul_init_avx2(bk_kernels *k) { matmul256_init(k); }
+void bk_matmul_init_avx2(bk_kernels *k) { product256_init(k); }

@@ -1,8 +1,8 @@
 /* The 256-bit VNNI level in the encoding of AVX-VNNI. */
 #define DPBUSD _mm256_dpbusd_avx_epi32
-#include "kernel/matmul256_avx2.h"
+#include "kernel/fast256_avx2.h"
 
 void bk_kernels_init_avxvnni(bk_kernels *k) {
     k->level = BK_CPU_AVXVNNI;
-    matmul256_init(k);
+    product256_init(k);
 }
