@@ -104,8 +104,9 @@ typedef struct brisk_train_options {
     const char
         *teacher; /* GGUF model whose distribution is learned in place of the text's next token */
     int top_k;    /* of its most likely tokens, 1..256 [32] */
-    const char *quant; /* matrices go forward as they will read in this type ("q4_0"); NULL: as
-                            they are */
+    const char *quant; /* matrices whose rows are whole blocks of this type ("q4_0") go forward as
+                          they will read in it, and are scored so; NULL: as they are */
+    float quant_share; /* of the steps, the last ones, in which they do [1] */
     bool keep_zeros;   /* weights that are zero stay so */
     brisk_train_tune tune;
 
@@ -150,8 +151,13 @@ typedef struct brisk_train_score {
     double accuracy;           /* share of right first guesses */
     int classes;               /* mlp; 0: no table */
     const uint64_t *confusion; /* [true class][given class], borrowed until the next score */
-    bool best;                 /* no score before was better */
-    bool stop;                 /* `patience` scores in a row were not better */
+    /* Of a model given with `from`, over the same tokens: its loss before the first step, and what there
+     * is to win back, the teacher's loss or without one that of the weights before `quant`. Recovered is
+     * (before - loss) / (before - reference). 0: not known; the first score, before any step, sets them,
+     * and later ones of as many tokens have them. */
+    double before, reference, recovered;
+    bool best; /* no score before was better */
+    bool stop; /* `patience` scores in a row were not better */
 } brisk_train_score;
 
 /* The loss over the part held out, without dropout; over its first `most` tokens or examples alone when
@@ -190,6 +196,7 @@ typedef struct brisk_train_info {
     uint64_t train_tokens, valid_tokens; /* of the data (examples) */
     uint64_t valid_chars; /* Unicode characters of the text held out: loss per character is
                               loss * valid_tokens / this */
+    uint64_t n_quantised; /* weights that go forward in `quant`; others' rows are no whole blocks */
     uint64_t memory;      /* bytes of weights, gradients, moments and activations */
     double floor;         /* nats per token of the part held out that an n-gram model trained on the
                               rest reaches (Witten and Bell 1991); 0: not computed */

@@ -18,7 +18,7 @@ static const bk_train *ctrain_of(const brisk_train *t) { return (const bk_train 
     F(stop_words) F(floor_order) F(embedding) F(hidden) F(output) F(layers) F(heads) F(kv_heads) \
     F(ffn) F(sequence) F(batch) F(accumulate) F(dropout) F(tied) F(forget_bias) F(widths)        \
     F(activation) F(steps) F(lr) F(min_lr) F(warmup) F(b1) F(b2) F(eps) F(decay) F(clip)         \
-    F(patience) F(seed) F(teacher) F(top_k) F(quant) F(keep_zeros) F(threads) F(cpu_level)       \
+    F(patience) F(seed) F(teacher) F(top_k) F(quant) F(quant_share) F(keep_zeros) F(threads) F(cpu_level)       \
     F(progress) F(user) F(cancel)
 /* clang-format on */
 
@@ -89,6 +89,9 @@ BK_API brisk_status brisk_train_validate(brisk_train *train, uint64_t most,
                                      .accuracy = s.accuracy,
                                      .classes = s.classes,
                                      .confusion = s.confusion,
+                                     .before = s.before,
+                                     .reference = s.reference,
+                                     .recovered = s.recovered,
                                      .best = s.best,
                                      .stop = s.stop};
     return bk_api_result(st, &e, err);
@@ -123,6 +126,7 @@ BK_API void brisk_train_get_info(const brisk_train *train, brisk_train_info *inf
     *info = (brisk_train_info){.kind = (brisk_train_kind)o->kind,
                                .vocab = (brisk_vocab_kind)o->vocab,
                                .n_params = i.n_params,
+                               .n_quantised = i.n_quantised,
                                .n_vocab = i.n_vocab,
                                .inputs = i.inputs,
                                .embedding = o->embedding,

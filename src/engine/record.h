@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 #include "engine/generate.h"
-#include "engine/logprob.h"
+#include "measure/logprob.h"
 
 enum { BK_MAX_LOGPROBS = 20 }; /* most likely tokens that are reported */
 

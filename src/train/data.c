@@ -159,7 +159,7 @@ void bk_text_free(bk_text *t) {
 /* ---- Windows ------------------------------------------------------------------------------------ */
 
 static void put(const bk_window *w, size_t b, size_t t, const int32_t *at, bool wanted) {
-    size_t row = w->step_major ? t * w->B + b : b * w->T + t;
+    size_t row = bk_window_row(w, b, t);
     w->ids[row] = wanted ? at[0] : 0;
     w->targets[row] = wanted ? at[1] : -1;
 }

@@ -35,6 +35,11 @@ typedef struct bk_window {
     int32_t *ids, *targets; /* [B * T] */
 } bk_window;
 
+/* Where token t of sequence b lies. */
+static inline size_t bk_window_row(const bk_window *w, size_t b, size_t t) {
+    return w->step_major ? t * w->B + b : b * w->T + t;
+}
+
 /* B windows drawn at random: by (seed, index) alone. n > T. */
 void bk_window_random(const bk_window *w, const int32_t *ids, size_t n, uint64_t seed,
                       uint64_t index);

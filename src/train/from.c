@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "train/options.h"
+#include "train/params.h"
 
 typedef struct key {
     const char *name; /* behind "ARCHITECTURE." */
@@ -36,19 +37,38 @@ static bk_status read_key(const bk_gguf *g, const char *arch, const key *k, bk_t
 
 /* Parts that a llama model may have and that are not computed here. */
 static bk_status check_llama(const bk_gguf *g, const bk_train_options *o, bk_error *err) {
-    static const char *const tensors[] = {"rope_freqs.weight", "blk.0.attn_q.bias",
-                                          "blk.0.ffn_gate_inp.weight"};
-    for (size_t i = 0; i < BK_ARRAY_LEN(tensors); i++)
-        if (bk_gguf_find_tensor(g, tensors[i]))
-            return bk_fail(err, BK_ERR_UNSUPPORTED, "models with a tensor '%s' cannot be trained",
-                           tensors[i]);
-    uint32_t width = 0;
-    bk_status st = bk_gguf_u32(g, "llama.attention.key_length", 0, UINT32_MAX, &width, err);
+    static const char *const widths[] = {"llama.rope.dimension_count", "llama.attention.key_length",
+                                         "llama.attention.value_length"};
+    bk_str scaling = BK_STR("none");
+    bk_status st = bk_gguf_str(g, "llama.rope.scaling.type", &scaling, err);
     if (st && st != BK_ERR_NOT_FOUND) return st;
-    if (!st && width * (uint64_t)o->heads != (uint64_t)o->embedding)
+    if (!bk_str_eq(scaling, BK_STR("none")))
         return bk_fail(err, BK_ERR_UNSUPPORTED,
-                       "%d heads of %u in a model of width %d cannot be trained", o->heads, width,
-                       o->embedding);
+                       "stretched positions (llama.rope.scaling.type '" BK_STR_FMT
+                       "') cannot be trained",
+                       BK_STR_ARG(scaling));
+    for (size_t i = 0; i < BK_ARRAY_LEN(widths); i++) {
+        uint32_t width = 0;
+        st = bk_gguf_u32(g, widths[i], 0, UINT32_MAX, &width, err);
+        if (st && st != BK_ERR_NOT_FOUND) return st;
+        if (!st && width * (uint64_t)o->heads != (uint64_t)o->embedding)
+            return bk_fail(err, BK_ERR_UNSUPPORTED,
+                           "%d heads of %u (%s) in a model of width %d cannot be trained", o->heads,
+                           width, widths[i], o->embedding);
+    }
+    return BK_OK;
+}
+
+bk_status bk_params_check(const bk_params *p, const bk_gguf *g, bk_error *err) {
+    for (size_t i = 0; i < bk_gguf_n_tensors(g); i++) {
+        bk_str name = bk_gguf_tensor_at(g, i)->name;
+        size_t k = 0;
+        while (k < p->n && !bk_str_eq(name, bk_str_from(p->list[k].name))) k++;
+        if (k == p->n)
+            return bk_fail(err, BK_ERR_UNSUPPORTED,
+                           "models with a tensor '" BK_STR_FMT "' cannot be trained",
+                           BK_STR_ARG(name));
+    }
     return BK_OK;
 }
 

@@ -71,18 +71,14 @@ void bk_lm_dropout(bk_lm *m, bk_vec x, size_t n, unsigned place) {
 
 static bk_lm *lm_of(bk_task *t) { return (bk_lm *)t; }
 
-static bk_window window_of(bk_lm *m) {
-    return (bk_window){m->B, m->T, m->ops->carries, m->host, m->host + m->R};
-}
-
 /* The next window of the streams; each pass over the data is shifted, so that the places where gradients
  * are cut differ. */
-static void next_streams(bk_lm *m, const bk_window *w, bool *fresh) {
+static void next_streams(bk_lm *m, bool *fresh) {
     size_t n = m->text.n_train;
     size_t shift = (size_t)(m->pass * 31 % m->T);
     if (shift + m->B * m->T >= n) shift = 0;
     *fresh = m->at == 0;
-    bk_window_streams(w, m->text.ids.data + shift, n - shift, (size_t)m->at);
+    bk_window_streams(&m->window, m->text.ids.data + shift, n - shift, (size_t)m->at);
     m->at += m->T;
     /* What is left at the end of the streams is less than a window. */
     if (m->at + m->T > bk_stream_len(n - shift, m->B)) {
@@ -91,13 +87,48 @@ static void next_streams(bk_lm *m, const bk_window *w, bool *fresh) {
     }
 }
 
-double bk_lm_losses(bk_lm *m, float scale) {
+/* The window of batch number `index`: *fresh when its sequences begin anew. Streams are passed in the
+ * order of the indices. */
+static const bk_window *next_window(void *lm, uint64_t index, bool *fresh) {
+    bk_lm *m = lm;
+    *fresh = true;
+    if (m->ops->carries) {
+        next_streams(m, fresh);
+    } else {
+        bk_window_random(&m->window, m->text.ids.data, m->text.n_train, m->task.o.seed, index);
+    }
+    return &m->window;
+}
+
+/* Logits of the window. */
+static void forward(bk_lm *m) {
     bk_nn *nn = m->task.nn;
     nn->ops->write(nn, m->ids, m->host, 2 * m->R); /* targets lie behind */
     m->ops->forward(m);
+}
+
+double bk_lm_losses(bk_lm *m, float scale) {
+    bk_nn *nn = m->task.nn;
+    forward(m);
     nn->ops->cross_entropy(nn, m->logits, m->R, m->V, m->V, m->targets, m->losses, scale > 0,
                            scale);
     return nn->ops->sum(nn, m->losses, m->R);
+}
+
+/* The same against what the teacher said to these rows. */
+static bk_status teacher_losses(bk_lm *m, float scale, double *sum, bk_error *err) {
+    bk_nn *nn = m->task.nn;
+    const int32_t *ids;
+    const float *logp;
+    bk_status st = bk_teacher_lesson(m->teacher, m->index, &m->window, &ids, &logp, err);
+    if (st) return st;
+    nn->ops->write(nn, m->best, ids, m->R * m->n_best);
+    nn->ops->write(nn, m->best_logp, logp, m->R * m->n_best);
+    forward(m);
+    nn->ops->distil(nn, m->logits, m->R, m->V, m->V, m->best, m->best_logp, m->n_best, m->losses,
+                    true, scale);
+    *sum = nn->ops->sum(nn, m->losses, m->R);
+    return BK_OK;
 }
 
 static size_t n_targets(const bk_lm *m) {
@@ -113,19 +144,17 @@ static void clear_state(bk_lm *m) {
 static bk_status batch(bk_task *t, uint64_t index, float share, double *loss, uint64_t *n,
                        bk_error *err) {
     bk_lm *m = lm_of(t);
-    bk_window w = window_of(m);
-    bool fresh = false;
-    if (m->ops->carries) {
-        next_streams(m, &w, &fresh);
-    } else {
-        bk_window_random(&w, m->text.ids.data, m->text.n_train, t->o.seed, index);
-    }
+    bool fresh;
+    next_window(m, index, &fresh);
     m->index = index;
     m->learning = true;
     m->carried = m->state[0];
     if (fresh) clear_state(m);
     *n = n_targets(m);
-    *loss = bk_lm_losses(m, share / (float)*n);
+    float scale = share / (float)*n;
+    bk_status st = m->teacher ? teacher_losses(m, scale, loss, err) : BK_OK;
+    if (st) return st;
+    if (!m->teacher) *loss = bk_lm_losses(m, scale);
     if (!isfinite(*loss)) m->at = 0; /* with a state of zeros */
     m->ops->backward(m);
     return t->nn->ops->finish(t->nn, err);
@@ -135,7 +164,7 @@ static bk_status batch(bk_task *t, uint64_t index, float share, double *loss, ui
 static size_t valid_window(bk_lm *m, size_t i, size_t n) {
     size_t all;
     const int32_t *ids = bk_text_valid(&m->text, &all);
-    bk_window w = window_of(m);
+    const bk_window w = m->window;
     if (m->ops->carries) return bk_window_streams(&w, ids, n, i * m->T);
     size_t at = i * m->R, wanted = 0;
     for (size_t r = 0; r < m->R; r++) {
@@ -147,16 +176,23 @@ static size_t valid_window(bk_lm *m, size_t i, size_t n) {
     return wanted;
 }
 
-static bk_status validate(bk_task *t, uint64_t most, bk_train_score *score, bk_error *err) {
-    bk_lm *m = lm_of(t);
-    size_t n;
-    bk_text_valid(&m->text, &n);
-    if (most > 0 && most + 1 < n) n = (size_t)most + 1;
-    if (n < 2)
+/* How many tokens of the part held out are looked at, and in how many windows. */
+static bk_status valid_size(const bk_lm *m, uint64_t most, size_t *n, size_t *steps,
+                            bk_error *err) {
+    bk_text_valid(&m->text, n);
+    if (most > 0 && most + 1 < *n) *n = (size_t)most + 1;
+    if (*n < 2)
         return bk_fail(err, BK_ERR_LIMIT,
                        "nothing is held out to validate with: give a share of the data");
-    size_t steps =
-        m->ops->carries ? bk_div_up(bk_stream_len(n, m->B), m->T) : bk_div_up(n - 1, m->R);
+    *steps = m->ops->carries ? bk_div_up(bk_stream_len(*n, m->B), m->T) : bk_div_up(*n - 1, m->R);
+    return BK_OK;
+}
+
+static bk_status validate(bk_task *t, uint64_t most, bk_train_score *score, bk_error *err) {
+    bk_lm *m = lm_of(t);
+    size_t n, steps;
+    bk_status st = valid_size(m, most, &n, &steps, err);
+    if (st) return st;
     m->learning = false;
     m->carried = m->state[1];
     clear_state(m);
@@ -170,6 +206,57 @@ static bk_status validate(bk_task *t, uint64_t most, bk_train_score *score, bk_e
     }
     *score = (bk_train_score){.tokens = tokens, .loss = sum / (double)tokens};
     return t->nn->ops->finish(t->nn, err);
+}
+
+/* ---- A teacher ---------------------------------------------------------------------------------- */
+
+static bk_lessons lessons_of(bk_lm *m) {
+    return (bk_lessons){.o = &m->task.o,
+                        .tokenizer = m->text.tokenizer,
+                        .data = m->text.hash,
+                        .B = m->B,
+                        .T = m->T,
+                        .n = (uint64_t)m->task.o.steps * (uint64_t)m->task.o.accumulate,
+                        .window = next_window,
+                        .user = m};
+}
+
+static bk_status open_teacher(bk_lm *m, bk_error *err) {
+    const bk_lessons l = lessons_of(m);
+    bk_status st = bk_teacher_open(&l, &m->teacher, err);
+    m->at = m->pass = 0;
+    if (st) return st;
+    m->n_best = bk_teacher_n_best(m->teacher);
+    bool good = true;
+    m->best = bk_lm_alloc(m, 2 * m->R * m->n_best, &good);
+    m->best_logp = bk_vec_at(m->best, m->R * m->n_best);
+    return good ? BK_OK : bk_fail(err, BK_ERR_NOMEM, "no memory for a teacher's predictions");
+}
+
+typedef struct valid_windows {
+    bk_lm *m;
+    size_t n;
+} valid_windows;
+
+static const bk_window *next_valid(void *user, uint64_t i, bool *fresh) {
+    const valid_windows *v = user;
+    *fresh = i == 0 || !v->m->ops->carries;
+    valid_window(v->m, (size_t)i, v->n);
+    return &v->m->window;
+}
+
+static bk_status reference(bk_task *t, uint64_t most, double *loss, bk_error *err) {
+    bk_lm *m = lm_of(t);
+    valid_windows v = {.m = m};
+    size_t steps = 0;
+    *loss = 0;
+    if (!m->teacher) return BK_OK;
+    bk_status st = valid_size(m, most, &v.n, &steps, err);
+    bk_lessons l = lessons_of(m);
+    l.n = steps;
+    l.window = next_valid;
+    l.user = &v;
+    return st ? st : bk_teacher_loss(&l, loss, err);
 }
 
 /* ---- Files -------------------------------------------------------------------------------------- */
@@ -264,7 +351,8 @@ static bk_status init(bk_task *t, bk_error *err) { return lm_of(t)->ops->init(lm
 static void destroy(bk_task *t) {
     bk_lm *m = lm_of(t);
     const struct bk_nn_ops *ops = t->nn->ops;
-    bk_mem *all[] = {m->batch, m->state[0], m->state[1]};
+    bk_mem *all[] = {m->batch, m->state[0], m->state[1], m->best.mem};
+    bk_teacher_close(&m->teacher);
     for (size_t i = 0; i < BK_ARRAY_LEN(all); i++)
         if (all[i]) ops->mem_destroy(t->nn, all[i]);
     bk_text_free(&m->text);
@@ -276,6 +364,7 @@ static const struct bk_task_ops ops = {.destroy = destroy,
                                        .init = init,
                                        .batch = batch,
                                        .validate = validate,
+                                       .reference = reference,
                                        .save = save,
                                        .restore = restore,
                                        .export = export,
@@ -297,6 +386,7 @@ bk_status bk_lm_prepare(bk_lm *m, bk_error *err) {
     m->targets = bk_vec_at(m->ids, m->R);
     m->losses = bk_vec_at(m->targets, m->R);
     m->logits = bk_vec_at(m->losses, m->R);
+    m->window = (bk_window){m->B, m->T, m->ops->carries, m->host, m->host + m->R};
     return BK_OK;
 }
 
@@ -326,6 +416,7 @@ bk_status bk_lm_create(const bk_train_options *o, bk_nn *nn, bk_params *params, 
     m->text = text;
     st = bk_lm_prepare(m, err);
     if (!st) st = check_length(m, err);
+    if (!st && o->teacher) st = open_teacher(m, err);
     if (st) {
         destroy(&m->task);
         return st;

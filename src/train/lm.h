@@ -3,8 +3,8 @@
 #ifndef BRISK_TRAIN_LM_H
 #define BRISK_TRAIN_LM_H
 
-#include "train/data.h"
 #include "train/task.h"
+#include "train/teacher.h"
 
 typedef struct bk_lm bk_lm;
 
@@ -32,11 +32,15 @@ struct bk_lm {
     bk_mem
         *state[2]; /* of sequences, n_state words: while learning, while validating; NULL: none */
     size_t n_state;
-    size_t words;    /* of all memories but the weights' */
-    bk_mem *carried; /* the one in use */
-    bool learning;   /* dropout is on */
-    uint64_t index;  /* of the batch: dropout's generator */
-    int32_t *host;   /* [2 * R]: ids and targets on their way */
+    size_t words;           /* of all memories but the weights' */
+    bk_mem *carried;        /* the one in use */
+    bool learning;          /* dropout is on */
+    uint64_t index;         /* of the batch: dropout's generator */
+    int32_t *host;          /* [2 * R]: ids and targets on their way */
+    bk_window window;       /* whose ids and targets they are */
+    bk_teacher *teacher;    /* or NULL */
+    size_t n_best;          /* tokens that it has a log-probability of */
+    bk_vec best, best_logp; /* [R][n_best] */
     /* Position in the streams: next step, and which pass over the data (its shift). */
     uint64_t at, pass;
 };

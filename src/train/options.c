@@ -48,6 +48,7 @@ static const field fields[] = {
     {AT(clip), FLOAT, FIXED, 0, 1e9, ALL(1)},
     {AT(patience), INT, FIXED, 0, 1e9, ALL(0)},
     {AT(floor_order), INT, FIXED, 0, 8, ALL(0)},
+    {AT(quant_share), FLOAT, FIXED, 0, 1, ALL(1)},
     {AT(top_k), INT, FIXED, 1, 256, ALL(32)},
     {AT(projection), BOOL, FIXED, 0, 1, ALL(0)},
     {AT(decoder_bias), BOOL, FIXED, 0, 1, ALL(1)},

@@ -71,6 +71,9 @@ bk_status bk_params_keep_zeros(bk_params *p, bk_error *err);
  * `type` where a row is whole blocks of it. Read when the file is written. */
 void bk_params_put(bk_params *p, bk_mem *from, const char *prefix, const bk_quant *type,
                    bk_gguf_builder *b);
+/* UNSUPPORTED when the file has a tensor that is not among them (biases, experts, factors of rotation):
+ * without it, it would be another model. In from.c. */
+bk_status bk_params_check(const bk_params *p, const bk_gguf *g, bk_error *err);
 /* The same back; FORMAT when one is missing or has another shape. */
 bk_status bk_params_get(bk_params *p, bk_mem *to, const char *prefix, const bk_gguf *g,
                         bk_error *err);

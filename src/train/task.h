@@ -19,6 +19,8 @@ struct bk_task_ops {
                        bk_error *err);
     /* Fills tokens, loss, accuracy and confusion. */
     bk_status (*validate)(bk_task *t, uint64_t most, bk_train_score *score, bk_error *err);
+    /* The teacher's loss over the same tokens; 0 without a teacher. NULL: the kind has none. */
+    bk_status (*reference)(bk_task *t, uint64_t most, double *loss, bk_error *err);
     /* NULL: the kind has none. */
     bk_status (*predict)(bk_task *t, const float *x, size_t n, int *classes, float *probabilities,
                          bk_error *err);

@@ -46,6 +46,7 @@ typedef struct bk_train_options {
     const char *teacher;
     int top_k;
     const char *quant;
+    float quant_share;
     bool keep_zeros;
     bk_train_tune tune;
 
@@ -75,12 +76,13 @@ typedef struct bk_train_score {
     double loss, accuracy; /* accuracy: mlp */
     int classes;
     const uint64_t *confusion;
+    double before, reference, recovered;
     bool best, stop;
 } bk_train_score;
 
 typedef struct bk_train_info {
     bk_train_options o; /* as in force; texts are NULL */
-    uint64_t n_params;
+    uint64_t n_params, n_quantised;
     int n_vocab, inputs;
     int step;
     uint64_t train_tokens, valid_tokens, valid_chars;

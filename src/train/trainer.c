@@ -20,6 +20,9 @@ struct bk_train {
     int step;         /* finished */
     double best_loss; /* 0: none */
     int worse;        /* scores in a row that were not better */
+    /* Repair: losses of the first score, of so many tokens; 0: there was none. */
+    double before, reference;
+    uint64_t scored;
 };
 
 bool bk_train_progress(const bk_train_options *o, const char *what, double done, bk_error *err) {
@@ -60,6 +63,9 @@ bk_status bk_train_save(bk_train *t, const char *path, bk_error *err) {
     bk_gguf_builder_u32(b, KEY("step"), (uint32_t)t->step);
     bk_gguf_builder_u32(b, KEY("worse"), (uint32_t)t->worse);
     put_double(b, KEY("best_loss"), t->best_loss);
+    put_double(b, KEY("before"), t->before);
+    put_double(b, KEY("reference"), t->reference);
+    put_double(b, KEY("scored"), (double)t->scored);
     bk_params_put(&t->params, t->params.w, "", NULL, b);
     bk_params_put(&t->params, t->params.m, "adam.m.", NULL, b);
     bk_params_put(&t->params, t->params.v, "adam.v.", NULL, b);
@@ -87,7 +93,12 @@ static bk_status restore(bk_train *t, const bk_gguf *g, bk_error *err) {
     if (!st) st = bk_gguf_u32(g, KEY("step"), 0, INT32_MAX, &step, err);
     if (!st) st = bk_gguf_u32(g, KEY("worse"), 0, INT32_MAX, &worse, err);
     if (st == BK_ERR_NOT_FOUND) return bk_fail(err, BK_ERR_FORMAT, "it lacks its step");
+    double scored = 0;
     if (!st) st = get_double(g, KEY("best_loss"), &t->best_loss, err);
+    if (!st) st = get_double(g, KEY("before"), &t->before, err);
+    if (!st) st = get_double(g, KEY("reference"), &t->reference, err);
+    if (!st) st = get_double(g, KEY("scored"), &scored, err);
+    t->scored = scored > 0 && scored < 0x1p63 ? (uint64_t)scored : 0;
     char best[96];
     snprintf(best, sizeof best, "best.%s", p->list[0].name);
     if (!st && bk_gguf_find_tensor(g, best)) {
@@ -155,7 +166,12 @@ static bk_status fill(bk_train *t, const bk_gguf *old, bk_error *err) {
     if (!old) {
         st = t->task->ops->init(t->task, err);
     } else {
-        st = t->o.resume ? restore(t, old, err) : bk_params_get(p, p->w, "", old, err);
+        if (t->o.resume) {
+            st = restore(t, old, err);
+        } else {
+            st = bk_params_check(p, old, err);
+            if (!st) st = bk_params_get(p, p->w, "", old, err);
+        }
         if (st) bk_error_prefix(err, "%s", t->o.resume ? t->o.resume : t->o.from);
     }
     if (!st && t->o.keep_zeros) st = bk_params_keep_zeros(p, err);
@@ -217,11 +233,18 @@ static bk_status gather(bk_train *t, double *loss, uint64_t *tokens, bk_error *e
                    t->step + 1, (double)t->o.lr);
 }
 
+/* Whether weights go forward rounded. */
+static void rounding(bk_train *t, bool on) {
+    if (t->params.quant && on != (t->params.read == t->params.rounded))
+        bk_params_round(&t->params, on);
+}
+
 bk_status bk_train_step(bk_train *t, bk_train_report *report, bk_error *err) {
     if (t->step >= t->o.steps)
         return bk_fail(err, BK_ERR_LIMIT, "all %d steps are done", t->o.steps);
     uint64_t start = bk_now_ns();
     bk_train_report r = {.step = t->step + 1, .lr = bk_optim_lr(&t->o, t->step)};
+    rounding(t, t->step >= (1 - (double)t->o.quant_share) * t->o.steps);
     bk_status st = gather(t, &r.loss, &r.tokens, err);
     if (st) {
         t->nn->ops->zero(t->nn, (bk_vec){t->params.grad, 0}, t->params.learned);
@@ -236,10 +259,39 @@ bk_status bk_train_step(bk_train *t, bk_train_report *report, bk_error *err) {
     return BK_OK;
 }
 
+/* The first score of a model that is to be repaired: what is there, and what could be. */
+static bk_status first_score(bk_train *t, uint64_t most, const bk_train_score *s, bk_error *err) {
+    bk_train_score whole = {0};
+    bk_status st = BK_OK;
+    if (t->o.teacher && t->task->ops->reference) {
+        st = t->task->ops->reference(t->task, most, &whole.loss, err);
+    } else if (t->params.quant) {
+        rounding(t, false);
+        st = t->task->ops->validate(t->task, most, &whole, err);
+        rounding(t, true);
+    }
+    if (st) return st;
+    t->before = s->loss;
+    t->reference = whole.loss;
+    t->scored = s->tokens;
+    return BK_OK;
+}
+
+static void put_recovered(const bk_train *t, bk_train_score *s) {
+    if (t->scored != s->tokens) return;
+    s->before = t->before;
+    s->reference = t->reference;
+    if (t->reference > 0 && t->before > t->reference)
+        s->recovered = (t->before - s->loss) / (t->before - t->reference);
+}
+
 bk_status bk_train_validate(bk_train *t, uint64_t most, bk_train_score *score, bk_error *err) {
     bk_train_score s;
+    rounding(t, true);
     bk_status st = t->task->ops->validate(t->task, most, &s, err);
+    if (!st && t->o.from && t->step == 0 && t->scored == 0) st = first_score(t, most, &s, err);
     if (st) return st;
+    put_recovered(t, &s);
     s.best = t->best_loss == 0 || s.loss < t->best_loss;
     if (s.best) t->best_loss = s.loss;
     t->worse = s.best ? 0 : t->worse + 1;
@@ -293,12 +345,15 @@ bk_status bk_train_write(bk_train *t, const char *path, const char *type, bk_err
 }
 
 void bk_train_get_info(const bk_train *t, bk_train_info *info) {
-    *info = (bk_train_info){.o = t->task->o,
-                            .n_params = t->params.n_weights,
-                            .step = t->step,
-                            .memory = bk_params_bytes(&t->params),
-                            .best_loss = t->best_loss,
-                            .cpu_level = t->level,
-                            .threads = t->nn->threads};
+    *info =
+        (bk_train_info){.o = t->task->o,
+                        .n_params = t->params.n_weights,
+                        .n_quantised =
+                            t->params.quant ? bk_params_fitting(&t->params, t->params.quant) : 0,
+                        .step = t->step,
+                        .memory = bk_params_bytes(&t->params),
+                        .best_loss = t->best_loss,
+                        .cpu_level = t->level,
+                        .threads = t->nn->threads};
     t->task->ops->info(t->task, info);
 }

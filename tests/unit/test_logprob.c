@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/rng.h"
-#include "engine/logprob.h"
+#include "measure/logprob.h"
 
 enum { MOST = 50000, TOP = 20 };
 

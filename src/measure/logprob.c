@@ -1,4 +1,4 @@
-#include "engine/logprob.h"
+#include "measure/logprob.h"
 
 #include <math.h>
 

@@ -1,7 +1,7 @@
 /* From logits to log-probabilities: those of the softmax at temperature 1, before biases and penalties.
  * Natural logarithms. NaN is never likely. */
-#ifndef BRISK_ENGINE_LOGPROB_H
-#define BRISK_ENGINE_LOGPROB_H
+#ifndef BRISK_MEASURE_LOGPROB_H
+#define BRISK_MEASURE_LOGPROB_H
 
 #include "base/base.h"
 
