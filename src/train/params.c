@@ -69,12 +69,12 @@ static bool create(bk_params *p, bk_mem **mem, size_t words) {
     return *mem != NULL;
 }
 
-bk_status bk_params_create(bk_params *p, const bk_quant *quant, bool freeze, bk_error *err) {
+bk_status bk_params_create(bk_params *p, const bk_quant *quant, bk_error *err) {
     p->vectors = place(p, false, 0);
     p->words = place(p, true, p->vectors);
-    p->learned = freeze ? p->vectors : p->words;
+    p->learned = p->freeze ? p->vectors : p->words;
     p->quant = quant;
-    for (size_t i = 0; i < p->n; i++) p->list[i].frozen = freeze && p->list[i].matrix;
+    for (size_t i = 0; i < p->n; i++) p->list[i].frozen = p->freeze && p->list[i].matrix;
     bool good = !p->failed && create(p, &p->w, p->words) && create(p, &p->grad, p->learned) &&
                 create(p, &p->m, p->learned) && create(p, &p->v, p->learned);
     if (good && quant) good = create(p, &p->rounded, p->words);
@@ -83,7 +83,7 @@ bk_status bk_params_create(bk_params *p, const bk_quant *quant, bool freeze, bk_
     return bk_fail(err, BK_ERR_NOMEM,
                    "no memory to train %zu weights: %d bytes each are wanted; make the model "
                    "smaller",
-                   p->n_weights, (freeze ? 4 : 16) + (quant ? 4 : 0));
+                   p->n_weights, (p->freeze ? 4 : 16) + (quant ? 4 : 0));
 }
 
 void bk_params_free(bk_params *p) {

@@ -22,6 +22,7 @@ typedef struct bk_params {
     size_t n, cap;
     size_t words, n_weights; /* of all weights, gaps included; without them */
     size_t vectors, learned; /* words of the vectors; of what learns: of grad, m and v */
+    bool freeze;             /* matrices do not learn: set before bk_params_create */
     bool failed;             /* memory was short while tensors were added */
     bk_mem *w, *grad, *m, *v;
     bk_mem *best;    /* the weights with the best score, or NULL */
@@ -37,8 +38,8 @@ size_t bk_params_matrix(bk_params *p, bool joined, size_t rows, size_t cols, con
     BK_PRINTF(5, 6);
 size_t bk_params_vector(bk_params *p, size_t n, const char *name, ...) BK_PRINTF(3, 4);
 
-/* When all are added: memory for them, zeroed. quant may be NULL; freeze: matrices do not learn. NOMEM. */
-bk_status bk_params_create(bk_params *p, const bk_quant *quant, bool freeze, bk_error *err);
+/* When all are added: memory for them, zeroed. quant may be NULL. NOMEM. */
+bk_status bk_params_create(bk_params *p, const bk_quant *quant, bk_error *err);
 void bk_params_free(bk_params *p);
 uint64_t bk_params_bytes(const bk_params *p); /* of all its memories */
 

@@ -156,7 +156,8 @@ static bk_status make_task(bk_train *t, const bk_gguf *old, bk_error *err) {
     if (!st) st = bk_nn_cpu_create(t->level, threads, &t->nn, err);
     t->params.nn = t->nn;
     if (!st) st = makers[t->o.kind](&t->o, t->nn, &t->params, old, &t->task, err);
-    if (!st) st = bk_params_create(&t->params, quant, t->o.tune == BK_TUNE_NORMS, err);
+    t->params.freeze = t->o.tune == BK_TUNE_NORMS;
+    if (!st) st = bk_params_create(&t->params, quant, err);
     return st;
 }
 
