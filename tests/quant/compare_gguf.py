@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Compares quantised blocks with those of the `gguf` package, byte by byte.
+"""Compares quantised blocks with those of the `gguf` package, byte by byte; those of a type that the
+package reads alone by how far what it reads is from the floats.
 
     compare_gguf.py PROGRAM
 
@@ -31,19 +32,43 @@ def inputs():
     yield "two largest of opposite signs", ties
 
 
+def quantised(kind, x):
+    return subprocess.run([sys.argv[1], kind.lower()], input=x.tobytes(), check=True,
+                          stdout=subprocess.PIPE).stdout
+
+
+def q2_k_far(x):
+    """How many of the weights are further from what the package reads than plain rounding is: half a
+    step of a group of 16, and what rounding its scale and minimum to 15 steps of the block's adds."""
+    x = x[:len(x) // 256 * 256]
+    got = np.frombuffer(quantised("Q2_K", x), dtype=np.uint8)
+    y = gguf.dequantize(got, gguf.GGMLQuantizationType.Q2_K).reshape(-1, 16, 16)
+    groups = x.reshape(-1, 16, 16)
+    low = -np.minimum(groups.min(2, keepdims=True), 0)
+    step = (groups.max(2, keepdims=True) + low) / 3
+    most, deepest = step.max(1, keepdims=True), low.max(1, keepdims=True)
+    bound = step / 2 + (3 + 0.5) * most / 30 + deepest / 30 + 1e-3 * (most + deepest)
+    return int((np.abs(y - groups) > bound).sum())
+
+
 def main():
     wrong = compared = 0
     for name, x in inputs():
         x = np.ascontiguousarray(x, dtype="<f4").reshape(-1)
         for kind in TYPES:
             want = gguf.quantize(x, gguf.GGMLQuantizationType[kind]).tobytes()
-            got = subprocess.run([sys.argv[1], kind.lower()], input=x.tobytes(), check=True,
-                                 stdout=subprocess.PIPE).stdout
+            got = quantised(kind, x)
             compared += len(want)
             if got != want:
                 wrong += 1
                 at = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), "the end")
                 print(f"{kind} of {name}: {len(got)} and {len(want)} bytes, differ at {at}")
+        if name in ("normal", "whole numbers", "halves", "one magnitude", "zeros"):
+            far = q2_k_far(x)
+            compared += len(x)
+            wrong += far > 0
+            if far:
+                print(f"Q2_K of {name}: {far} weights are too far off")
     print(f"{compared} bytes compared, {wrong} of the blocks' sets differ")
     return 1 if wrong or not compared else 0
 
