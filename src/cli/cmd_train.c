@@ -15,7 +15,8 @@ static bool parse(train_run *r, int argc, char **argv, int *status) {
         {"-f --data", "FILE", "the text to learn; for mlp a CSV table, the class last", OPT_STR,
          &o->data, 0, 0},
         {"-o --output", "FILE", "the model, as GGUF", OPT_STR, &r->out, 0, 0},
-        {"--type", "T", "of its matrices: f32, f16, q8_0, q4_0 ... (f32)", OPT_STR, &r->type, 0, 0},
+        {"--type", "T", "of its matrices: f32, f16, q8_0, q4_0 ... (f32, or --quant)", OPT_STR,
+         &r->type, 0, 0},
         {"--steps", "N", "steps of the optimiser", OPT_INT, &o->steps, 1, 1e9},
         {"--embedding", "N", "width of a token's vector", OPT_INT, &o->embedding, 1, 65536},
         {"--hidden", "N", "lstm, mlp: width of a layer", OPT_INT, &o->hidden, 1, 65536},
@@ -60,6 +61,8 @@ static bool parse(train_run *r, int argc, char **argv, int *status) {
         {"--teacher", "FILE", "learn what this model predicts", OPT_STR, &o->teacher, 0, 0},
         {"--top-k", "N", "of the teacher's most likely tokens (32)", OPT_INT, &o->top_k, 1, 256},
         {"--quant", "T", "learn with matrices rounded to this type", OPT_STR, &o->quant, 0, 0},
+        {"--quant-share", "X", "of the steps, the last ones, in which they are (1)", OPT_FLOAT,
+         &o->quant_share, 0, 1},
         {"--keep-zeros", NULL, "weights that are zero stay so", OPT_FLAG, &o->keep_zeros, 0, 0},
         {"--tune", "all|norms", "what changes (all)", OPT_CHOICE, &tune, 0, 0},
         {"--checkpoint", "FILE", "what going on needs (OUTPUT.checkpoint, until all is done)",
@@ -144,6 +147,7 @@ static bool complete(train_run *r) {
                             : "train: give --data FILE"),
                false;
     if (!r->out && !mlp) return cli_fail("train: give -o FILE for the model"), false;
+    if (!r->type) r->type = r->o.quant;
     if (!r->checkpoint && r->out) {
         size_t n = (size_t)snprintf(r->checkpoint_path, sizeof r->checkpoint_path, "%s.checkpoint",
                                     r->out);

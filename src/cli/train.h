@@ -54,6 +54,7 @@ int train_loop(train_run *r);
 
 /* What is trained, from what; not with --json. */
 void train_print_start(const train_run *r);
+void train_print_before(const train_run *r); /* the first score of a model that is to be repaired */
 void train_print_row(const train_run *r, const train_row *row);
 void train_print_end(const train_run *r);
 void train_print_json(const train_run *r);

@@ -86,6 +86,11 @@ int train_loop(train_run *r) {
     brisk_train_report p = {.step = r->info.step};
     brisk_error err = {BRISK_OK, ""};
     gathered g = {0};
+    if (r->o.from && r->info.step == 0) {
+        if (!score(r, 0, &err)) return stopped(r, err.code, &err);
+        cli_progress_end(&r->bar);
+        train_print_before(r);
+    }
     while (p.step < r->info.steps && !r->score.stop) {
         brisk_status st = brisk_train_step(r->train, &p, &err);
         if (st || cli_interrupted) return stopped(r, st, &err);

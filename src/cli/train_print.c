@@ -36,7 +36,24 @@ void train_print_start(const train_run *r) {
     if (i->floor > 0)
         printf("an n-gram model of order %d reaches %.4f nats per token\n", r->o.floor_order,
                i->floor);
+    if (r->o.quant)
+        printf("%.1f %% of the weights go forward as %s\n",
+               100 * (double)i->n_quantised / (double)i->n_params, r->o.quant);
     if (i->step > 0) printf("going on after step %d\n", i->step);
+    fflush(stdout);
+}
+
+/* What the reference of a repair is. */
+static const char *reference_of(const train_run *r) {
+    return r->o.teacher ? "the teacher's" : "without rounding";
+}
+
+void train_print_before(const train_run *r) {
+    const brisk_train_score *s = &r->score;
+    if (r->json || !r->scored) return;
+    printf("before: loss %.4f", s->loss);
+    if (s->reference > 0) printf(", %s %.4f", reference_of(r), s->reference);
+    putchar('\n');
     fflush(stdout);
 }
 
@@ -78,6 +95,12 @@ void train_print_end(const train_run *r) {
         if (r->info.floor > 0)
             printf("the n-gram model's is %.4f: %s\n", r->info.floor,
                    s->loss < r->info.floor ? "beaten" : "not beaten");
+    }
+    if (r->scored && s->before > 0) {
+        printf("%.4f before", s->before);
+        if (s->reference > 0) printf(", %s %.4f", reference_of(r), s->reference);
+        if (s->recovered != 0) printf(": %.1f %% of the damage recovered", 100 * s->recovered);
+        putchar('\n');
     }
     if (r->seconds > 0)
         printf("%llu %s in %.1f s: %.0f per second\n", (unsigned long long)r->tokens,
@@ -128,6 +151,9 @@ void train_print_json(const train_run *r) {
         bk_json_key_double(&w, "valid_loss", s->loss);
         bk_json_key_double(&w, "perplexity", s->perplexity);
         bk_json_key_double(&w, "best_loss", i->best_loss);
+        if (s->before > 0) bk_json_key_double(&w, "before", s->before);
+        if (s->reference > 0) bk_json_key_double(&w, "reference", s->reference);
+        if (s->recovered != 0) bk_json_key_double(&w, "recovered", s->recovered);
     }
     if (r->scored && is_mlp(r)) bk_json_key_double(&w, "accuracy", s->accuracy);
     if (r->scored && s->classes > 0) json_confusion(&w, s);
