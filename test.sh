@@ -29,6 +29,7 @@ text_tests=(
     'tests/quant/compare_gguf.py build/release/tests/quant/quantize'
     'tests/gguf/test_broken.py'
     'tests/convert/test_convert.py'
+    'tests/convert/test_lstm.py'
 )
 python_tests=(
     'tests/cli/test_cli.py'

@@ -107,8 +107,11 @@ brisk_status brisk_text_prepare(const brisk_text_options *options, const char *t
 /* ---- Conversion ----------------------------------------------------------------------------- */
 
 typedef struct brisk_convert_options {
-    const char *type; /* of matrices: "f32", "f16", "bf16"; NULL or "auto": as they are stored */
+    const char *type; /* of matrices: "f32", "f16", "bf16", "q8_0", "q4_0"; NULL or "auto": as they
+                          are stored */
+    const char *keep; /* matrices whose names contain this stay as they are stored; NULL: none */
     const char *pre; /* name of the pre-tokenizer (tokenizer.ggml.pre), when it is not recognised */
+    const char *vocab; /* file with the vocabulary of a PyTorch model; NULL: the one beside it */
     void (*progress)(double done, void *user); /* may be NULL */
     void *user;
     const volatile bool *cancel; /* polled while writing; may be NULL */
@@ -116,8 +119,8 @@ typedef struct brisk_convert_options {
 
 void brisk_convert_options_default(brisk_convert_options *options);
 
-/* Writes the model at `in`, a Hugging Face folder or a GGUF file (split ones become one), to a GGUF
- * file. `out` is replaced when all of it is on disk, and not touched before. options may be NULL.
+/* Writes the model at `in`, a Hugging Face folder, the state dictionary of a PyTorch LSTM as safetensors
+ * or a GGUF file (split ones become one), to a GGUF file. `out` is replaced when all of it is on disk, and not touched before. options may be NULL.
  * NOT_FOUND, IO, FORMAT, UNSUPPORTED, INVALID, CANCELLED, NOMEM. */
 brisk_status brisk_convert(const char *in, const char *out, const brisk_convert_options *options,
                            brisk_error *err);

@@ -1,9 +1,11 @@
 #include "brisk_tools.h"
 
 #include <stdio.h>
+#include <strings.h>
 
 #include "api/api.h"
 #include "format/gguf_build.h"
+#include "format/gguf_retype.h"
 #include "measure/bench.h"
 #include "measure/eval.h"
 #include "measure/profile.h"
@@ -28,13 +30,19 @@ BK_API brisk_status brisk_convert(const char *in, const char *out,
     if (!in || !out) return bk_api_null(in ? "out" : "in", err);
     brisk_convert_options o = {0};
     if (options) o = *options;
-    bk_hf_options read = {.type = o.type, .pre = o.pre};
+    bk_hf_options read = {.pre = o.pre, .vocab = o.vocab};
     bk_gguf_write_options write = {.progress = o.progress, .user = o.user, .cancel = o.cancel};
-    bk_gguf *g = NULL;
+    const bk_quant *type = NULL;
+    bk_gguf *g = NULL, *rounded = NULL;
     bk_error e;
     const char *at = in;
-    bk_status st = bk_model_file_open(in, &read, &g, &e);
-    if (!st) st = bk_gguf_write(g, at = out, &write, &e);
+    bk_status st = BK_OK;
+    if (o.type && strcasecmp(o.type, "auto") != 0) st = bk_gguf_type_named(o.type, &type, &e);
+    if (st) return bk_api_result(st, &e, err);
+    st = bk_model_file_open(in, &read, &g, &e);
+    if (!st && type) st = bk_gguf_retype(g, type, o.keep, &rounded, &e);
+    if (!st) st = bk_gguf_write(rounded ? rounded : g, at = out, &write, &e);
+    bk_gguf_destroy(&rounded);
     bk_gguf_destroy(&g);
     if (st) bk_error_prefix(&e, "%s", at);
     return bk_api_result(st, &e, err);

@@ -1,4 +1,4 @@
-/* brisk convert: a Hugging Face folder, or a split model, as one GGUF file. */
+/* brisk convert: a Hugging Face folder, a PyTorch LSTM or a split model, as one GGUF file. */
 #include <signal.h>
 
 #include "brisk_tools.h"
@@ -24,28 +24,31 @@ static int convert(const char *in, const char *out, brisk_convert_options *o) {
 }
 
 int cmd_convert(int argc, char **argv) {
-    static const char *const types[] = {"auto", "f32", "f16", "bf16"};
-    int type = 0;
     brisk_convert_options o;
     brisk_convert_options_default(&o);
     opt_strs rest = {0};
     const opt_spec specs[] = {
-        {"--type --outtype", "auto|f32|f16|bf16", "of matrices; auto: as they are stored",
-         OPT_CHOICE, &type, 0, 0},
+        {"--type --outtype", "auto|f32|f16|bf16|q8_0|q4_0", "of matrices; auto: as they are stored",
+         OPT_STR, &o.type, 0, 0},
+        {"--keep", "NAME", "matrices whose names contain this stay as they are stored", OPT_STR,
+         &o.keep, 0, 0},
+        {"--vocab", "FILE", "of a PyTorch model: {\"token\": id} as JSON, or a token a line",
+         OPT_STR, &o.vocab, 0, 0},
         {"--pre", "NAME",
          "pre-tokenizer, where it is not recognised (gpt-2, llama-bpe, qwen2, ...)", OPT_STR,
          &o.pre, 0, 0},
     };
     const opt_table table = {.verb = "convert",
                              .usage = "usage: brisk convert IN OUT.gguf [options]",
-                             .about = "Writes a Hugging Face folder (config.json, tokenizer.json, "
-                                      "safetensors) or a split GGUF model as one GGUF file.",
+                             .about =
+                                 "Writes a Hugging Face folder (config.json, tokenizer.json, "
+                                 "safetensors), a PyTorch LSTM's state dictionary (safetensors) "
+                                 "or a split GGUF model as one GGUF file.",
                              .specs = specs,
                              .n_specs = BK_ARRAY_LEN(specs),
                              .rest = &rest};
     int status;
     if (!cli_options(&table, argc, argv, &status)) return status;
     if (rest.n != 2) return cli_fail("brisk convert takes two paths: the model and OUT.gguf");
-    o.type = types[type];
     return convert(rest.v[0], rest.v[1], &o);
 }

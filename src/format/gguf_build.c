@@ -153,6 +153,18 @@ void bk_gguf_builder_keys_of(bk_gguf_builder *b, const bk_gguf *from) {
     }
 }
 
+void bk_gguf_builder_file_type(bk_gguf_builder *b, const bk_quant *type) {
+    static const struct {
+        bk_type type;
+        uint32_t n;
+    } numbers[] = {{BK_TYPE_F32, 0},  {BK_TYPE_F16, 1},  {BK_TYPE_Q4_0, 2}, {BK_TYPE_Q4_1, 3},
+                   {BK_TYPE_Q8_0, 7}, {BK_TYPE_Q5_0, 8}, {BK_TYPE_Q5_1, 9}, {BK_TYPE_BF16, 32}};
+    bk_gguf_builder_remove(b, "general.file_type");
+    for (size_t i = 0; i < BK_ARRAY_LEN(numbers); i++)
+        if (numbers[i].type == type->type)
+            bk_gguf_builder_u32(b, "general.file_type", numbers[i].n);
+}
+
 void bk_gguf_builder_remove(bk_gguf_builder *b, const char *key) {
     size_t n = 0;
     if (!usable(b)) return;

@@ -32,6 +32,8 @@ void bk_gguf_builder_f32s(bk_gguf_builder *b, const char *key, const float *v, s
 void bk_gguf_builder_u8s(bk_gguf_builder *b, const char *key, const uint8_t *v, size_t n);
 /* All keys of another model, except general.alignment: files are written with that of the format. */
 void bk_gguf_builder_keys_of(bk_gguf_builder *b, const bk_gguf *from);
+/* general.file_type: what most weights are, by llama.cpp's numbers; types without a number: no key. */
+void bk_gguf_builder_file_type(bk_gguf_builder *b, const bk_quant *type);
 /* Without effect when the key is not there. */
 void bk_gguf_builder_remove(bk_gguf_builder *b, const char *key);
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "model/hf_internal.h"
+#include "model/state_dict.h"
 #include "sys/file.h"
 
 enum { MAX_JSON_BYTES = 256 << 20, MAX_DEPTH = 64 };
@@ -90,19 +91,37 @@ static bool ends_with(const char *s, const char *end) {
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
+/* Whether the folder has a file of that name; false with folder->failed when memory is short. */
+static bool has_file(bk_buf *folder, const char *name) {
+    struct stat st;
+    size_t len = folder->len;
+    bk_buf_printf(folder, "/%s", name);
+    bool there = !folder->failed && stat(folder->data, &st) == 0;
+    if (!folder->failed) folder->data[folder->len = len] = '\0';
+    return there;
+}
+
+/* A folder without config.json: a state dictionary, if anything. */
+static bk_status open_state_dict(const char *path, bk_buf *folder, const bk_hf_options *options,
+                                 bk_gguf **out, bk_error *err) {
+    const char *vocab = options ? options->vocab : NULL;
+    struct stat st;
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+        return bk_state_dict_open(path, vocab, out, err);
+    if (!has_file(folder, "model.safetensors"))
+        return bk_fail(err, BK_ERR_FORMAT,
+                       "a directory without config.json; name the GGUF file inside it");
+    bk_buf_printf(folder, "/model.safetensors");
+    if (folder->failed) return bk_fail(err, BK_ERR_NOMEM, "no memory for a path");
+    return bk_state_dict_open(folder->data, vocab, out, err);
+}
+
 /* The folder that path means, "" when it is a GGUF file. */
 static bk_status find_folder(const char *path, bk_buf *folder, bk_error *err) {
     struct stat st;
     const char *slash = strrchr(path, '/');
     bool directory = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
     if (directory) {
-        bk_buf_printf(folder, "%s/config.json", path);
-        bool failed = folder->failed, there = !failed && stat(folder->data, &st) == 0;
-        bk_buf_clear(folder);
-        folder->failed = failed;
-        if (!there && !failed)
-            return bk_fail(err, BK_ERR_FORMAT,
-                           "a directory without config.json; name the GGUF file inside it");
         bk_buf_append_str(folder, path);
     } else if (ends_with(path, ".safetensors") || ends_with(path, ".json")) {
         bk_buf_append_str(folder, slash ? path : ".");
@@ -118,8 +137,13 @@ bk_status bk_model_file_open(const char *path, const bk_hf_options *options, bk_
     bk_buf folder = {.limit = 1 << 14};
     *out = NULL;
     bk_status s = find_folder(path, &folder, err);
-    if (s == BK_OK)
-        s = folder.len ? open_folder(folder.data, options, out, err) : bk_gguf_open(path, out, err);
+    if (s == BK_OK && folder.len == 0) {
+        s = bk_gguf_open(path, out, err);
+    } else if (s == BK_OK && (has_file(&folder, "config.json") || ends_with(path, ".json"))) {
+        s = open_folder(folder.data, options, out, err);
+    } else if (s == BK_OK) {
+        s = open_state_dict(path, &folder, options, out, err);
+    }
     bk_buf_free(&folder);
     return s;
 }

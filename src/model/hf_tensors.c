@@ -2,7 +2,6 @@
  * others are made when they are read, one at a time. */
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "model/hf_internal.h"
 
@@ -120,16 +119,6 @@ typedef struct source {
     found parts[];
 } source;
 
-static void encode(const bk_quant *to, const float *in, uint8_t *out, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        uint16_t h = to->type == BK_TYPE_F16 ? bk_f32_to_f16(in[i]) : bk_f32_to_bf16(in[i]);
-        if (to->type == BK_TYPE_F32)
-            memcpy(out + 4 * i, &in[i], 4);
-        else
-            memcpy(out + 2 * i, &h, 2);
-    }
-}
-
 static void convert_row(const source *s, const uint8_t *in, uint8_t *out) {
     enum { PIECE = 256 };
     float values[PIECE];
@@ -141,7 +130,7 @@ static void convert_row(const source *s, const uint8_t *in, uint8_t *out) {
         size_t n = bk_min_size(s->cols - i, PIECE);
         bk_quant_dequantize(s->from, in + i * s->from->block_bytes, values, n);
         for (size_t k = 0; k < n; k++) values[k] += s->add;
-        encode(s->to, values, out + i * s->to->block_bytes, n);
+        memcpy(out + i * sizeof *values, values, n * sizeof *values); /* nothing else is made */
     }
 }
 
@@ -170,7 +159,6 @@ static bk_status fill(const void *p, uint8_t *out, bk_error *err) {
 
 typedef struct adder {
     bk_hf *h;
-    const bk_quant *type; /* of matrices; NULL: as stored */
     int64_t heads, kv_heads, n_experts;
 } adder;
 
@@ -224,7 +212,7 @@ static void set_types(const adder *a, const bk_hf_role *role, source *s) {
     const bk_st_tensor *t = s->parts[0].t;
     bool vector = t->n_dims == 1;
     s->from = t->type;
-    s->to = a->type ? a->type : t->type;
+    s->to = t->type;
     if (vector || role->flags & BK_HF_F32) s->to = bk_quant_find(BK_TYPE_F32);
     if (vector && a->h->arch->add_one) s->add = 1;
 }
@@ -294,20 +282,6 @@ static bk_status add_head(adder *a) {
     return bk_fail(a->h->err, BK_ERR_FORMAT, "tensor '%s' is missing", bk_hf_role_head.hf);
 }
 
-static bk_status read_options(adder *a) {
-    const bk_hf_options *o = a->h->options;
-    static const struct {
-        const char *name;
-        bk_type type;
-    } types[] = {{"f32", BK_TYPE_F32}, {"f16", BK_TYPE_F16}, {"bf16", BK_TYPE_BF16}};
-    if (!o || !o->type || strcasecmp(o->type, "auto") == 0) return BK_OK;
-    for (size_t i = 0; i < BK_ARRAY_LEN(types); i++)
-        if (strcasecmp(o->type, types[i].name) == 0) a->type = bk_quant_find(types[i].type);
-    if (a->type) return BK_OK;
-    return bk_fail(a->h->err, BK_ERR_INVALID, "type '%.40s' found; auto, f32, f16 or bf16 wanted",
-                   o->type);
-}
-
 /* The embedding comes first, so that its rows are known. */
 static bk_status add_embedding(adder *a, size_t *n_vocab) {
     found f;
@@ -319,12 +293,7 @@ static bk_status add_embedding(adder *a, size_t *n_vocab) {
                        "tensor '%s': wanted two dimensions, at most %d rows", bk_hf_role_embed.hf,
                        1 << 24);
     *n_vocab = (size_t)f.t->ne[1];
-    /* general.file_type: what most weights are, by llama.cpp's numbers. */
-    bk_type type = a->type ? a->type->type : f.t->type->type;
-    bk_gguf_builder_u32(a->h->b, "general.file_type",
-                        type == BK_TYPE_F32   ? 0
-                        : type == BK_TYPE_F16 ? 1
-                                              : 32);
+    bk_gguf_builder_file_type(a->h->b, f.t->type);
     return BK_OK;
 }
 
@@ -333,8 +302,7 @@ bk_status bk_hf_add_tensors(bk_hf *h, size_t *n_vocab) {
     int64_t layers;
     const char *experts =
         json_object_get(h->config, "num_experts") ? "num_experts" : "num_local_experts";
-    bk_status s = read_options(&a);
-    if (s == BK_OK) s = bk_hf_int(h, "num_hidden_layers", 1, 1024, -1, &layers);
+    bk_status s = bk_hf_int(h, "num_hidden_layers", 1, 1024, -1, &layers);
     if (s == BK_OK) s = bk_hf_int(h, "num_attention_heads", 1, 1 << 16, -1, &a.heads);
     if (s == BK_OK) s = bk_hf_int(h, "num_key_value_heads", 1, 1 << 16, a.heads, &a.kv_heads);
     if (s == BK_OK) s = bk_hf_int(h, experts, 1, 4096, 1, &a.n_experts);

@@ -75,16 +75,17 @@ static bk_status read_charsmap(const bk_gguf *g, bk_str *out, bk_error *err) {
     return BK_OK;
 }
 
-/* What joins units: merges for byte-level BPE, scores and rules about spaces for SentencePiece, nothing
- * for words. */
+/* What joins units: merges for byte-level BPE, scores for SentencePiece, nothing for words; rules about
+ * spaces. */
 static bk_status read_rules(const bk_gguf *g, vocab *v, bk_error *err) {
     size_t n = 0;
     bk_tokenizer_desc *d = &v->desc;
     bool merged = bk_str_eq(d->model, BK_STR("gpt2")) || bk_str_eq(d->model, BK_STR("gemma4"));
-    if (bk_str_eq(d->model, BK_STR("word"))) return BK_OK;
     const char *key = merged ? "tokenizer.ggml.merges" : "tokenizer.ggml.scores";
-    bk_status s;
-    if (merged) {
+    bk_status s = BK_OK;
+    if (bk_str_eq(d->model, BK_STR("word"))) {
+        d->add_space = false;
+    } else if (merged) {
         s = required(bk_gguf_str_array(g, key, &v->merges, &d->n_merges, err), key, err);
         d->merges = v->merges;
     } else {

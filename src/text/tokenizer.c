@@ -71,6 +71,7 @@ bk_status bk_tokenizer_create(const bk_tokenizer_desc *desc, bk_tokenizer **out,
     t->unk = desc->unk;
     t->add_bos = desc->add_bos;
     t->prepare = desc->prepare;
+    t->add_space = desc->add_space && model != BK_TOK_GPT2;
     if (model == BK_TOK_GPT2) st = bk_pretok_compile(&t->rules, err);
     if (!st) st = bk_tok_build_vocab(t, desc, err);
     if (!st && model != BK_TOK_GPT2 && model != BK_TOK_WORD) st = bk_tok_build_chars(t, desc, err);

@@ -39,7 +39,6 @@ bk_status bk_tok_build_chars(bk_tokenizer *t, const bk_tokenizer_desc *desc, bk_
                        "score per token");
     for (size_t i = 0; i < t->n_tokens; i++)
         if (t->info[i] & BK_INFO_KEYED) note_name(t, bk_tok_name(t, (int32_t)i));
-    t->add_space = desc->add_space;
     t->squeeze = desc->squeeze;
     bk_status st = bk_charsmap_create(desc->charsmap, &t->charsmap, err);
     if (!st && t->model == BK_TOK_SCORES) st = build_ranks(t, desc->scores, err);
@@ -180,5 +179,5 @@ bool bk_tok_encode_chars(bk_tok_encoder *e, bk_str text, bool first, bool last) 
 }
 
 bool bk_tok_put_space(bk_tok_encoder *e) {
-    return !e->t->add_space || encode_words(e, BK_STR(" "));
+    return !e->t->add_space || e->t->model == BK_TOK_WORD || encode_words(e, BK_STR(" "));
 }

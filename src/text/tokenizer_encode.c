@@ -52,17 +52,29 @@ static bool encode_pieces(bk_tok_encoder *e, bk_str text) {
     return !e->cut.work.failed;
 }
 
-static bool encode_words(bk_tok_encoder *e, bk_str text) {
+/* The token of a word at the beginning of a text, where add_space puts a space in front; -1 also for what
+ * takes no space. */
+static int32_t spaced_word(const bk_tokenizer *t, bk_str word) {
+    char text[256] = " ";
+    if (word.len >= sizeof text) return -1;
+    memcpy(text + 1, word.data, word.len);
+    if (bk_word_next(text, word.len + 1) != word.len + 1) return -1;
+    return bk_tok_lookup(t, (bk_str){text, word.len + 1});
+}
+
+static bool encode_words(bk_tok_encoder *e, bk_str text, bool first) {
     for (size_t pos = 0, n; pos < text.len; pos += n) {
         n = bk_word_next(text.data + pos, text.len - pos);
-        int32_t id = bk_tok_lookup(e->t, (bk_str){text.data + pos, n});
+        bk_str word = {text.data + pos, n};
+        int32_t id = first && pos == 0 && e->t->add_space ? spaced_word(e->t, word) : -1;
+        if (id < 0) id = bk_tok_lookup(e->t, word);
         if (!bk_ids_push(e->out, id >= 0 ? id : e->t->unk)) return false;
     }
     return true;
 }
 
 static bool encode_prepared(bk_tok_encoder *e, bk_str text, bool first, bool last) {
-    if (e->t->model == BK_TOK_WORD) return encode_words(e, text);
+    if (e->t->model == BK_TOK_WORD) return encode_words(e, text, first);
     if (e->t->model != BK_TOK_GPT2) return bk_tok_encode_chars(e, text, first, last);
     if (!e->t->rules.nfc || !bk_normal_needed(BK_NFC, text)) return encode_pieces(e, text);
     bk_buf normal = {.limit = 3 * text.len + 16};

@@ -317,19 +317,6 @@ const char *bk_train_class_name(const bk_train *t, int i) {
 
 /* ---- The model and what is known of it ---------------------------------------------------------- */
 
-/* Values of general.file_type, where a type has one; files of others go without. */
-static void put_file_type(bk_gguf_builder *b, const bk_quant *type) {
-    static const struct {
-        bk_type type;
-        uint32_t n;
-    } numbers[] = {{BK_TYPE_F32, 0},  {BK_TYPE_F16, 1},  {BK_TYPE_Q4_0, 2}, {BK_TYPE_Q4_1, 3},
-                   {BK_TYPE_Q8_0, 7}, {BK_TYPE_Q5_0, 8}, {BK_TYPE_Q5_1, 9}, {BK_TYPE_BF16, 32}};
-    bk_type of = type ? type->type : BK_TYPE_F32;
-    bk_gguf_builder_remove(b, "general.file_type");
-    for (size_t i = 0; i < BK_ARRAY_LEN(numbers); i++)
-        if (numbers[i].type == of) bk_gguf_builder_u32(b, "general.file_type", numbers[i].n);
-}
-
 bk_status bk_train_write(bk_train *t, const char *path, const char *type, bk_error *err) {
     const bk_quant *q;
     bk_status st = type_of(type, &q, err);
@@ -337,7 +324,7 @@ bk_status bk_train_write(bk_train *t, const char *path, const char *type, bk_err
     bk_gguf_builder *b = bk_gguf_builder_create();
     bk_gguf *g = NULL;
     t->task->ops->export(t->task, b);
-    put_file_type(b, q);
+    bk_gguf_builder_file_type(b, q ? q : bk_quant_find(BK_TYPE_F32));
     bk_params_put(&t->params, t->params.best ? t->params.best : t->params.w, "", q, b);
     st = bk_gguf_builder_finish(&b, &g, err);
     if (!st) st = bk_gguf_write(g, path, NULL, err);

@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "fail_alloc.h"
+#include "format/gguf_retype.h"
 #include "model/hf.h"
 
 static char folder[64];
@@ -153,11 +154,13 @@ static void types(void **state) {
         const uint16_t *bits;
     } all[] = {{"f16", BK_TYPE_F16, half}, {"BF16", BK_TYPE_BF16, brain}};
     for (size_t i = 0; i < BK_ARRAY_LEN(all); i++) {
-        bk_hf_options o = {.type = all[i].name};
-        bk_gguf *g = NULL;
+        const bk_quant *type;
+        bk_gguf *g = NULL, *stored = NULL;
         bk_error e = {0};
         const uint8_t *data;
-        assert_int_equal(bk_model_file_open(folder, &o, &g, &e), BK_OK);
+        assert_int_equal(bk_model_file_open(folder, NULL, &stored, &e), BK_OK);
+        assert_int_equal(bk_gguf_type_named(all[i].name, &type, &e), BK_OK);
+        assert_int_equal(bk_gguf_retype(stored, type, NULL, &g, &e), BK_OK);
         const bk_gguf_tensor *t = bk_gguf_find_tensor(g, "blk.0.attn_v.weight");
         assert_int_equal(t->type->type, all[i].type);
         assert_int_equal(bk_gguf_read(g, t, &data, &e), BK_OK);
@@ -165,6 +168,7 @@ static void types(void **state) {
         bk_gguf_release(g, t, data);
         assert_int_equal(bk_gguf_find_tensor(g, "output_norm.weight")->type->type, BK_TYPE_F32);
         bk_gguf_destroy(&g);
+        bk_gguf_destroy(&stored);
     }
 }
 
