@@ -311,14 +311,16 @@ bk_status bk_llama_create(const bk_train_options *o, bk_nn *nn, bk_params *param
     m->R = m->B * m->T;
     m->V = n_vocab;
     add_params(s, params);
+    size_t words = place(s);
     bool good = true;
-    s->scratch = bk_lm_alloc(m, place(s), &good).mem;
-    if (!good) {
+    st = bk_lm_check_memory(m, words, err);
+    if (!st) s->scratch = bk_lm_alloc(m, words, &good).mem;
+    if (!st && !good)
+        st = bk_fail(err, BK_ERR_NOMEM, "no memory for the activations of %d windows of %d tokens",
+                     o->batch, o->sequence);
+    if (st) {
         destroy(m);
-        return bk_fail(err, BK_ERR_NOMEM,
-                       "no memory for the activations of %d windows of %d tokens: give a smaller "
-                       "batch or sequence",
-                       o->batch, o->sequence);
+        return st;
     }
     place(s);
     *out = m;

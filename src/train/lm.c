@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/mem.h"
+#include "sys/memory.h"
 
 /* ---- Pieces of networks ------------------------------------------------------------------------- */
 
@@ -11,6 +12,21 @@ bk_vec bk_lm_alloc(bk_lm *m, size_t words, bool *good) {
     if (!mem) *good = false;
     m->words += words;
     return (bk_vec){mem, 0};
+}
+
+bk_status bk_lm_check_memory(const bk_lm *m, size_t words, bk_error *err) {
+    bk_memory memory;
+    bk_memory_read(bk_memory_root(), &memory);
+    uint64_t most = memory.total;
+    if (memory.cgroup_limit && (!most || memory.cgroup_limit < most)) most = memory.cgroup_limit;
+    double needed = 16.0 * (double)m->task.params->n_weights +
+                    4.0 * ((double)words + (double)m->R * (double)m->V);
+    if (!most || needed <= (double)most) return BK_OK;
+    return bk_fail(err, BK_ERR_LIMIT,
+                   "training needs %.1f GB of memory for weights, gradients, moments and "
+                   "activations; this process may have %.1f GB: make model, batch or sequence "
+                   "smaller",
+                   needed * 1e-9, (double)most * 1e-9);
 }
 
 bk_linear bk_lm_linear(const bk_lm *m, size_t param, size_t n, size_t k) {

@@ -71,6 +71,11 @@ static inline bk_vec bk_take(bk_mem *mem, size_t *at, size_t words) {
 /* words in the device's memory; {NULL} when short, which *good remembers. */
 bk_vec bk_lm_alloc(bk_lm *m, size_t words, bool *good);
 
+/* Whether so many words, the weights added so far with what they are trained by, and a batch's logits can
+ * be had at all: LIMIT. To be asked before the memory is touched, as the system may grant what it
+ * has not, and then ends the process. */
+bk_status bk_lm_check_memory(const bk_lm *m, size_t words, bk_error *err);
+
 /* y[R][n] = x[R][k] W^T + bias, or y += of it. */
 typedef struct bk_linear {
     bk_vec w;  /* [n][k] */

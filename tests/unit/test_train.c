@@ -587,7 +587,7 @@ static void test_bad_options(void **state) {
     o.hidden = 60000;
     o.embedding = 60000;
     o.layers = 200;
-    refuse(&o, BRISK_ERR_NOMEM, "no memory");
+    refuse(&o, BRISK_ERR_LIMIT, "training needs");
     o = small(BRISK_TRAIN_LSTM);
     o.normalize = "nfq";
     refuse(&o, BRISK_ERR_NOT_FOUND, "nfq");
