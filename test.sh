@@ -36,6 +36,7 @@ python_tests=(
     'tests/cli/test_models.py'
     'tests/cli/test_train_mlp.py'
     'tests/train/test_train.py'
+    'tests/train/test_repair.py build/release/brisk'
     'tests/cli/test_profile.py'
     'tests/cli/test_bench_matmul.py'
     'tests/bench/test_compare.py'
