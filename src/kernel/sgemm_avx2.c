@@ -5,7 +5,6 @@
 #define TILE_ROWS 6
 #define TILE_LANES 1
 #define EACH_TILE(X) X(1) X(2) X(3) X(4) X(5) X(6)
-#define TABLE bk_sgemm_avx2
 
 /* 8 x 8. */
 INLINE void turn_8(__m256 r[8]) {
@@ -49,3 +48,5 @@ static void turn(const float *x, size_t ld, size_t width, size_t k, float *out, 
 }
 
 #include "kernel/sgemm_loops.h"
+
+const bk_sgemm bk_sgemm_avx2 = SGEMM_TABLE;

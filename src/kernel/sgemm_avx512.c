@@ -6,7 +6,6 @@
 #define TILE_ROWS 14
 #define TILE_LANES 2
 #define EACH_TILE(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
-#define TABLE bk_sgemm_avx512
 
 INLINE void turn_pairs(__m512 r[16]) {
     __m512 t[16];
@@ -53,3 +52,5 @@ static void turn(const float *x, size_t ld, size_t width, size_t k, float *out, 
 }
 
 #include "kernel/sgemm_loops.h"
+
+const bk_sgemm bk_sgemm_avx512 = SGEMM_TABLE;

@@ -1,7 +1,24 @@
-/* The kernels of kernel/sgemm.h over 16 lanes: included by sgemm_LEVEL.c after its lanes_LEVEL.h, a
- * `turn` that transposes, and TILE_ROWS x TILE_LANES: how many sums its registers hold. */
+/* The kernels of kernel/sgemm.h over 16 lanes. A level's file defines before how many sums its registers
+ * hold, TILE_ROWS times TILE_LANES, EACH_TILE for the numbers of rows, and `turn`, which transposes; or
+ * takes the portable ones. */
+#ifndef BRISK_KERNEL_SGEMM_LOOPS_H
+#define BRISK_KERNEL_SGEMM_LOOPS_H
+
+#include "kernel/lanes.h"
 #include "kernel/parts.h"
 #include "kernel/sgemm.h"
+
+#ifndef TILE_ROWS
+#define TILE_ROWS 4
+#define TILE_LANES 1
+#define EACH_TILE(X) X(1) X(2) X(3) X(4)
+
+/* x[width][ld] to out[k][pitch], width <= 16. */
+static void turn(const float *x, size_t ld, size_t width, size_t k, float *out, size_t pitch) {
+    for (size_t p = 0; p < k; p++)
+        for (size_t i = 0; i < width; i++) out[p * pitch + i] = x[i * ld + p];
+}
+#endif
 
 enum { LANES = BK_SGEMM_LANES, TILE_COLS = TILE_LANES * LANES, AHEAD = 8 /* rows */ };
 
@@ -165,4 +182,7 @@ static void block(const bk_sgemm_block *g) {
     }
 }
 
-const bk_sgemm TABLE = {TILE_ROWS, TILE_COLS, pack_a, pack_b, block};
+#define SGEMM_TABLE \
+    { TILE_ROWS, TILE_COLS, pack_a, pack_b, block }
+
+#endif
