@@ -139,7 +139,7 @@ static void test_gradients_of_twin(void **state) {
     assert_int_equal(bk_gguf_open(model_path, &g, &err), BK_OK);
     bk_params params = {.nn = nn};
     assert_int_equal(bk_mlp_create(&o, nn, &params, g, &task, &err), BK_OK);
-    assert_int_equal(bk_params_create(&params, NULL, false, &err), BK_OK);
+    assert_int_equal(bk_params_create(&params, NULL, &err), BK_OK);
     assert_int_equal(bk_params_get(&params, params.w, "", g, &err), BK_OK);
     assert_int_equal(task->ops->batch(task, 0, 1, &loss, &n, &err), BK_OK);
     assert_int_equal(n, ROWS);

@@ -104,7 +104,7 @@ static void open_twin(twin *t, const char *name, bk_train_kind kind, int threads
     size_t n_vocab = (size_t)values(t, "", "config")[0];
     bool lstm = kind == BK_TRAIN_LSTM;
     if ((lstm ? bk_lstm_create : bk_llama_create)(&t->o, t->nn, &t->params, n_vocab, &t->m, &err) ||
-        bk_lm_prepare(t->m, &err) || bk_params_create(&t->params, NULL, false, &err))
+        bk_lm_prepare(t->m, &err) || bk_params_create(&t->params, NULL, &err))
         fail_msg("%s", err.text);
     for (size_t i = 0; i < t->params.n; i++) {
         const bk_param *p = &t->params.list[i];
