@@ -63,6 +63,9 @@ KERNELS_asan := -fno-sanitize=all -O2
 KERNELS_ubsan := -fno-sanitize=all -O2
 KERNELS_tsan := -fno-sanitize=all -O2
 KERNELS_fuzz := -fno-sanitize=all
+# The portable kernels of training are full of small vectors, whose scopes take gcc minutes to follow.
+REF_asan := -fno-sanitize-address-use-after-scope
+REF_fuzz := $(REF_asan)
 SANITIZE := $(filter -fsanitize=%,$(MODE_$(MODE)))
 
 BASE_CFLAGS := -std=c11 -D_GNU_SOURCE -Isrc -Iinclude $(CONFIG_DEFS) $(CONFIG_CFLAGS) $(WARNINGS) \
@@ -76,7 +79,8 @@ flags = $(if $(filter src/%,$(1)),-Wstrict-prototypes) \
       $(if $(filter %_avx2.c,$(1)),$(AVX2)) \
       $(if $(filter %_avxvnni.c,$(1)),$(AVX2) -mavxvnni) \
       $(if $(filter %_avx512vnni256.c %_avx512.c,$(1)),$(AVX2) $(AVX512_VNNI)) \
-      $(if $(findstring _avx,$(1)),-g1 $(KERNELS_$(MODE)))
+      $(if $(findstring _avx,$(1)),-g1 $(KERNELS_$(MODE))) \
+      $(if $(filter %_ref.c,$(1)),$(REF_$(MODE)))
 
 # `make V=1` shows the commands.
 Q := $(if $(V),,@)

@@ -8,7 +8,8 @@
 
 #include "kernel/expf.h"
 
-#define LANE_FN static inline __attribute__((always_inline, unused))
+/* Not forced into place: with checks compiled in, whole kernels take the compiler minutes. */
+#define LANE_FN static inline __attribute__((unused))
 
 typedef struct lanes {
     float v[16];
