@@ -82,7 +82,7 @@ static void run_parts(void *arg, int thread) {
 void bk_nn_cpu_each(bk_nn_cpu *d, size_t parts, size_t work, bk_nn_part fn, const void *job) {
     if (parts > 1 && work >= BK_NN_SMALL && d->base.threads > 1) {
         region r = {d->pool, parts, fn, job};
-        (work < BK_NN_LONG ? bk_pool_run_short : bk_pool_run)(d->pool, run_parts, &r);
+        (work < BK_NN_LONG ? bk_pool_run_short : bk_pool_run_steady)(d->pool, run_parts, &r);
         return;
     }
     unsigned before = bk_nn_cpu_flush_begin();

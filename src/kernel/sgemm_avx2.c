@@ -6,30 +6,13 @@
 #define TILE_LANES 1
 #define EACH_TILE(X) X(1) X(2) X(3) X(4) X(5) X(6)
 
-/* 8 x 8. */
-INLINE void turn_8(__m256 r[8]) {
-    __m256 t[8], s[8];
-    UNROLL for (size_t i = 0; i < 8; i += 2) {
-        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-    }
-    UNROLL for (size_t i = 0; i < 8; i += 4) UNROLL for (size_t j = 0; j < 2; j++) {
-        s[i + 2 * j] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0x44);
-        s[i + 2 * j + 1] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0xEE);
-    }
-    UNROLL for (size_t j = 0; j < 4; j++) {
-        r[j] = _mm256_permute2f128_ps(s[j], s[4 + j], 0x20);
-        r[4 + j] = _mm256_permute2f128_ps(s[j], s[4 + j], 0x31);
-    }
-}
-
 /* 8 values of k at most, n of them, of 8 rows at most. */
 INLINE void turn_half(const float *x, size_t ld, size_t width, size_t n, float *out, size_t pitch,
                       size_t room) {
     __m256 r[8];
     UNROLL for (size_t i = 0; i < 8; i++) r[i] =
         i < width ? bk_load_avx2(x + i * ld, n) : _mm256_setzero_ps();
-    turn_8(r);
+    l_turn_8(r);
     UNROLL for (size_t i = 0; i < 8; i++) if (i < n)
         bk_store_avx2(out + i * pitch, r[i], room - i * pitch);
 }
