@@ -38,6 +38,32 @@ static bk_status check_text(const char *path, bk_str text, bk_error *err) {
     return BK_OK;
 }
 
+/* Takes the stop words out of a text. */
+static bk_status leave_out(const char *lists, bk_buf *text, bk_error *err) {
+    bk_buf rest = {.limit = text->limit};
+    bk_stop_words *words = NULL;
+    bk_status st = bk_stop_words_open(lists, &words, err);
+    if (!st && !bk_stop_words_apply(words, bk_buf_view(text), &rest))
+        st = bk_fail(err, BK_ERR_NOMEM, "no memory for the text without its stop words");
+    bk_stop_words_destroy(&words);
+    if (!st) {
+        bk_buf swap = *text;
+        *text = rest;
+        rest = swap;
+    }
+    bk_buf_free(&rest);
+    return st;
+}
+
+static bk_status read_text(const bk_train_options *o, bk_buf *out, bk_error *err) {
+    bk_status st = bk_file_read(o->data, out, err);
+    if (!st) st = check_text(o->data, bk_buf_view(out), err);
+    if (!st && o->stop_words) st = leave_out(o->stop_words, out, err);
+    if (!st && out->len == 0)
+        st = bk_fail(err, BK_ERR_FORMAT, "%s has nothing but stop words", o->data);
+    return st;
+}
+
 /* Where the part held out begins: at a character. */
 static size_t cut_of(bk_str text, float share) {
     size_t at = text.len - (size_t)((double)text.len * (double)share);
@@ -136,10 +162,9 @@ static bk_status count(const bk_train_options *o, bk_text *t, bk_error *err) {
 bk_status bk_text_open(const bk_train_options *o, const bk_gguf *old, bk_text *out, bk_error *err) {
     bk_buf file = {.limit = (size_t)1 << 36};
     *out = (bk_text){0};
-    bk_status st = bk_file_read(o->data, &file, err);
-    bk_str text = bk_buf_view(&file);
-    if (!st) st = check_text(o->data, text, err);
+    bk_status st = read_text(o, &file, err);
     if (!st) {
+        bk_str text = bk_buf_view(&file);
         size_t cut = cut_of(text, o->valid_share);
         st = open_vocab(o, old, (bk_str){text.data, cut}, out, err);
         if (!st) st = encode(o, text, cut, out, err);

@@ -564,6 +564,21 @@ static void test_bad_data(void **state) {
     }
 }
 
+/* Words that are left out are learned by nobody. */
+static void test_stop_words(void **state) {
+    (void)state;
+    brisk_train_options o = small(BRISK_TRAIN_LSTM);
+    brisk_train *t = open_ok(&o);
+    brisk_train_info all, less;
+    brisk_train_get_info(t, &all);
+    brisk_train_close(&t);
+    o.stop_words = "en";
+    t = open_ok(&o);
+    brisk_train_get_info(t, &less);
+    assert_true(less.train_tokens > 0 && less.train_tokens < all.train_tokens);
+    brisk_train_close(&t);
+}
+
 static void test_bad_options(void **state) {
     (void)state;
     brisk_train_options o = small(BRISK_TRAIN_LLAMA);
@@ -704,15 +719,16 @@ static void test_cancel(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_loss),     cmocka_unit_test(test_by_heart),
-        cmocka_unit_test(test_learns),         cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_threads),        cmocka_unit_test(test_written_llama),
-        cmocka_unit_test(test_written_lstm),   cmocka_unit_test(test_rounded),
-        cmocka_unit_test(test_from),           cmocka_unit_test(test_norms_alone),
-        cmocka_unit_test(test_keep_zeros),     cmocka_unit_test(test_early_stop),
-        cmocka_unit_test(test_bad_data),       cmocka_unit_test(test_bad_options),
-        cmocka_unit_test(test_bad_checkpoint), cmocka_unit_test(test_no_number),
-        cmocka_unit_test(test_full_disk),      cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_first_loss),   cmocka_unit_test(test_by_heart),
+        cmocka_unit_test(test_learns),       cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_threads),      cmocka_unit_test(test_written_llama),
+        cmocka_unit_test(test_written_lstm), cmocka_unit_test(test_rounded),
+        cmocka_unit_test(test_from),         cmocka_unit_test(test_norms_alone),
+        cmocka_unit_test(test_keep_zeros),   cmocka_unit_test(test_early_stop),
+        cmocka_unit_test(test_bad_data),     cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_stop_words),   cmocka_unit_test(test_bad_checkpoint),
+        cmocka_unit_test(test_no_number),    cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_cancel),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
