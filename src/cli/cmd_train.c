@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,17 @@ static bool find_digits(train_run *r) {
     return false;
 }
 
+/* Whether a file can be made there: better known before hours of work than after. */
+static bool can_write(const char *path) {
+    char folder[4096];
+    if (!path) return true;
+    const char *slash = strrchr(path, '/');
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1,
+             slash ? path : ".");
+    if (access(folder, W_OK | X_OK) == 0) return true;
+    return cli_fail("%s: %s", path, strerror(errno)), false;
+}
+
 /* A simple network may be made for what is printed alone. */
 static bool complete(train_run *r) {
     bool mlp = r->o.kind == BRISK_TRAIN_MLP;
@@ -157,6 +169,9 @@ static bool complete(train_run *r) {
     if (r->resume && !r->checkpoint)
         return cli_fail("train: --resume wants -o FILE or --checkpoint FILE"), false;
     if (r->resume) r->o.resume = r->checkpoint;
+    if (!can_write(r->out) || !can_write(r->checkpoint) || !can_write(r->log_path) ||
+        !can_write(r->plot))
+        return false;
     if (!r->resume && r->checkpoint && access(r->checkpoint, F_OK) == 0)
         return cli_fail("%s is there: go on from it with --resume, or remove it", r->checkpoint),
                false;
