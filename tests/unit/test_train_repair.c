@@ -546,6 +546,23 @@ static void test_own_teacher(void **state) {
     assert_true(same_files(in_folder("first"), in_folder("again")));
 }
 
+/* Both carry their state from window to window. */
+static void test_lstm_teacher(void **state) {
+    (void)state;
+    bk_train_options o = options(BK_TRAIN_LSTM, 5);
+    o.embedding = o.hidden = o.layers = 0;
+    o.from = o.teacher = in_folder("lstm");
+    o.lr = o.min_lr = 0;
+    bk_train *t = open_train(&o);
+    bk_train_score s = score(t);
+    assert_true(fabs(s.reference - s.loss) < 1e-3);
+    for (int i = 0; i < o.steps; i++) {
+        double loss = step(t, 1);
+        if (!(loss >= 0 && loss < 1e-4)) fail_msg("step %d: %g from itself", i + 1, loss);
+    }
+    bk_train_close(&t);
+}
+
 /* ---- Repair ------------------------------------------------------------------------------------- */
 
 static void recover(const char *what, bk_train_options *o, double least) {
@@ -625,12 +642,19 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_from),           cmocka_unit_test(test_from_lstm),
-        cmocka_unit_test(test_refused),        cmocka_unit_test(test_loss_of_engine),
-        cmocka_unit_test(test_keep_zeros),     cmocka_unit_test(test_norms),
-        cmocka_unit_test(test_quant),          cmocka_unit_test(test_quant_share),
-        cmocka_unit_test(test_teacher),        cmocka_unit_test(test_own_teacher),
-        cmocka_unit_test(test_recover_sparse), cmocka_unit_test(test_recover_rounded),
+        cmocka_unit_test(test_from),
+        cmocka_unit_test(test_from_lstm),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_loss_of_engine),
+        cmocka_unit_test(test_keep_zeros),
+        cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_quant),
+        cmocka_unit_test(test_quant_share),
+        cmocka_unit_test(test_teacher),
+        cmocka_unit_test(test_own_teacher),
+        cmocka_unit_test(test_lstm_teacher),
+        cmocka_unit_test(test_recover_sparse),
+        cmocka_unit_test(test_recover_rounded),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
