@@ -102,7 +102,8 @@ typedef struct brisk_train_options {
 
     /* Repair of a model given with `from`. */
     const char
-        *teacher; /* GGUF model whose distribution is learned in place of the text's next token */
+        *teacher; /* GGUF model whose distribution is learned in place of the text's next token;
+                            what it says of all steps is kept in the cache folder ($BRISK_CACHE) */
     int top_k;    /* of its most likely tokens, 1..256 [32] */
     const char *quant; /* matrices whose rows are whole blocks of this type ("q4_0") go forward as
                           they will read in it, and are scored so; NULL: as they are */
