@@ -5,10 +5,11 @@
 
 Each row begins with weights that brisk makes and PyTorch loads. Both then take as many steps with the same
 optimiser at a constant rate, in turns; printed are the median tokens/s and the loss of each on the same
-held-out end of the text. Batches are drawn by each from the text in its own way. PyTorch's first steps
-(compilation, first touch) are not timed, brisk's are. bench/compare_train.sh sets all of this up.
+held-out end of the text. Batches are drawn by each from the text in its own way. The first steps
+(compilation, first touch) of neither are timed. bench/compare_train.sh sets all of this up.
 """
 import argparse
+import csv
 import fnmatch
 import json
 import os
@@ -65,6 +66,14 @@ class Brisk:
                         "--eval-every", steps, "--save-every", steps, "-t", self.threads, "--json", *options,
                         *more)
         return json.loads(said)
+
+    def trained(self, kind, sizes, out, steps, lr, *more):
+        """(tokens/s without the first steps, loss of the held-out text)"""
+        log = os.path.join(self.folder, "log.csv")
+        said = self.train(kind, sizes, out, steps, lr, "--log", log, "--log-every", 1, *more)
+        with open(log, newline="") as f:
+            rates = [float(line["tokens_per_second"]) for line in csv.DictReader(f)]
+        return statistics.harmonic_mean(rates[WARM:]), said["valid_loss"]
 
     def decode(self, model):
         said = self.run("bench", "-m", model, "-p", 0, "-n", 2000, "-r", 1, "-t", self.threads, "-o", "json")
@@ -213,8 +222,7 @@ def train_row(brisk, name, kind, sizes, steps, rounds):
     brisk.train(kind, sizes, init, 1, 0)
     speed, loss = {}, {}
     for _ in range(rounds):
-        said = brisk.train(kind, sizes, out, steps, HYPER["lr"], "--from", init)
-        runs = [("brisk", said["tokens"] / said["seconds"], said["valid_loss"])]
+        runs = [("brisk", *brisk.trained(kind, sizes, out, steps, HYPER["lr"], "--from", init))]
         for peer, compiled in (("eager", False), ("compile", True)):
             runs.append((peer, *torch_train(kind, init, sizes, steps, brisk.text, compiled)))
         for who, s, l in runs:
