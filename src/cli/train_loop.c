@@ -93,10 +93,11 @@ int train_loop(train_run *r) {
     }
     while (p.step < r->info.steps && !r->score.stop) {
         brisk_status st = brisk_train_step(r->train, &p, &err);
-        if (st || cli_interrupted) return stopped(r, st, &err);
+        if (st) return stopped(r, st, &err);
         r->tokens += p.tokens;
         r->seconds += p.seconds;
         if (!note(r, &p, &g, &err)) return stopped(r, err.code, &err);
+        if (cli_interrupted) return stopped(r, BRISK_OK, &err);
         if (due(r->save_every, &p) && p.step < r->info.steps) save(r);
     }
     cli_progress_end(&r->bar);

@@ -26,7 +26,7 @@ BRISK = os.path.abspath(os.environ.get("BRISK", os.path.join(ROOT, "build/brisk"
 PEER = os.environ.get("BRISK_PEER_BIN")
 FULL = False
 FOLDER = tempfile.TemporaryDirectory()
-SMALL = ["--steps", "30", "--embedding", "32", "--batch", "4", "--sequence", "32", "-t", "2",
+SMALL = ["--steps", "30", "--embedding", "32", "--batch", "4", "--sequence", "32", "-t", "1",
          "--eval-tokens", "2000"]
 
 
@@ -105,7 +105,8 @@ class Files(unittest.TestCase):
             self.assertEqual([int(r["step"]) for r in rows], list(range(1, 31)))
             self.assertEqual([r["step"] for r in rows if r["valid_loss"]], ["10", "20", "30"])
             losses = [float(r["loss"]) for r in rows]
-            self.assertAlmostEqual(losses[0], math.log(len(set(open(path("part.txt")).read())) + 1), delta=0.1)
+            with open(path("part.txt"), encoding="utf-8") as f:
+                self.assertAlmostEqual(losses[0], math.log(len(set(f.read())) + 1), delta=0.1)
             self.assertLess(losses[-1], losses[0])
             svg = xml.etree.ElementTree.parse(path("a.svg")).getroot()
             self.assertTrue(svg.tag.endswith("svg"))
@@ -116,7 +117,7 @@ class Files(unittest.TestCase):
 
     def test_interrupted(self):
         """Ctrl-C keeps what was learned; going on gives the file of a run that nobody stopped."""
-        args = ["--data", path("part.txt"), *SMALL[2:], "--steps", "200", "--hidden", "64", "--valid",
+        args = ["--data", path("part.txt"), *SMALL[2:], "--steps", "400", "--hidden", "64", "--valid",
                 "0.01", "--log", path("b.csv")]
         for kind in ("lstm", "llama"):
             whole = brisk("train", kind, *args, "-o", path("whole.gguf"))
@@ -146,7 +147,7 @@ class Files(unittest.TestCase):
                     first = data
             self.assertTrue(first == data, "another model after going on")
             with open(path("b.csv"), encoding="utf-8", newline="") as f:
-                self.assertEqual([int(r["step"]) for r in csv.DictReader(f)], list(range(1, 201)))
+                self.assertEqual([int(r["step"]) for r in csv.DictReader(f)], list(range(1, 401)))
 
     def test_types_and_from(self):
         self.train("llama", *SMALL, "--tied", "-o", path("c.gguf"))
@@ -167,11 +168,13 @@ class Files(unittest.TestCase):
                     open(path("piece.txt"), "w", encoding="utf-8") as to:
                 to.write(f.read(20000))
             ours = brisk("eval", "-m", path("e.gguf"), "-f", path("piece.txt"), "-c", "256", "--json")
-            theirs = subprocess.run([os.path.join(PEER, "llama-perplexity"), "-m", path("e.gguf"), "-f",
-                                     path("piece.txt"), "-c", "256", "-t", "2"], capture_output=True,
-                                    timeout=300, check=False)
-            text = (theirs.stdout + theirs.stderr).decode()
-            self.assertIn("PPL = ", text)
+            for _ in range(3):  # its last lines get lost at times
+                theirs = subprocess.run([os.path.join(PEER, "llama-perplexity"), "-m", path("e.gguf"), "-f",
+                                         path("piece.txt"), "-c", "256", "-t", "2"], capture_output=True,
+                                        timeout=300, check=True)
+                text = (theirs.stdout + theirs.stderr).decode()
+                if "PPL = " in text:
+                    break
             found = float(text.split("PPL = ")[1].split()[0])
             self.assertLess(abs(math.log(json.loads(ours.out)["ppl"] / found)), 1e-3)
 
