@@ -26,7 +26,7 @@ static const struct verb {
     {"detokenize", cmd_detokenize, "token ids to text", true},
     {"template", cmd_template, "render a chat template", true},
     {"convert", cmd_convert,
-     "a Hugging Face folder, a PyTorch LSTM or a split model as one GGUF file", true},
+     "a folder, a PyTorch LSTM or a split model as one GGUF file", true},
 };
 
 int cli_fail(const char *fmt, ...) {

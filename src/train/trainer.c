@@ -287,7 +287,7 @@ static void put_recovered(const bk_train *t, bk_train_score *s) {
 }
 
 bk_status bk_train_validate(bk_train *t, uint64_t most, bk_train_score *score, bk_error *err) {
-    bk_train_score s;
+    bk_train_score s = {0};
     rounding(t, true);
     bk_status st = t->task->ops->validate(t->task, most, &s, err);
     if (!st && t->o.from && t->step == 0 && t->scored == 0) st = first_score(t, most, &s, err);

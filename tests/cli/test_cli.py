@@ -56,7 +56,7 @@ class Case(unittest.TestCase):
 
 
 class Usage(Case):
-    VERBS = ["run", "serve", "pull", "ls", "bench", "profile", "doctor", "info", "eval"]
+    VERBS = ["run", "serve", "train", "pull", "ls", "bench", "profile", "doctor", "info", "eval"]
     PLUMBING = ["tokenize", "detokenize", "template", "convert"]
 
     def test_help(self):

@@ -252,7 +252,7 @@ static void test_threads(void **state) {
         o.embedding = 64;
         o.hidden = i == 0 ? 80 : 0;
         for (int threads = 1; threads <= 3; threads++) {
-            char name[16];
+            char name[24];
             o.threads = threads;
             brisk_train *t = open_ok(&o);
             steps(t, 12);
