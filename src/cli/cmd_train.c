@@ -73,7 +73,7 @@ static bool parse(train_run *r, int argc, char **argv, int *status) {
          1e9},
         {"--eval-every", "N", "steps between scores (a twentieth)", OPT_INT, &r->eval_every, 1,
          1e9},
-        {"--eval-tokens", "N", "of those held out in a score but the last (32768)", OPT_INT,
+        {"--eval-tokens", "N", "of those held out in a score on the way (32768)", OPT_INT,
          &r->eval_tokens, 1, 1e9},
         {"--log", "CSV", "table of losses", OPT_STR, &r->log_path, 0, 0},
         {"--log-every", "N", "steps in a line of it (a five-hundredth)", OPT_INT, &r->log_every, 1,

@@ -44,7 +44,7 @@ static bool due(int every, const brisk_train_report *p) {
 
 /* After a step: a line of the table when it is due, with a score when that is. */
 static bool note(train_run *r, const brisk_train_report *p, gathered *g, brisk_error *err) {
-    bool last = p->step == r->info.steps, scored = due(r->eval_every, p) || last;
+    bool scored = due(r->eval_every, p) || p->step == r->info.steps;
     g->loss += p->loss;
     g->grad_norm += p->grad_norm;
     g->seconds += p->seconds;
@@ -58,7 +58,7 @@ static bool note(train_run *r, const brisk_train_report *p, gathered *g, brisk_e
                      .grad_norm = g->grad_norm / g->n,
                      .tokens_per_second = (double)g->tokens / g->seconds};
     *g = (gathered){0};
-    bool good = !scored || score(r, last ? 0 : (uint64_t)r->eval_tokens, err);
+    bool good = !scored || score(r, (uint64_t)r->eval_tokens, err);
     if (scored && good && r->scored) {
         row.valid_loss = r->score.loss;
         row.accuracy = r->score.accuracy;
@@ -101,7 +101,9 @@ int train_loop(train_run *r) {
         if (due(r->save_every, &p) && p.step < r->info.steps) save(r);
     }
     cli_progress_end(&r->bar);
-    if ((!r->scored || r->score.stop) && !score(r, 0, &err)) return stopped(r, err.code, &err);
+    /* The table's scores are over equally many tokens; the one that is told at the end is over all. */
+    bool whole = r->scored && r->score.tokens + 1 >= r->info.valid_tokens;
+    if ((!whole || r->score.stop) && !score(r, 0, &err)) return stopped(r, err.code, &err);
     brisk_train_get_info(r->train, &r->info);
     return save(r) ? 0 : EXIT_ERROR;
 }
