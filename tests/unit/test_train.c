@@ -609,6 +609,9 @@ static void test_bad_options(void **state) {
     o = small(BRISK_TRAIN_LSTM);
     o.stop_words = "no-list";
     refuse(&o, BRISK_ERR_NOT_FOUND, "no-list");
+    o.stop_words = "en";
+    o.data = write_text("small words", "the of the of the of", 20);
+    refuse(&o, BRISK_ERR_FORMAT, "nothing but stop words");
 }
 
 static void test_bad_checkpoint(void **state) {
