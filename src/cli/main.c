@@ -25,8 +25,7 @@ static const struct verb {
     {"tokenize", cmd_tokenize, "text to token ids", true},
     {"detokenize", cmd_detokenize, "token ids to text", true},
     {"template", cmd_template, "render a chat template", true},
-    {"convert", cmd_convert,
-     "a folder, a PyTorch LSTM or a split model as one GGUF file", true},
+    {"convert", cmd_convert, "a folder, a PyTorch LSTM or a split model as one GGUF file", true},
 };
 
 int cli_fail(const char *fmt, ...) {
