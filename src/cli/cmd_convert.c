@@ -40,10 +40,8 @@ int cmd_convert(int argc, char **argv) {
     };
     const opt_table table = {.verb = "convert",
                              .usage = "usage: brisk convert IN OUT.gguf [options]",
-                             .about =
-                                 "Writes a Hugging Face folder (config.json, tokenizer.json, "
-                                 "safetensors), a PyTorch LSTM's state dictionary (safetensors) "
-                                 "or a split GGUF model as one GGUF file.",
+                             .about = "Writes a Hugging Face folder, a PyTorch LSTM's state "
+                                      "dictionary or a split model as one GGUF file.",
                              .specs = specs,
                              .n_specs = BK_ARRAY_LEN(specs),
                              .rest = &rest};
