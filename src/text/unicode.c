@@ -1,5 +1,7 @@
 #include "text/unicode.h"
 
+#include <string.h>
+
 /* Hangul syllables decompose and compose by arithmetic (Unicode standard, section 3.12). */
 enum {
     S_BASE = 0xAC00,
@@ -12,30 +14,35 @@ enum {
     N_S = N_L * N_V * N_T
 };
 
-unsigned bk_unicode_combining(uint32_t cp) {
-    size_t lo = 0, hi = bk_unicode_n_ccc;
+/* The first of n entries of `size` bytes whose code point, at `offset`, is not below cp; n: none. */
+static size_t find(const void *table, size_t n, size_t size, size_t offset, uint32_t cp) {
+    size_t lo = 0, hi = n;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (bk_unicode_ccc[mid].last < cp) {
+        uint32_t at;
+        memcpy(&at, (const char *)table + mid * size + offset, sizeof at);
+        if (at < cp) {
             lo = mid + 1;
         } else {
             hi = mid;
         }
     }
+    return lo;
+}
+
+/* The same in a table of n structs, by their member. */
+#define FIND(table, n, member, cp)  \
+    find(table, n, sizeof *(table), \
+         (size_t)((const char *)&(table)->member - (const char *)(table)), cp)
+
+unsigned bk_unicode_combining(uint32_t cp) {
+    size_t lo = FIND(bk_unicode_ccc, bk_unicode_n_ccc, last, cp);
     if (lo == bk_unicode_n_ccc || cp < bk_unicode_ccc[lo].first) return 0;
     return bk_unicode_ccc[lo].ccc;
 }
 
 static const bk_unicode_decomp *find_decomp(uint32_t cp) {
-    size_t lo = 0, hi = bk_unicode_n_decomps;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (bk_unicode_decomps[mid].cp < cp) {
-            lo = mid + 1;
-        } else {
-            hi = mid;
-        }
-    }
+    size_t lo = FIND(bk_unicode_decomps, bk_unicode_n_decomps, cp, cp);
     if (lo == bk_unicode_n_decomps || bk_unicode_decomps[lo].cp != cp) return NULL;
     return &bk_unicode_decomps[lo];
 }
@@ -63,44 +70,20 @@ size_t bk_unicode_decompose(uint32_t cp, uint32_t out[BK_UNICODE_MAX_DECOMP]) {
 }
 
 const uint32_t *bk_unicode_compatible(uint32_t cp, size_t *n) {
-    size_t lo = 0, hi = bk_unicode_n_compats;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (bk_unicode_compats[mid].cp < cp) {
-            lo = mid + 1;
-        } else {
-            hi = mid;
-        }
-    }
+    size_t lo = FIND(bk_unicode_compats, bk_unicode_n_compats, cp, cp);
     if (lo == bk_unicode_n_compats || bk_unicode_compats[lo].cp != cp) return NULL;
     *n = bk_unicode_compats[lo].len;
     return bk_unicode_compat_chars + bk_unicode_compats[lo].begin;
 }
 
 static const bk_unicode_fold_string *find_fold_string(uint32_t cp) {
-    size_t lo = 0, hi = bk_unicode_n_fold_strings;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (bk_unicode_fold_strings[mid].cp < cp) {
-            lo = mid + 1;
-        } else {
-            hi = mid;
-        }
-    }
+    size_t lo = FIND(bk_unicode_fold_strings, bk_unicode_n_fold_strings, cp, cp);
     bool found = lo < bk_unicode_n_fold_strings && bk_unicode_fold_strings[lo].cp == cp;
     return found ? &bk_unicode_fold_strings[lo] : NULL;
 }
 
 static uint32_t fold_one(uint32_t cp) {
-    size_t lo = 0, hi = bk_unicode_n_folds;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (bk_unicode_folds[mid].last < cp) {
-            lo = mid + 1;
-        } else {
-            hi = mid;
-        }
-    }
+    size_t lo = FIND(bk_unicode_folds, bk_unicode_n_folds, last, cp);
     if (lo == bk_unicode_n_folds) return cp;
     const bk_unicode_fold_range *r = &bk_unicode_folds[lo];
     bool in = cp >= r->first && (cp - r->first) % r->step == 0;
