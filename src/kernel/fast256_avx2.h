@@ -78,16 +78,7 @@ INLINE void fast_run(const job *j, size_t c0, size_t cols) {
     }
 }
 
-static void fast_strip(const job *j, size_t c0, size_t cols) {
-    switch (cols) {
-    case 1: fast_run(j, c0, 1); break;
-    case 2: fast_run(j, c0, 2); break;
-    case 3: fast_run(j, c0, 3); break;
-    case 4: fast_run(j, c0, 4); break;
-    case 5: fast_run(j, c0, 5); break;
-    default: fast_run(j, c0, 6); break;
-    }
-}
+static void fast_strip(const job *j, size_t c0, size_t cols) { WITH_COLS(cols, fast_run, j, c0) }
 
 static void fast_expand(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
     expand(w, first, n, panel);

@@ -286,14 +286,7 @@ INLINE void tile_run(fmt f, const job *j, size_t c0, size_t cols) {
 #define TILE(name, F)                                        \
     static void name(const job *j, size_t c0, size_t cols) { \
         const fmt f = F;                                     \
-        switch (cols) {                                      \
-        case 1: tile_run(f, j, c0, 1); break;                \
-        case 2: tile_run(f, j, c0, 2); break;                \
-        case 3: tile_run(f, j, c0, 3); break;                \
-        case 4: tile_run(f, j, c0, 4); break;                \
-        case 5: tile_run(f, j, c0, 5); break;                \
-        default: tile_run(f, j, c0, 6); break;               \
-        }                                                    \
+        WITH_COLS(cols, tile_run, f, j, c0)                  \
     }
 /* Rarer formats in less code. */
 #define TILE_NARROW(name, F)                                 \
@@ -315,14 +308,11 @@ TILE(tile_q6_k, fmt_of(BK_PLAN_Q6_K, NULL))
 TILE_NARROW(tile_n4_16, fmt_shared(BK_LAYOUT_N5, 5, 16, j->w->type)) /* in 4 lines, as N5 */
 TILE_NARROW(tile_b8_16, fmt_shared(BK_LAYOUT_B8, 8, 16, j->w->type))
 
-/* Strips of nearly equal width: 13 columns go as 5 + 4 + 4, not as 6 + 6 + 1. */
 static void run_strips(void (*body)(const job *, size_t, size_t), const job *j, size_t cols,
                        size_t most) {
-    size_t strips = bk_div_up(cols, most), done = 0;
-    for (size_t i = 0; i < strips; i++) {
-        size_t width = (cols - done + (strips - i) - 1) / (strips - i);
+    for (size_t done = 0, width; done < cols; done += width) {
+        width = bk_strip_cols(cols - done, most);
         body(j, done, width);
-        done += width;
     }
 }
 

@@ -364,14 +364,7 @@ INLINE void tile_run(const job *j, size_t sub, size_t groups, size_t c0, size_t 
 
 #define TILE_COLS(name, SUB, GROUPS)                         \
     static void name(const job *j, size_t c0, size_t cols) { \
-        switch (cols) {                                      \
-        case 1: tile_run(j, SUB, GROUPS, c0, 1); break;      \
-        case 2: tile_run(j, SUB, GROUPS, c0, 2); break;      \
-        case 3: tile_run(j, SUB, GROUPS, c0, 3); break;      \
-        case 4: tile_run(j, SUB, GROUPS, c0, 4); break;      \
-        case 5: tile_run(j, SUB, GROUPS, c0, 5); break;      \
-        default: tile_run(j, SUB, GROUPS, c0, 6); break;     \
-        }                                                    \
+        WITH_COLS(cols, tile_run, j, SUB, GROUPS, c0)        \
     }
 TILE_COLS(tile_32_1, 32, 1)
 TILE_COLS(tile_32_2, 32, 2)
@@ -392,12 +385,9 @@ static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *pa
     j.t = (tile){panel->q, panel->d,    q->has_min ? panel->m : NULL, nb, w->k * 16,
                  nd * 16,  q->zero != 0};
     void (*body)(const job *, size_t, size_t) = run[q->sub == 16][n == 2];
-    /* Strips of nearly equal width: 13 columns go as 5 + 4 + 4, not as 6 + 6 + 1. */
-    size_t strips = bk_div_up(cols, BK_TILE_COLS), done = 0;
-    for (size_t i = 0; i < strips; i++) {
-        size_t width = (cols - done + (strips - i) - 1) / (strips - i);
+    for (size_t done = 0, width; done < cols; done += width) {
+        width = bk_strip_cols(cols - done, BK_TILE_COLS);
         body(&j, done, width);
-        done += width;
     }
 }
 

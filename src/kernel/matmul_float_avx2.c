@@ -132,23 +132,12 @@ INLINE void tile_run(const job *j, size_t c0, size_t cols) {
     }
 }
 
-static void tile(const job *j, size_t c0, size_t cols) {
-    switch (cols) {
-    case 1: tile_run(j, c0, 1); break;
-    case 2: tile_run(j, c0, 2); break;
-    case 3: tile_run(j, c0, 3); break;
-    case 4: tile_run(j, c0, 4); break;
-    case 5: tile_run(j, c0, 5); break;
-    default: tile_run(j, c0, 6); break;
-    }
-}
+static void tile(const job *j, size_t c0, size_t cols) { WITH_COLS(cols, tile_run, j, c0) }
 
 void bk_float_tiles_avx2(TILES_ARGS) {
     job j = {w, first, n, float_panel(w, first, panel), acts, pitch, out, ldo, add};
-    size_t strips = bk_div_up(cols, BK_TILE_COLS), done = 0;
-    for (size_t i = 0; i < strips; i++) {
-        size_t width = (cols - done + (strips - i) - 1) / (strips - i);
+    for (size_t done = 0, width; done < cols; done += width) {
+        width = bk_strip_cols(cols - done, BK_TILE_COLS);
         tile(&j, done, width);
-        done += width;
     }
 }

@@ -130,14 +130,7 @@ INLINE void tile_run(const job *j, size_t groups, size_t c0, size_t cols) {
 
 #define TILE_COLS(name, GROUPS)                              \
     static void name(const job *j, size_t c0, size_t cols) { \
-        switch (cols) {                                      \
-        case 1: tile_run(j, GROUPS, c0, 1); break;           \
-        case 2: tile_run(j, GROUPS, c0, 2); break;           \
-        case 3: tile_run(j, GROUPS, c0, 3); break;           \
-        case 4: tile_run(j, GROUPS, c0, 4); break;           \
-        case 5: tile_run(j, GROUPS, c0, 5); break;           \
-        default: tile_run(j, GROUPS, c0, 6); break;          \
-        }                                                    \
+        WITH_COLS(cols, tile_run, j, GROUPS, c0)             \
     }
 TILE_COLS(tile_1, 1)
 TILE_COLS(tile_2, 2)
@@ -145,10 +138,8 @@ TILE_COLS(tile_2, 2)
 void bk_float_tiles_avx512(TILES_ARGS) {
     job j = {w, first, float_panel(w, first, panel), acts, pitch, out, ldo, add};
     void (*body)(const job *, size_t, size_t) = n == 2 ? tile_2 : tile_1;
-    size_t strips = bk_div_up(cols, BK_TILE_COLS), done = 0;
-    for (size_t i = 0; i < strips; i++) {
-        size_t width = (cols - done + (strips - i) - 1) / (strips - i);
+    for (size_t done = 0, width; done < cols; done += width) {
+        width = bk_strip_cols(cols - done, BK_TILE_COLS);
         body(&j, done, width);
-        done += width;
     }
 }

@@ -15,6 +15,23 @@
     const bk_packed *w, size_t first, size_t n, const bk_panel *panel, const void *acts, \
         size_t pitch, size_t cols, float *out, size_t ldo, bool add
 
+/* Columns of the next strip when `left` are left: strips are of nearly equal width, so that 13 columns go
+ * as 5 + 4 + 4, not as 6 + 6 + 1. */
+static inline size_t bk_strip_cols(size_t left, size_t most) {
+    return bk_div_up(left, bk_div_up(left, most));
+}
+
+/* Calls run with `cols`, 1..BK_TILE_COLS, as a constant last argument. */
+#define WITH_COLS(cols, run, ...)        \
+    switch (cols) {                      \
+    case 1: run(__VA_ARGS__, 1); break;  \
+    case 2: run(__VA_ARGS__, 2); break;  \
+    case 3: run(__VA_ARGS__, 3); break;  \
+    case 4: run(__VA_ARGS__, 4); break;  \
+    case 5: run(__VA_ARGS__, 5); break;  \
+    default: run(__VA_ARGS__, 6); break; \
+    }
+
 void bk_fast_init_ref(bk_kernels *k);
 
 void bk_matmul_init_avx2(bk_kernels *k);
