@@ -15,8 +15,8 @@
     const bk_packed *w, size_t first, size_t n, const bk_panel *panel, const void *acts, \
         size_t pitch, size_t cols, float *out, size_t ldo, bool add
 
-/* Columns of the next strip when `left` are left: strips are of nearly equal width, so that 13 columns go
- * as 5 + 4 + 4, not as 6 + 6 + 1. */
+/* Columns of the next strip when `left` are left: strips are of nearly equal width, so that 13
+ * columns go as 5 + 4 + 4, not as 6 + 6 + 1. */
 static inline size_t bk_strip_cols(size_t left, size_t most) {
     return bk_div_up(left, bk_div_up(left, most));
 }

@@ -565,15 +565,23 @@ static void test_lstm_teacher(void **state) {
 
 /* ---- Repair ------------------------------------------------------------------------------------- */
 
+/* Under a sanitizer a few steps are enough: what is learned is the other builds' to check. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+enum { LEARNS = 0 };
+#else
+enum { LEARNS = 1 };
+#endif
+
 static void recover(const char *what, bk_train_options *o, double least) {
+    if (!LEARNS) o->steps = 5;
     bk_train *t = open_train(o);
     score(t);
     step(t, o->steps);
     bk_train_score s = score(t);
     print_message("%s: %.4f before, %.4f after, %.4f to reach: %.0f %% recovered\n", what, s.before,
                   s.loss, s.reference, 100 * s.recovered);
-    assert_true(s.before > s.reference);
-    assert_true(s.recovered > least);
+    assert_true(!LEARNS || s.before > s.reference);
+    assert_true(!LEARNS || s.recovered > least);
     bk_train_close(&t);
 }
 
@@ -593,7 +601,7 @@ static void test_recover_sparse(void **state) {
 /* Two bits a weight, for which rows are 256 wide. */
 static void test_recover_rounded(void **state) {
     (void)state;
-    bk_train_options o = options(BK_TRAIN_LLAMA, 250);
+    bk_train_options o = options(BK_TRAIN_LLAMA, LEARNS ? 250 : 5);
     o.embedding = o.ffn = 256;
     o.kv_heads = o.layers = 1;
     o.batch = 4;
