@@ -18,6 +18,10 @@ static void all_sizes(check *c, size_t least, void (*run)(check *, check_kind, s
         for (int kind = 0; kind < CHECK_KINDS; kind++) run(c, (check_kind)kind, long_rows[i]);
 }
 
+/* How far a rounded value may be: half a step, and what the scale, its inverse and the product with it,
+ * each rounded, move one of 127 steps. */
+static double half_step(double s) { return s * (0.5 + 127 * 4 * EPS) + 1e-37; }
+
 /* ---- Quantise ---------------------------------------------------------------------------------- */
 
 static void exact_channels(check *c, const float *x, size_t k, const bk_act *a) {
@@ -45,7 +49,7 @@ static void against_double(check *c, const float *x, size_t k, const bk_act *a) 
             max = fmax(max, fabs(v));
             sum[i / 16 % 2] += a->q[i];
             if (a->q[i] < -127) check_fail(c, "quant %d", a->q[i]);
-            check_near(c, "value", s * a->q[i], v, s * 0.5 * (1 + 256 * EPS) + 1e-37, i);
+            check_near(c, "value", s * a->q[i], v, half_step(s), i);
         }
         check_near(c, "scale", (double)a->s[b], max / 127, max / 127 * 2 * EPS + 1e-45, b);
         if (a->nsum[b] != -128 * (sum[0] + sum[1]) || a->nsum0[b] != -128 * sum[0] ||
@@ -99,7 +103,7 @@ static void fast_double(check *c, const float *x, size_t k, const bk_fast_act *a
             double v = exact ? 0 : (double)x[i];
             max = fmax(max, fabs(v));
             sum += a->q[i];
-            check_near(c, "value", s * a->q[i], v, s * 0.5 * (1 + 256 * EPS) + 1e-37, i);
+            check_near(c, "value", s * a->q[i], v, half_step(s), i);
         }
         if (a->nsum[t] != -128 * sum) check_fail(c, "sum of stretch %zu", t);
         check_near(c, "scale", s, max / 127, max / 127 * 2 * EPS + 1e-45, t);
