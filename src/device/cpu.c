@@ -111,6 +111,7 @@ enum { SHORT_ROWS = 8 };
 
 typedef struct run_job {
     bk_cpu_device *d;
+    bk_trace *trace;
     const bk_cmd *cmds;
     size_t n;
 } run_job;
@@ -123,7 +124,7 @@ static void look_ahead(bk_cpu_device *d, const bk_cmd *next, int thread) {
 
 static void run_region(void *arg, int thread) {
     run_job *job = arg;
-    bk_trace *trace = job->d->base.trace;
+    bk_trace *trace = job->trace;
     for (size_t i = 0; i < job->n; i++) {
         const bk_cmd *c = &job->cmds[i];
         if (i) {
@@ -180,18 +181,36 @@ static bk_status reserve_scratch(bk_cpu_device *d, const bk_cmd *cmds, size_t n,
                         need.shared + need.private * (size_t)d->base.threads);
 }
 
+/* Command by command, each shown to the observer. */
+static bk_status run_observed(bk_cpu_device *d, const bk_cmd *cmds, size_t n, bk_error *err) {
+    const bk_observer *o = d->base.observer;
+    bk_status status = BK_OK;
+    for (size_t i = 0; i < n && status == BK_OK; i++) {
+        const bk_cmd *c = &cmds[i];
+        if (c->op == BK_OP_PRODUCT) status = bk_cpu_product_show(d, c, o, err);
+        run_job job = {d, NULL, c, 1};
+        bk_pool_run(d->pool, run_region, &job);
+        if (c->op == BK_OP_LSTM) o->see(c, c->lstm.out, c->lstm.n, o->user);
+    }
+    return status;
+}
+
+static bk_status run_all(bk_cpu_device *d, const bk_cmd *cmds, size_t n, bk_error *err) {
+    bk_trace *trace = d->base.trace;
+    bk_status status = trace ? bk_trace_begin(trace, n, err) : BK_OK;
+    if (status != BK_OK) return status;
+    run_job job = {d, trace, cmds, n};
+    bool is_short = !trace && n > 0 && cmds[0].rows <= SHORT_ROWS;
+    (is_short ? bk_pool_run_short : bk_pool_run)(d->pool, run_region, &job);
+    if (trace) bk_trace_end(trace, cmds, n);
+    return BK_OK;
+}
+
 static bk_status run(bk_device *device, const bk_cmd *cmds, size_t n, bk_error *err) {
     bk_cpu_device *d = (bk_cpu_device *)device;
     pthread_mutex_lock(&d->lock);
-    bk_trace *trace = d->base.trace;
     bk_status status = reserve_scratch(d, cmds, n, err);
-    if (status == BK_OK && trace) status = bk_trace_begin(trace, n, err);
-    if (status == BK_OK) {
-        run_job job = {d, cmds, n};
-        bool is_short = !trace && n > 0 && cmds[0].rows <= SHORT_ROWS;
-        (is_short ? bk_pool_run_short : bk_pool_run)(d->pool, run_region, &job);
-        if (trace) bk_trace_end(trace, cmds, n);
-    }
+    if (status == BK_OK) status = (d->base.observer ? run_observed : run_all)(d, cmds, n, err);
     pthread_mutex_unlock(&d->lock);
     return status;
 }
@@ -229,7 +248,7 @@ bk_status bk_device_cpu_create(bk_cpu_level level, int threads, bk_device **out,
     pthread_mutex_init(&d->lock, NULL);
     pthread_mutex_init(&d->pages.lock, NULL);
     d->kernels = bk_kernels_select(level);
-    d->base = (bk_device){&cpu_ops, d->kernels->level, threads, NULL};
+    d->base = (bk_device){&cpu_ops, d->kernels->level, threads, NULL, NULL};
     bk_status status = bk_pool_create(threads, &d->pool, err);
     if (status == BK_OK) {
         d->private = bk_alloc_zero((size_t)threads, sizeof *d->private);

@@ -57,6 +57,9 @@ static inline void bk_cpu_ask(const void *at, size_t bytes) {
 
 void bk_cpu_product_ahead(const bk_cpu_device *d, const bk_cmd *cmd, int thread);
 bk_cpu_need bk_cpu_product_need(const bk_cmd *cmd);
+/* Makes the input rows and shows them. NOMEM. */
+bk_status bk_cpu_product_show(const bk_cpu_device *d, const bk_cmd *cmd, const bk_observer *o,
+                              bk_error *err);
 void bk_cpu_attention(bk_cpu_device *d, const bk_cmd *cmd, int thread);
 void bk_cpu_attention_ahead(const bk_cpu_device *d, const bk_cmd *cmd, int thread);
 bk_cpu_need bk_cpu_attention_need(const bk_cpu_device *d, const bk_cmd *cmd);

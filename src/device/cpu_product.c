@@ -8,6 +8,7 @@
  * rows of its own, few or many. */
 #include <string.h>
 
+#include "base/mem.h"
 #include "device/cpu.h"
 
 enum {
@@ -127,6 +128,26 @@ static void make_row(const bk_cpu_device *d, const bk_cmd *c, const operand *o, 
     if (o->acts)
         (c->product.fast ? d->kernels->fast_quantize
                          : d->kernels->quantize)(row, in->k, (char *)o->acts + r * o->pitch);
+}
+
+bk_status bk_cpu_product_show(const bk_cpu_device *d, const bk_cmd *c, const bk_observer *o,
+                              bk_error *err) {
+    const bk_input *in = &c->product.input;
+    if (as_it_is(in)) {
+        o->see(c, in->x, in->ld, o->user);
+        return BK_OK;
+    }
+    size_t ld = row_bytes(in->k) / sizeof(float);
+    float *rows = bk_alloc(bk_max_size(c->rows, 1), row_bytes(in->k));
+    if (!rows) return bk_fail(err, BK_ERR_NOMEM, "no memory to look at %zu rows", c->rows);
+    for (size_t r = 0; r < c->rows; r++) {
+        float *y = rows + r * ld;
+        const float *row = float_row(d, in, r, y, false);
+        if (row != y) memcpy(y, row, in->k * sizeof *y);
+    }
+    o->see(c, rows, ld, o->user);
+    bk_free(rows);
+    return BK_OK;
 }
 
 /* What the kernels read for weights of a type, from row r on. */

@@ -192,11 +192,23 @@ struct bk_device_ops {
     bk_status (*run)(bk_device *d, const bk_cmd *cmds, size_t n, bk_error *err);
 };
 
+/* Looks on while lists run, which takes a multiple of their time. */
+typedef struct bk_observer {
+    /* Before a product: x[c->rows][ld], the floats that it multiplies, made as its input says; with
+     * routes row i is slot i. After an LSTM layer: what its units say, which its recurrent matrices
+     * multiply at the next positions. Called on the thread that runs the list. */
+    void (*see)(const bk_cmd *c, const float *x, size_t ld, void *user);
+    void *user;
+} bk_observer;
+
 struct bk_device {
     const struct bk_device_ops *ops;
     bk_cpu_level level;
     int threads;
-    struct bk_trace *trace; /* NULL: none. Changed only while nothing runs. */
+    /* Both NULL: none. Changed only while nothing runs; a trace notes nothing while there is an
+     * observer. */
+    struct bk_trace *trace;
+    const bk_observer *observer;
 };
 
 /* Properties of a weight that the model needs. */

@@ -226,6 +226,29 @@ bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options 
     return m->config.rope.dims ? bk_rope_make(m, err) : BK_OK;
 }
 
+static bool holds(const bk_role *r, const void *fields, const bk_weight *w) {
+    bk_weight *const *at = (bk_weight *const *)(const void *)((const char *)fields + r->offset);
+    for (size_t p = 0; p < parts_of(r); p++)
+        if (at[p] == w) return true;
+    return false;
+}
+
+void bk_model_weight_name(const bk_model *m, const bk_weight *w, char name[BK_TENSOR_NAME]) {
+    name[0] = '\0';
+    for (size_t i = 0; i < m->family->n_roles; i++) {
+        const bk_role *r = &m->family->roles[i];
+        if (r->kind == BK_ROLE_VECTOR || !bk_role_applies(r, &m->config)) continue;
+        int n = r->per_layer ? m->config.n_layers : 1;
+        for (int layer = 0; layer < n; layer++) {
+            const void *fields =
+                r->per_layer ? (const void *)&m->weights.layers[layer] : (const void *)&m->weights;
+            if (!holds(r, fields, w)) continue;
+            snprintf(name, BK_TENSOR_NAME, r->name, layer); /* the first that has it: a tied head */
+            return;
+        }
+    }
+}
+
 void bk_free_weights(bk_model *m) {
     bk_device *d = m->device;
     if (!d || !m->weights.layers) return;

@@ -102,6 +102,10 @@ const bk_template *bk_model_template(const bk_model *m, const char **why) {
 
 void bk_model_set_trace(bk_model *m, struct bk_trace *trace) { m->device->trace = trace; }
 
+void bk_model_set_observer(bk_model *m, const bk_observer *observer) {
+    m->device->observer = observer;
+}
+
 bk_status bk_model_new_kv(bk_model *m, bk_kv **out, bk_error *err) {
     *out = NULL;
     if (!m->kv_pool)

@@ -99,6 +99,14 @@ const bk_template *bk_model_template(const bk_model *m, const char **why);
 /* What its device does from now on is noted there, NULL: no more. Not while a pass runs. */
 struct bk_trace;
 void bk_model_set_trace(bk_model *m, struct bk_trace *trace);
+/* It is shown what goes into every product, NULL: none (bk_observer in device/device.h). Not while a
+ * pass runs. */
+struct bk_observer;
+void bk_model_set_observer(bk_model *m, const struct bk_observer *observer);
+/* The name in the file of the tensor that these weights are, "" when they are none of the model's. */
+enum { BK_TENSOR_NAME = 64 };
+struct bk_weight;
+void bk_model_weight_name(const bk_model *m, const struct bk_weight *w, char name[BK_TENSOR_NAME]);
 
 /* An empty sequence of this model. */
 bk_status bk_model_new_kv(bk_model *m, bk_kv **out, bk_error *err);
