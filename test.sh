@@ -19,7 +19,7 @@ esac
 
 # Comparisons with other implementations and tests of the program, one command a line, without
 # quoting. Python is build/venv's. Each exits 0 when all is as it should be. The first list keeps one
-# core busy and the second runs at the same time.
+# core busy while the second runs; the third waits for sockets and browsers most of the time.
 text_tests=(
     'tests/tokenizer/compare_hf.py --dump build/release/tests/tokenizer/tok_dump'
     'tests/tokenizer/compare_sp.py --dump build/release/tests/tokenizer/tok_dump'
@@ -45,17 +45,17 @@ python_tests=(
     'tests/server/test_isolation.py'
     'tests/server/test_memory.py'
     'tests/server/test_shares.py'
-    'tests/server/test_page.py'
     'tests/server/test_metrics.py build/release/tests/server/metrics_dump'
 )
 waiting_tests=(
     'tests/server/test_http.py'
     'tests/cli/test_bench_serve.py'
     'tests/pull/test_fetch.py'
+    'tests/pull/test_pull.sh'
+    'tests/server/test_page.py'
 )
 shell_tests=(
     'tests/tools/test_tools.sh'
-    'tests/pull/test_pull.sh'
     'tests/install/test_install.sh'
 )
 
@@ -84,13 +84,19 @@ step() {
     fi
 }
 
+run_test() {
+    local with=build/venv/bin/python
+    [ "${1%.sh}" = "$1" ] || with=
+    # shellcheck disable=SC2086 # words
+    step "$(name_of $1)" timeout 600 $with $1
+}
+
 # The steps of the commands in the list, one after another, while others run; join prints their lines and
 # counts them.
 beside() {
     local test
     for test in "$@"; do
-        # shellcheck disable=SC2086 # words
-        step "$(name_of $test)" timeout 600 build/venv/bin/python $test
+        run_test "$test"
     done >"$log_dir/beside.txt" &
     beside=$!
 }
@@ -155,11 +161,7 @@ for mode in asan tsan; do # asan has the checks of ubsan too
 done
 join
 beside "${text_tests[@]}"
-for test in "${python_tests[@]}"; do
-    # shellcheck disable=SC2086 # words
-    step "$(name_of $test)" timeout 600 build/venv/bin/python $test
-done
-for test in "${shell_tests[@]}"; do step "$(name_of "$test")" timeout 600 "$test"; done
+for test in "${python_tests[@]}" "${shell_tests[@]}"; do run_test "$test"; done
 join
 
 # serve_load MODE: a server with that mode's checks, kept busy for half a minute; any report ends it.
