@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "quant/formats.h"
+#include "quant/search.h"
 
 enum { BLOCK_BYTES = 18, QS = 2 };
 
@@ -32,6 +33,19 @@ static void quantize(const float *x, void *blocks, size_t n) {
     }
 }
 
+static void search_block(const float *w, const float *h, uint8_t *b) {
+    static const bk_levels levels = BK_LEVELS_WHOLE(8, 7);
+    uint16_t bits = bk_search_half(bk_search_scale(&levels, w, h, 32));
+    float d = bk_f16_to_f32(bits), inverse = d != 0 ? 1 / d : 0;
+    bk_store_le16(b, bits);
+    for (size_t i = 0; i < 16; i++)
+        b[QS + i] = (uint8_t)(nibble(w[i], inverse) | nibble(w[i + 16], inverse) << 4);
+}
+
+static void search(const float *x, const float *importance, void *blocks, size_t n) {
+    bk_search_blocks(&bk_quant_q4_0, search_block, x, importance, blocks, n);
+}
+
 const bk_quant bk_quant_q4_0 = {
     .type = BK_TYPE_Q4_0,
     .name = "Q4_0",
@@ -44,5 +58,6 @@ const bk_quant bk_quant_q4_0 = {
     .bits = 4,
     .lines_at = QS,
     .quantize = quantize,
+    .search = search,
     .unpack = unpack,
 };

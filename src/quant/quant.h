@@ -91,6 +91,19 @@ typedef struct bk_quant {
      * holds are cut, NaN becomes any weight; float formats keep both. */
     void (*quantize)(const float *x, void *blocks, size_t n);
 
+    /* The same to what loses least: n floats (a multiple of block_len) of ONE row of a matrix - the whole
+     * row, since its mean square may be asked for - become blocks whose weights w' make
+     *     sum importance[i] * (x[i] - w'[i])^2
+     * small, found by a search over scales. importance[i] >= 0 is how much an error of weight i costs:
+     * the mean square of what it is multiplied with, so it has one number per column of the matrix.
+     * Only its proportions within a block count. NULL: nothing is known of the inputs, and the weights
+     * are weighed as bk_search_blocks (quant/search.h) says. A block's result depends on nothing but x
+     * and importance (not on time, threads or the CPU). NaN counts for nothing and becomes any weight,
+     * what is beyond the format is cut, and importance that is negative, NaN or infinite is read as 0;
+     * where all of a block's is 0, its weights count alike. NULL (the pointer): no search is there;
+     * float formats have none. Thread-safe; needs no memory but the stack. */
+    void (*search)(const float *x, const float *importance, void *blocks, size_t n);
+
     /* Float formats: n weights to float. */
     void (*dequantize)(const void *blocks, float *out, size_t n);
     /* Optional, where four weights at a time can be moved: what these 32 weights are in the packed
