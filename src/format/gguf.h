@@ -58,6 +58,7 @@ typedef struct bk_gguf_tensor {
     size_t bytes;
     bk_gguf_fill fill;
     const void *source; /* for fill */
+    bool part;          /* of another tensor (format/gguf_parts.h) */
 } bk_gguf_tensor;
 
 typedef struct bk_gguf bk_gguf;
@@ -66,8 +67,9 @@ typedef struct bk_gguf bk_gguf;
 bk_status bk_gguf_parse(const uint8_t *data, size_t size, bk_gguf **out, bk_error *err);
 /* Maps and reads a file. The first part of a split one (NAME-00001-of-00003.gguf; keys split.no,
  * split.count, split.tensors.count) brings the others beside it: the result has the tensors of all,
- * and the keys of the first without those three. NOT_FOUND, IO too; FORMAT when parts disagree or
- * path is another part than the first. */
+ * and the keys of the first without those three. Tensors that the file keeps in parts
+ * (format/gguf_parts.h) have been put together. NOT_FOUND, IO too; FORMAT when parts disagree or path is
+ * another part than the first. */
 bk_status bk_gguf_open(const char *path, bk_gguf **out, bk_error *err);
 void bk_gguf_destroy(bk_gguf **g);
 

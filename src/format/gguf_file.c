@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "format/gguf_internal.h"
+#include "format/gguf_parts.h"
 
 bk_status bk_gguf_hold_map(bk_gguf *g, bk_map *map, bk_error *err) {
     bk_map *maps = bk_realloc(g->maps, g->n_maps + 1, sizeof *maps);
@@ -152,6 +153,7 @@ bk_status bk_gguf_open(const char *path, bk_gguf **out, bk_error *err) {
     if (status != BK_OK) return status;
     status = read_split(*out, &s, err);
     if (status == BK_OK && s.count > 1) status = add_parts(*out, path, &s, err);
+    if (status == BK_OK) status = bk_gguf_join_parts(*out, err);
     if (status != BK_OK) bk_gguf_destroy(out);
     return status;
 }

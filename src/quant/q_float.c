@@ -1,4 +1,4 @@
-/* F32, F16 and BF16: a block is one number. Conversions are integer arithmetic on the bits, the
+/* F32, F16, BF16 and I8: a block is one number. Conversions are integer arithmetic on the bits, the
  * same on every machine and without tables. */
 #include <string.h>
 
@@ -107,4 +107,19 @@ const bk_quant bk_quant_bf16 = {
     .layout = BK_LAYOUT_BF16,
     .quantize = quantize_bf16,
     .dequantize = dequantize_bf16,
+};
+
+static void dequantize_i8(const void *blocks, float *out, size_t n) {
+    const int8_t *p = blocks;
+    for (size_t i = 0; i < n; i++) out[i] = p[i];
+}
+
+const bk_quant bk_quant_i8 = {
+    .type = BK_TYPE_I8,
+    .name = "I8",
+    .block_len = 1,
+    .block_bytes = 1,
+    .layout = BK_LAYOUT_NONE,
+    .bits = 8,
+    .dequantize = dequantize_i8,
 };

@@ -36,6 +36,7 @@ typedef enum bk_type {
     BK_TYPE_IQ3_S = 21,
     BK_TYPE_IQ2_S = 22,
     BK_TYPE_IQ4_XS = 23,
+    BK_TYPE_I8 = 24, /* bytes for parts of other tensors (format/gguf_parts.h): no matrix */
     BK_TYPE_IQ1_M = 29,
     BK_TYPE_BF16 = 30,
     BK_TYPE_TQ1_0 = 34,
@@ -49,11 +50,12 @@ typedef enum bk_layout {
     BK_LAYOUT_F32, /* lines of 16 rows, one k each */
     BK_LAYOUT_F16,
     BK_LAYOUT_BF16,
-    BK_LAYOUT_N4, /* nibble lines: 16 rows, k and k+16 */
-    BK_LAYOUT_C4, /* nibble lines of places in the codebook; q is the entry + 128 */
-    BK_LAYOUT_N5, /* nibble lines and one line of high bits per 32 k */
-    BK_LAYOUT_N6, /* nibble lines and two lines of high bit pairs per 32 k */
-    BK_LAYOUT_B8  /* byte lines: 16 rows, 4 k */
+    BK_LAYOUT_N4,  /* nibble lines: 16 rows, k and k+16 */
+    BK_LAYOUT_C4,  /* nibble lines of places in the codebook; q is the entry + 128 */
+    BK_LAYOUT_N5,  /* nibble lines and one line of high bits per 32 k */
+    BK_LAYOUT_N6,  /* nibble lines and two lines of high bit pairs per 32 k */
+    BK_LAYOUT_B8,  /* byte lines: 16 rows, 4 k */
+    BK_LAYOUT_NONE /* never packed */
 } bk_layout;
 
 /* How d and m are stored before the packed lines. */

@@ -136,7 +136,7 @@ static const bk_quant made_up[] = {
 const bk_quant *check_type(size_t i) {
     for (uint32_t type = 0; type < 256; type++) {
         const bk_quant *q = bk_quant_find(type);
-        if (q && i-- == 0) return q;
+        if (q && q->layout != BK_LAYOUT_NONE && i-- == 0) return q;
     }
     return i < BK_ARRAY_LEN(made_up) ? &made_up[i] : NULL;
 }
