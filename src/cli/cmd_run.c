@@ -195,8 +195,8 @@ static void print_verbose(const run *r) {
             r->info.architecture, r->info.quantization,
             cli_bytes(r->info.file_bytes, file, sizeof file),
             cli_bytes(r->info.resident_bytes, weights, sizeof weights), r->load_ms);
-    fprintf(stderr, "compute   %s, %d threads, context %d\n", r->info.cpu_level, r->info.threads,
-            brisk_session_context(r->session));
+    fprintf(stderr, "compute   %s, %d thread%s, context %d\n", r->info.cpu_level, r->info.threads,
+            &"s"[r->info.threads == 1], brisk_session_context(r->session));
     fprintf(stderr, "sampling  ");
     run_print_sampling(r, stderr);
 }

@@ -31,8 +31,9 @@ void train_print_start(const train_run *r) {
                (unsigned long long)i->train_tokens, (unsigned long long)i->valid_tokens,
                i->n_vocab);
     }
-    printf("%s of %llu weights, %s to train; %d threads, %s\n", r->kind,
-           (unsigned long long)i->n_params, memory, i->threads, i->cpu_level);
+    printf("%s of %llu weights, %s to train; %d thread%s, %s\n", r->kind,
+           (unsigned long long)i->n_params, memory, i->threads, &"s"[i->threads == 1],
+           i -> cpu_level);
     if (i->floor > 0)
         printf("an n-gram model of order %d reaches %.4f nats per token\n", r->o.floor_order,
                i->floor);
@@ -223,8 +224,8 @@ bool train_write_plot(const train_run *r) {
     static const char *const models[] = {"Simple network", "LSTM language model", "Transformer"};
     snprintf(title, sizeof title, "%s of %llu weights on %s", models[r->o.kind],
              (unsigned long long)r->info.n_params, name ? name + 1 : r->o.data);
-    snprintf(machine, sizeof machine, "%s, %d threads", brisk_cpu_name(cpu, sizeof cpu),
-             r->info.threads);
+    snprintf(machine, sizeof machine, "%s, %d thread%s", brisk_cpu_name(cpu, sizeof cpu),
+             r->info.threads, &"s"[r->info.threads == 1]);
     snprintf(floor, sizeof floor, "Witten-Bell, order %d", r->o.floor_order);
     bk_buf out = {0};
     cli_train_plot(&p, &out);
