@@ -19,6 +19,16 @@ bk_status bk_repair_columns(bk_nn *nn, const float *w, size_t rows, size_t k, co
                             const int32_t *kept, size_t n_kept, float damping, float *out,
                             bk_error *err);
 
+/* The zeros of pruned[rows][k] stay; its other values become those that, together, miss the outputs of
+ * w[rows][k] least. `shared` rows that follow one another have their zeros in the same places (16 in
+ * tiles of 16 rows), or nearly: a value that is not zero in all of them may become so. Then each group is
+ * solved exactly as above. With 1, all rows are solved side by side by conjugate gradients from what
+ * `pruned` is, each with its own zeros (as the last step of ALPS, Meng et al. 2024), until what is left
+ * to gain is about a thousandth of what was gained, or after 64 steps: each is one matrix product, while
+ * a factor for every row would cost as much as k / 48 of them. INVALID, NOMEM. */
+bk_status bk_repair_mask(bk_nn *nn, const float *w, size_t rows, size_t k, const float *gram,
+                         size_t shared, float damping, float *pruned, bk_error *err);
+
 /* The share of the outputs' energy that is lost: tr((W - W') G (W - W')^T) / tr(W G W^T), 0 when there
  * is none to lose; INFINITY with the failure kept for nn's next finish when memory is short. */
 double bk_output_error(bk_nn *nn, const float *w, const float *pruned, size_t rows, size_t k,

@@ -5,6 +5,8 @@
  *   solve N M                    a[n][n], x[m][n]               -> x a^-1
  *   inverse N                    a[n][n]                        -> U, U^T U = a^-1
  *   columns ROWS K N DAMPING     w, gram, kept[n] (int32)       -> w'[rows][n], and its error
+ *   sparsify ROWS K SCORE PATTERN RATIO N M REPAIR   w, squares (float64), gram -> w', and its error;
+ *                                numbers as in bk_score_kind and bk_pattern; tiles of N x M
  *
  * A failure is one line on standard error and exit status 1. */
 #include <stdio.h>
@@ -13,6 +15,7 @@
 
 #include "base/mem.h"
 #include "compress/repair.h"
+#include "compress/sparsify.h"
 
 static bk_nn *nn;
 static bk_error err;
@@ -71,6 +74,25 @@ static bk_status columns(char **v) {
     return give(out, rows * n + 1, st);
 }
 
+static bk_status sparsify(char **v) {
+    size_t rows = strtoul(v[0], NULL, 10), k = strtoul(v[1], NULL, 10);
+    bk_sparsify_rule rule = {.score = (bk_score_kind)atoi(v[2]),
+                             .pattern = (bk_pattern)atoi(v[3]),
+                             .ratio = strtod(v[4], NULL),
+                             .n = atoi(v[5]),
+                             .m = atoi(v[6]),
+                             .tile_rows = atoi(v[5]),
+                             .tile_cols = atoi(v[6]),
+                             .repair = atoi(v[7])};
+    bk_sparsify_result r;
+    float *w = take(rows * k), *squares = take(2 * k), *gram = take(k * k);
+    bk_status st = bk_sparsify_matrix(nn, w, rows, k, (double *)squares, gram, &rule, &r, &err);
+    w[rows * k] = st ? 0 : (float)r.error;
+    bk_free(squares);
+    bk_free(gram);
+    return give(w, rows * k + 1, st);
+}
+
 static const struct {
     const char *name;
     int n_arguments;
@@ -78,7 +100,8 @@ static const struct {
 } operations[] = {{"cholesky", 1, cholesky},
                   {"solve", 2, solve},
                   {"inverse", 1, inverse},
-                  {"columns", 4, columns}};
+                  {"columns", 4, columns},
+                  {"sparsify", 8, sparsify}};
 
 int main(int argc, char **argv) {
     bk_status st = BK_ERR_INVALID;
