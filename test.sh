@@ -41,6 +41,7 @@ python_tests=(
     'tests/cli/test_profile.py'
     'tests/cli/test_bench_matmul.py'
     'tests/bench/test_compare.py'
+    'tests/bench/test_texts.py'
     'tests/truth/test_truth.py'
     'tests/server/test_openai.py'
     'tests/server/test_isolation.py'

@@ -11,7 +11,7 @@ optional_packages='libedit-dev libcurl4-openssl-dev libevent-dev libssl-dev
     libjs-marked node-dompurify libjs-highlight.js'
 fetch_packages='python3 python3-pip ca-certificates'
 test_packages='g++ clang-format libcmocka-dev libpcre2-dev python3-venv openssl chromium chromium-driver
-    bible-kjv'
+    bible-kjv miscfiles manpages manpages-dev'
 long_test_packages='clang'
 
 is_there() {
@@ -25,6 +25,9 @@ is_there() {
     python3-venv) python3 -c 'import ensurepip, venv' ;;
     libjansson-dev) pkg-config --exists jansson ;;
     bible-kjv) command -v bible ;;
+    miscfiles) [ -f /usr/share/misc/countries.gz ] ;;
+    manpages) [ -f /usr/share/man/man7/signal.7.gz ] ;;
+    manpages-dev) [ -f /usr/share/man/man3/printf.3.gz ] ;;
     libpcre2-dev) pkg-config --exists libpcre2-8 ;;
     libedit-dev) pkg-config --exists libedit ;;
     libcurl4-openssl-dev) pkg-config --exists libcurl ;;
