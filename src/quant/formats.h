@@ -39,12 +39,24 @@ static inline void bk_nibbles(const uint8_t *qs, uint8_t q[32]) {
     }
 }
 
+static inline void bk_pack_nibbles(const uint8_t q[32], uint8_t *qs) {
+    for (size_t j = 0; j < 16; j++) qs[j] = (uint8_t)((q[j] & 15) | (q[j + 16] & 15) << 4);
+}
+
 /* Bit j of `bits` becomes bit 4 of q[j]. */
 static inline void bk_fifth_bits(uint32_t bits, uint8_t q[32]) {
     for (size_t j = 0; j < 32; j++) q[j] = (uint8_t)(q[j] | (bits >> j & 1) << 4);
 }
 
-/* The same two for bk_quant.words, of four weights at a time; `from` is the nibbles' place in K formats,
+static inline void bk_pack_fifth_bits(const uint8_t q[32], uint8_t *qh) {
+    for (size_t j = 0; j < 4; j++) {
+        unsigned bits = 0;
+        for (size_t k = 0; k < 8; k++) bits |= (unsigned)(q[8 * j + k] >> 4 & 1) << k;
+        qh[j] = (uint8_t)bits;
+    }
+}
+
+/* The reading two for bk_quant.words, of four weights at a time; `from` is the nibbles' place in K formats,
  * where a byte has weights of two blocks of 32. */
 static inline void bk_nibble_words(const uint8_t qs[32], size_t from, uint32_t out[4]) {
     const uint32_t nibbles = 0x0F0F0F0F;
@@ -91,6 +103,12 @@ static inline void bk_canon_floats(bk_canon *out, float d0, float d1) {
 /* The 6-bit scale and min of group g (0..7) of a Q4_K or Q5_K block. */
 void bk_q4_k_scale(const uint8_t *block, size_t g, int8_t *scale, uint8_t *min);
 
+/* And into a block: scales, minima and halves; the low four bits of its weights. */
+typedef struct bk_super bk_super;
+void bk_q4_k_pack_scales(const bk_super *s, uint8_t *block);
+void bk_q4_k_pack_nibbles(const bk_super *s, uint8_t qs[128]);
+
 extern const int8_t bk_iq4_codebook[16]; /* of IQ4_NL and IQ4_XS */
+extern const float bk_iq4_nearest[256];  /* its number nearest to v at 128 + v */
 
 #endif

@@ -1,10 +1,10 @@
 /* Q2_K: 256 weights in 84 bytes, in 16 groups of 16: w = d * scale[g] * q - dmin * min[g].
  *     byte scales[16]: scale in the low, min in the high nibble; byte qs[64]; half d; half dmin.
  * Each half of the block (128 weights, 4 parts of 32) has 32 bytes of qs, part p at their bit 2p. */
-#include <math.h>
 #include <string.h>
 
 #include "quant/formats.h"
+#include "quant/search.h"
 
 enum { BLOCK_BYTES = 84, QS = 16, D = 80, M = 82 };
 
@@ -22,52 +22,42 @@ static void unpack(const void *row, size_t i, bk_canon *out) {
 
 /* ---- From floats -------------------------------------------------------------------------------- */
 
-enum { GROUP = 16, GROUPS = 16 };
-static const float HALF_MAX = 65504;
+static const bk_super_form form = {
+    .levels = {0, 3, NULL, NULL},
+    .groups = 16,
+    .scale_low = 0,
+    .scale_high = 15,
+    .min_high = 15,
+};
 
-/* What a byte of 0..most times `unit` gives nearest to v. */
-static uint8_t nearest(float v, float unit, float most) {
-    return (uint8_t)fminf(fmaxf(unit > 0 ? v / unit + 0.5f : 0, 0), most);
+static void pack(const bk_super *s, uint8_t *b) {
+    memset(b, 0, BLOCK_BYTES);
+    for (size_t g = 0; g < 16; g++) b[g] = (uint8_t)(s->scale[g] | s->min[g] << 4);
+    for (size_t i = 0; i < 256; i++) /* half i / 128, part i / 32 % 4, byte i % 32 */
+        b[QS + i / 128 * 32 + i % 32] |= (uint8_t)(s->q[i] << i / 32 % 4 * 2);
+    bk_store_half(b + D, s->d);
+    bk_store_half(b + M, s->m);
 }
 
-/* The largest of 16 as 15 times a half. */
-static float unit_of(const float *v, uint8_t *half) {
-    float most = 0;
-    for (size_t g = 0; g < GROUPS; g++) most = fmaxf(most, v[g]);
-    uint16_t bits = bk_f32_to_f16(fminf(most / 15, HALF_MAX));
-    bk_store_le16(half, bits);
-    return bk_f16_to_f32(bits);
+static void plain_block(const float *w, const float *h, uint8_t *b) {
+    (void)h;
+    bk_super s;
+    bk_super_plain(&form, w, &s);
+    pack(&s, b);
 }
 
-/* Plain rounding: a group's four steps reach from its smallest value (or zero) to its largest. */
-static void quantize_block(const float *x, uint8_t *b) {
-    float step[GROUPS], low[GROUPS];
-    for (size_t g = 0; g < GROUPS; g++) {
-        float min = 0, max = -HALF_MAX;
-        for (size_t i = 0; i < GROUP; i++) {
-            min = fminf(min, x[g * GROUP + i]);
-            max = fmaxf(max, x[g * GROUP + i]);
-        }
-        step[g] = (max - min) / 3;
-        low[g] = -min;
-    }
-    float d = unit_of(step, b + D), dmin = unit_of(low, b + M);
-    memset(b, 0, D);
-    for (size_t g = 0; g < GROUPS; g++) {
-        uint8_t scale = nearest(step[g], d, 15), min = nearest(low[g], dmin, 15);
-        float unit = d * (float)scale, base = dmin * (float)min;
-        b[g] = (uint8_t)(scale | min << 4);
-        for (size_t i = 0; i < GROUP; i++) {
-            size_t k = g * GROUP + i; /* half k / 128, part k / 32 % 4, byte k % 32 */
-            b[QS + k / 128 * 32 + k % 32] |=
-                (uint8_t)(nearest(x[k] + base, unit, 3) << k / 32 % 4 * 2);
-        }
-    }
+static void search_block(const float *w, const float *h, uint8_t *b) {
+    bk_super s;
+    bk_super_search(&form, w, h, &s);
+    pack(&s, b);
 }
 
 static void quantize(const float *x, void *blocks, size_t n) {
-    uint8_t *b = blocks;
-    for (; n >= 256; n -= 256, x += 256, b += BLOCK_BYTES) quantize_block(x, b);
+    bk_plain_blocks(&bk_quant_q2_k, plain_block, x, blocks, n);
+}
+
+static void search(const float *x, const float *importance, void *blocks, size_t n) {
+    bk_search_blocks(&bk_quant_q2_k, search_block, x, importance, blocks, n);
 }
 
 const bk_quant bk_quant_q2_k = {
@@ -83,6 +73,7 @@ const bk_quant bk_quant_q2_k = {
     .d_at = D,
     .m_at = M,
     .quantize = quantize,
+    .search = search,
     .unpack = unpack,
     .scale = scale_of,
 };

@@ -13,33 +13,35 @@ static void unpack(const void *row, size_t i, bk_canon *out) {
     bk_canon_half(&bk_quant_q4_0, b, out);
 }
 
-/* The nibble of a weight: 8 + x / d, to the nearest. */
-static uint8_t nibble(float x, float inverse) {
-    return (uint8_t)fminf(fmaxf(x * inverse + 8.5f, 0), 15);
-}
+/* ---- From floats -------------------------------------------------------------------------------- */
+
+static void pack(const uint8_t q[32], uint8_t *b) { bk_pack_nibbles(q, b + QS); }
 
 /* The value of the largest magnitude becomes -8 * d, whatever its sign: the end of the range that
  * reaches furthest. */
-static void quantize(const float *x, void *blocks, size_t n) {
-    uint8_t *b = blocks;
-    for (; n >= 32; n -= 32, x += 32, b += BLOCK_BYTES) {
-        float max = 0;
-        for (size_t i = 0; i < 32; i++)
-            if (fabsf(x[i]) > fabsf(max)) max = x[i];
-        float d = max / -8.0f, inverse = d != 0 ? 1.0f / d : 0;
-        bk_store_le16(b, bk_f32_to_f16(d));
-        for (size_t i = 0; i < 16; i++)
-            b[QS + i] = (uint8_t)(nibble(x[i], inverse) | nibble(x[i + 16], inverse) << 4);
-    }
+static void plain_block(const float *w, const float *h, uint8_t *b) {
+    (void)h;
+    uint8_t q[32];
+    float d = bk_furthest(w, 32) / -8, inverse = d != 0 ? 1 / d : 0;
+    bk_store_half(b, d);
+    for (size_t i = 0; i < 32; i++) q[i] = (uint8_t)fminf(w[i] * inverse + 8.5F, 15);
+    pack(q, b);
+}
+
+static const bk_levels levels = {-8, 7, NULL, NULL};
+
+static void with_scale(const float *w, float d, uint8_t *b) {
+    uint8_t q[32];
+    bk_nearest_levels(&levels, bk_store_half(b, d), 0, w, 32, q);
+    pack(q, b);
 }
 
 static void search_block(const float *w, const float *h, uint8_t *b) {
-    static const bk_levels levels = BK_LEVELS_WHOLE(8, 7);
-    uint16_t bits = bk_search_half(bk_search_scale(&levels, w, h, 32));
-    float d = bk_f16_to_f32(bits), inverse = d != 0 ? 1 / d : 0;
-    bk_store_le16(b, bits);
-    for (size_t i = 0; i < 16; i++)
-        b[QS + i] = (uint8_t)(nibble(w[i], inverse) | nibble(w[i + 16], inverse) << 4);
+    with_scale(w, bk_search_scale(&levels, w, h, 32), b);
+}
+
+static void quantize(const float *x, void *blocks, size_t n) {
+    bk_plain_blocks(&bk_quant_q4_0, plain_block, x, blocks, n);
 }
 
 static void search(const float *x, const float *importance, void *blocks, size_t n) {

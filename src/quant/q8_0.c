@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "quant/formats.h"
+#include "quant/search.h"
 
 enum { BLOCK_BYTES = 34, QS = 2 };
 
@@ -27,6 +28,17 @@ static void quantize(const float *x, void *blocks, size_t n) {
     }
 }
 
+static void search_block(const float *w, const float *h, uint8_t *b) {
+    static const bk_levels levels = {-127, 127, NULL, NULL};
+    uint8_t q[32];
+    bk_nearest_levels(&levels, bk_store_half(b, bk_search_scale(&levels, w, h, 32)), 0, w, 32, q);
+    for (size_t i = 0; i < 32; i++) b[QS + i] = (uint8_t)(q[i] - 127);
+}
+
+static void search(const float *x, const float *importance, void *blocks, size_t n) {
+    bk_search_blocks(&bk_quant_q8_0, search_block, x, importance, blocks, n);
+}
+
 const bk_quant bk_quant_q8_0 = {
     .type = BK_TYPE_Q8_0,
     .name = "Q8_0",
@@ -39,5 +51,6 @@ const bk_quant bk_quant_q8_0 = {
     .bits = 8,
     .lines_at = QS,
     .quantize = quantize,
+    .search = search,
     .unpack = unpack,
 };

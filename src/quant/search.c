@@ -1,13 +1,9 @@
 #include "quant/search.h"
 
 #include <math.h>
-#include <string.h>
 
-#define N10(x) x, x + 1, x + 2, x + 3, x + 4, x + 5, x + 6, x + 7, x + 8, x + 9
-const float bk_whole_numbers[129] = {N10(0),  N10(10), N10(20), N10(30), N10(40),  N10(50),
-                                     N10(60), N10(70), N10(80), N10(90), N10(100), N10(110),
-                                     120,     121,     122,     123,     124,      125,
-                                     126,     127,     128};
+#include "quant/formats.h"
+#include "quant/search_lanes.h"
 
 /* ---- Rows --------------------------------------------------------------------------------------- */
 
@@ -31,6 +27,16 @@ static void proportions(float *h, size_t n) {
     for (size_t i = 0; i < n; i++) h[i] = mean > 0 ? (float)(h[i] / mean + 1e-6) : 1;
 }
 
+void bk_plain_blocks(const bk_quant *format, bk_search_fn *one, const float *x, void *blocks,
+                     size_t n) {
+    float w[BK_SEARCH_BLOCK];
+    size_t len = format->block_len;
+    for (uint8_t *b = blocks; n >= len; n -= len, x += len, b += format->block_bytes) {
+        for (size_t i = 0; i < len; i++) w[i] = usable(x[i]);
+        one(w, NULL, b);
+    }
+}
+
 void bk_search_blocks(const bk_quant *format, bk_search_fn *one, const float *x,
                       const float *importance, void *blocks, size_t n) {
     float w[BK_SEARCH_BLOCK], h[BK_SEARCH_BLOCK], square = importance ? 0 : mean_square(x, n);
@@ -47,94 +53,144 @@ void bk_search_blocks(const bk_quant *format, bk_search_fn *one, const float *x,
     }
 }
 
-uint16_t bk_search_half(float d) {
+float bk_furthest(const float *w, size_t n) {
+    float v = 0;
+    for (size_t i = 0; i < n; i++) v = fabsf(w[i]) > fabsf(v) ? w[i] : v;
+    return v;
+}
+
+float bk_store_half(uint8_t *out, float d) {
     const float most = 65504;
-    return bk_f32_to_f16(d > most ? most : d < -most ? -most : d);
+    uint16_t bits = bk_f32_to_f16(d > most ? most : d < -most ? -most : d);
+    bk_store_le16(out, bits);
+    return bk_f16_to_f32(bits);
 }
 
-/* ---- One scale ---------------------------------------------------------------------------------- */
-
-/* The inverse scales that are looked at, in parts of the one at which the largest weight reaches the
- * outermost level: beyond 1 it is cut. */
-enum { PLACES = 128 };
-static const float FIRST = 0.85F, LAST = 2.1F;
-
-/* What changes in the two sums at each place: entry p is what happens before the p-th inverse scale. */
-typedef struct changes {
-    float wq[PLACES + 2], qq[PLACES + 2];
-} changes;
-
-static float largest(const float *w, size_t n) {
-    float most = 0;
-    for (size_t i = 0; i < n; i++) most = fabsf(w[i]) > most ? fabsf(w[i]) : most;
-    return most;
+static uint8_t place_in(const int8_t *codebook, float v) {
+    uint8_t k = 0;
+    while (k < 15 && v > 0.5F * (float)(codebook[k] + codebook[k + 1])) k++;
+    return k;
 }
 
-/* The sums at an inverse scale of 0, and their changes at every place where a weight goes on to its next
- * level. `unit` brings an inverse scale to places. */
-static void collect(const bk_levels *levels, int turned, const float *w, const float *h, size_t n,
-                    float unit, changes *c) {
-    memset(c, 0, sizeof *c);
+void bk_nearest_levels(const bk_levels *levels, float d, float m, const float *w, size_t n,
+                       uint8_t *q) {
+    float inverse = d != 0 ? 1 / d : 0, low = levels->low;
     for (size_t i = 0; i < n; i++) {
-        int down = (w[i] < 0) != turned;
-        const float *level = levels->side[down];
-        float size = fabsf(w[i]), weight = h[i] * size, from = level[0];
-        c->wq[0] += weight * from;
-        c->qq[0] += h[i] * from * from;
-        if (size == 0) continue;
-        float step = 0.5F * unit / size;
-        for (size_t k = 1; k < levels->n[down]; k++) {
-            float to = level[k], at = (from + to) * step - FIRST * PLACES / (LAST - FIRST);
-            if (at >= PLACES) break;
-            size_t p = at > 0 ? (size_t)at + 1 : 0;
-            c->wq[p] += weight * (to - from);
-            c->qq[p] += h[i] * (to * to - from * from);
-            from = to;
-        }
+        float v = (w[i] - m) * inverse;
+        q[i] = levels->codebook ? place_in(levels->codebook, v)
+                                : (uint8_t)(between(v, low, levels->high) - low + 0.5F);
     }
 }
 
-/* The sums with the nearest level at a scale. */
-static void sums_at(const bk_levels *levels, float d, const float *w, const float *h, size_t n,
-                    float *wq, float *qq) {
-    float inverse = 1 / fabsf(d);
-    *wq = *qq = 0;
-    for (size_t i = 0; i < n; i++) {
-        int down = (w[i] < 0) != (d < 0);
-        const float *level = levels->side[down];
-        float v = fabsf(w[i]) * inverse;
-        size_t k = 1;
-        while (k < levels->n[down] && 0.5F * (level[k - 1] + level[k]) <= v) k++;
-        float q = level[k - 1];
-        *wq += h[i] * fabsf(w[i]) * q;
-        *qq += h[i] * q * q;
+/* ---- A scale ------------------------------------------------------------------------------------ */
+
+/* Inverse scales are tried in a geometric series, in parts of the one at which the largest weight is the
+ * outermost level. Beyond 1 it is cut: right where it matters less than the rest. */
+enum { SCALES = 32, ROUNDS = 2 };
+static const float FIRST = 0.9F, LAST = 4.0F;
+
+typedef struct best_scale {
+    float saved, d;
+} best_scale;
+
+static void try_scales(const bk_levels *levels, const float *w, const float *h, size_t n,
+                       const float *inverse, best_scale *best) {
+    static const float zero[LANES];
+    sums s;
+    sum_lanes(levels, w, h, n, inverse, zero, &s);
+    for (size_t l = 0; l < LANES; l++) {
+        if (s.wq[l] * s.wq[l] > best->saved * s.qq[l]) {
+            best->saved = s.wq[l] * s.wq[l] / s.qq[l];
+            best->d = s.wq[l] / s.qq[l];
+        }
     }
 }
 
 float bk_search_scale(const bk_levels *levels, const float *w, const float *h, size_t n) {
-    changes c;
-    float most = largest(w, n), best = 0, d = 0;
+    float most = fabsf(bk_furthest(w, n)), inverse[LANES];
     if (!(most > 1e-15F)) return 0;
-    for (int turned = 0; turned < 2; turned++) {
-        /* The largest weight can be on either side, the sides of different length. */
-        float outer = fmaxf(levels->side[0][levels->n[0] - 1], levels->side[1][levels->n[1] - 1]);
-        float unit = PLACES * most / (outer * (LAST - FIRST));
-        collect(levels, turned, w, h, n, unit, &c);
-        float wq = 0, qq = 0;
-        for (size_t p = 0; p <= PLACES; p++) {
-            wq += c.wq[p];
-            qq += c.qq[p];
-            if (qq > 0 && wq > 0 && wq * wq > best * qq) {
-                best = wq * wq / qq;
-                d = turned ? -wq / qq : wq / qq;
-            }
+    best_scale best = {0, 0};
+    float outer = levels->high > -levels->low ? levels->high : -levels->low;
+    float v = FIRST * outer / most, step = powf(LAST / FIRST, 1.0F / (SCALES - 1));
+    for (int c = 0; c < SCALES; c += LANES / 2) {
+        for (size_t l = 0; l < LANES; l += 2, v *= step) {
+            inverse[l] = v;
+            inverse[l + 1] = -v;
         }
+        try_scales(levels, w, h, n, inverse, &best);
     }
-    for (int round = 0; round < 2 && d != 0; round++) {
-        float wq, qq;
-        sums_at(levels, d, w, h, n, &wq, &qq);
-        if (!(qq > 0 && wq > 0)) break;
-        d = d < 0 ? -wq / qq : wq / qq;
+    for (int r = 0; r < ROUNDS && best.d != 0; r++) {
+        for (int l = 0; l < LANES; l++)
+            inverse[l] = 1 / best.d * (1 + (float)(l - LANES / 2) * 0.005F);
+        try_scales(levels, w, h, n, inverse, &best);
     }
-    return d;
+    return best.d;
+}
+
+/* ---- A scale and an offset ---------------------------------------------------------------------- */
+
+/* Windows onto the range of the weights: how many widths and how many positions of each. */
+enum { WIDTHS = 16, POSITIONS = 4, LINE_ROUNDS = 2 };
+static const float WIDEST = 0.96F, NARROWEST = 3.0F; /* the range is this many windows */
+
+typedef struct best_line {
+    float saved, d, m;
+} best_line;
+
+static void try_lines(const bk_levels *levels, bool below, const float *w, const float *h, size_t n,
+                      const float *inverse, const float *zero, best_line *best) {
+    float one = 0, sum = 0;
+    sums s;
+    for (size_t i = 0; i < n; i++) {
+        one += h[i];
+        sum += h[i] * w[i];
+    }
+    sum_lanes(levels, w, h, n, inverse, zero, &s);
+    for (size_t l = 0; l < LANES; l++) {
+        float over = s.wq[l] - s.q[l] * sum / one, under = s.qq[l] - s.q[l] * s.q[l] / one;
+        if (!(over > 0 && under > 0)) continue;
+        best_line line = {over * over / under, over / under, 0};
+        line.m = (sum - line.d * s.q[l]) / one;
+        if (below && line.m > 0) {
+            line.d = s.wq[l] / s.qq[l];
+            line.m = 0;
+            line.saved = s.wq[l] * line.d - sum * sum / one;
+        }
+        if (line.saved > best->saved) *best = line;
+    }
+}
+
+void bk_search_line(float top, bool below, const float *w, const float *h, size_t n, float *d,
+                    float *m) {
+    bk_levels levels = {0, top, NULL, NULL};
+    float inverse[LANES], zero[LANES], min = w[0], max = w[0];
+    for (size_t i = 0; i < n; i++) {
+        min = w[i] < min ? w[i] : min;
+        max = w[i] > max ? w[i] : max;
+    }
+    if (below && min > 0) min = 0;
+    float range = max - min, step = powf(NARROWEST / WIDEST, 1.0F / (WIDTHS - 1));
+    *d = 0;
+    *m = below && min > 0 ? 0 : min;
+    if (!(range > 1e-15F)) return;
+    best_line best = {-1e30F, 0, *m};
+    float v = WIDEST * top / range;
+    for (int c = 0; c < WIDTHS; c += LANES / POSITIONS) {
+        for (int l = 0; l < LANES; l++) {
+            float left = (float)(l % POSITIONS) / (POSITIONS - 1);
+            inverse[l] = v;
+            zero[l] = -(min * v + left * (range * v - top));
+            if (l % POSITIONS == POSITIONS - 1) v *= step;
+        }
+        try_lines(&levels, below, w, h, n, inverse, zero, &best);
+    }
+    for (int r = 0; r < LINE_ROUNDS && best.d > 0; r++) {
+        for (int l = 0; l < LANES; l++) {
+            inverse[l] = 1 / best.d * (1 + (float)(l % 4 - 1) * (r ? 0.005F : 0.02F));
+            zero[l] = -best.m / best.d + (float)(l / 4 - 1) * (r ? 0.04F : 0.15F);
+        }
+        try_lines(&levels, below, w, h, n, inverse, zero, &best);
+    }
+    *d = best.d;
+    *m = best.m;
 }
