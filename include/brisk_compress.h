@@ -13,7 +13,94 @@ extern "C" {
 
 /* ---- Rounding weights ----------------------------------------------------------------------------- */
 
+/* Rows of k floats become blocks of a type ("q8_0", "q4_k", in whatever case) as GGUF files hold them, and
+ * floats again. */
+typedef struct brisk_block_type {
+    const char *name;   /* static: "Q4_K" */
+    size_t length;      /* weights of a block; a row is a whole number of blocks */
+    size_t bytes;       /* of a block */
+    bool rounds;        /* whether weights can be rounded to it here */
+} brisk_block_type;
+
+/* INVALID: an unknown name; the error lists all. */
+brisk_status brisk_block_type_find(const char *name, brisk_block_type *out, brisk_error *err);
+
+/* How rows are rounded. */
+typedef enum brisk_rounding {
+    BRISK_ROUND_SEARCH, /* scales are searched so that the sum of importance * error^2 is small */
+    BRISK_ROUND_PLAIN   /* every weight to the nearest step of a scale that holds the largest one */
+} brisk_rounding;
+
+/* blocks[n_rows * k / length * bytes] from rows[n_rows][k]. importance[k]: what an error of each column
+ * costs, the mean square of what it is multiplied with; NULL: the type's own measure. INVALID (a type, k),
+ * UNSUPPORTED (a type that is read only). Thread-safe. */
+brisk_status brisk_round_weights(const char *type, brisk_rounding how, const float *rows,
+                                 size_t n_rows, size_t k, const float *importance, void *blocks,
+                                 brisk_error *err);
+
+/* rows[n_rows][k] from blocks. INVALID. */
+brisk_status brisk_read_weights(const char *type, const void *blocks, size_t n_rows, size_t k,
+                                float *rows, brisk_error *err);
+
 /* ---- Quantising a model --------------------------------------------------------------------------- */
+
+/* Of a tensor, once its type is decided. Pointers are valid during the call. */
+typedef struct brisk_quantize_tensor {
+    const char *name;
+    const char *from, *to; /* types */
+    uint64_t weights, bytes_before, bytes_after;
+} brisk_quantize_tensor;
+
+/* Fill with brisk_quantize_default. Texts are borrowed during the call. */
+typedef struct brisk_quantize_options {
+    /* What becomes of the weights: a type for most of them or a mixture, by llama-quantize's names ("q4_0",
+     * "Q4_K_M"); matrices whose rows are too short for its blocks get one that fits. */
+    const char *type;
+    bool pure;               /* the same type everywhere, no mixture */
+    bool leave_output;       /* the head stays as it is */
+    const char *output_type; /* of the head; NULL: as the mixture says */
+    const char *embedding_type;
+    const char *const *tensor_types; /* "PATTERN=TYPE", POSIX extended regular expressions that are
+                                        looked for in tensors' names; the first that is found decides */
+    size_t n_tensor_types;
+
+    /* How much the inputs of each weight matter: from a file, or collected while the model reads a text. */
+    const char *imatrix;     /* llama.cpp's file, GGUF or older; NULL: none */
+    const char *imatrix_out; /* written here, as GGUF; NULL: nowhere */
+    const char *text;        /* calibration; NULL: none */
+    size_t text_len;
+    const char *text_name; /* goes into files */
+    int context;           /* tokens a window of the text; 0: 512 */
+    brisk_rounding rounding;
+
+    int threads;  /* 0: one per core */
+    bool dry_run; /* plan, report, write nothing */
+    /* Of each step, "rounding" and others: how much is done, 0..1. May be NULL. */
+    void (*progress)(const char *step, double done, void *user);
+    /* Of each tensor, in their order, before the first is rounded. May be NULL. */
+    void (*tensor)(const brisk_quantize_tensor *t, void *user);
+    void *user;
+    const volatile bool *cancel; /* polled; may be NULL */
+} brisk_quantize_options;
+
+/* All 0 and NULL: a type is to be set. */
+void brisk_quantize_default(brisk_quantize_options *options);
+
+typedef struct brisk_quantize_report {
+    uint64_t weights, bytes_before, bytes_after; /* of all tensors */
+    size_t requantised;                          /* tensors that were no floats before */
+    size_t unweighted;        /* rounded without importance, as the matrix had nothing of them */
+    char unweighted_name[64]; /* the first of these */
+    size_t text_tokens;       /* read for statistics */
+    double text_seconds, plan_seconds, round_seconds;
+} brisk_quantize_report;
+
+/* Rounds the matrices of a model (a GGUF file, a Hugging Face folder, what brisk_train wrote); vectors and
+ * routers of experts stay. `out` is replaced when all of it is on disk, and not touched before. out NULL:
+ * a dry run, or statistics are collected (imatrix_out) and nothing else. INVALID, NOT_FOUND, IO, FORMAT,
+ * UNSUPPORTED, CANCELLED, NOMEM. */
+brisk_status brisk_quantize(const char *in, const char *out, const brisk_quantize_options *options,
+                            brisk_quantize_report *report, brisk_error *err);
 
 /* ---- Pruning a model ------------------------------------------------------------------------------ */
 

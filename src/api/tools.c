@@ -4,8 +4,9 @@
 #include <strings.h>
 
 #include "api/api.h"
+#include "compress/plan.h"
+#include "compress/round.h"
 #include "format/gguf_build.h"
-#include "format/gguf_retype.h"
 #include "measure/bench.h"
 #include "measure/eval.h"
 #include "measure/profile.h"
@@ -25,6 +26,13 @@ BK_API void brisk_convert_options_default(brisk_convert_options *options) {
     *options = (brisk_convert_options){0};
 }
 
+static bk_status round_floats(const bk_gguf *g, const bk_quant *type, const char *keep,
+                              bk_plan *plan, bk_gguf **out, bk_error *err) {
+    bk_round_options round = {.plain = true, .file_type = -1};
+    bk_status st = bk_plan_convert(g, type, keep, plan, err);
+    return st ? st : bk_round_model(g, plan->types, &round, out, err);
+}
+
 BK_API brisk_status brisk_convert(const char *in, const char *out,
                                   const brisk_convert_options *options, brisk_error *err) {
     if (!in || !out) return bk_api_null(in ? "out" : "in", err);
@@ -34,15 +42,17 @@ BK_API brisk_status brisk_convert(const char *in, const char *out,
     bk_gguf_write_options write = {.progress = o.progress, .user = o.user, .cancel = o.cancel};
     const bk_quant *type = NULL;
     bk_gguf *g = NULL, *rounded = NULL;
+    bk_plan plan = {0};
     bk_error e;
     const char *at = in;
     bk_status st = BK_OK;
-    if (o.type && strcasecmp(o.type, "auto") != 0) st = bk_gguf_type_named(o.type, &type, &e);
+    if (o.type && strcasecmp(o.type, "auto") != 0) st = bk_round_type(o.type, &type, &e);
     if (st) return bk_api_result(st, &e, err);
     st = bk_model_file_open(in, &read, &g, &e);
-    if (!st && type) st = bk_gguf_retype(g, type, o.keep, &rounded, &e);
+    if (!st && type) st = round_floats(g, type, o.keep, &plan, &rounded, &e);
     if (!st) st = bk_gguf_write(rounded ? rounded : g, at = out, &write, &e);
     bk_gguf_destroy(&rounded);
+    bk_plan_free(&plan);
     bk_gguf_destroy(&g);
     if (st) bk_error_prefix(&e, "%s", at);
     return bk_api_result(st, &e, err);

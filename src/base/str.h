@@ -32,6 +32,10 @@ static inline bool bk_str_starts(bk_str s, bk_str prefix) {
     return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.data, prefix.data, prefix.len) == 0);
 }
 
+static inline bool bk_str_contains(bk_str s, const char *part) {
+    return memmem(s.data, s.len, part, strlen(part)) != NULL;
+}
+
 /* Copies src into dst[cap] (NUL-terminated, cut to fit, never in the middle of a character), with
  * control bytes, DEL and invalid UTF-8 written as \xNN: what comes from a file must not reach a
  * terminal raw. Returns the length written. */

@@ -13,8 +13,9 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "compress/plan.h"
+#include "compress/round.h"
 #include "fail_alloc.h"
-#include "format/gguf_retype.h"
 #include "model/hf.h"
 
 static char folder[64];
@@ -156,11 +157,14 @@ static void types(void **state) {
     for (size_t i = 0; i < BK_ARRAY_LEN(all); i++) {
         const bk_quant *type;
         bk_gguf *g = NULL, *stored = NULL;
+        bk_round_options round = {.plain = true, .file_type = -1};
+        bk_plan plan;
         bk_error e = {0};
         const uint8_t *data;
         assert_int_equal(bk_model_file_open(folder, NULL, &stored, &e), BK_OK);
-        assert_int_equal(bk_gguf_type_named(all[i].name, &type, &e), BK_OK);
-        assert_int_equal(bk_gguf_retype(stored, type, NULL, &g, &e), BK_OK);
+        assert_int_equal(bk_round_type(all[i].name, &type, &e), BK_OK);
+        assert_int_equal(bk_plan_convert(stored, type, NULL, &plan, &e), BK_OK);
+        assert_int_equal(bk_round_model(stored, plan.types, &round, &g, &e), BK_OK);
         const bk_gguf_tensor *t = bk_gguf_find_tensor(g, "blk.0.attn_v.weight");
         assert_int_equal(t->type->type, all[i].type);
         assert_int_equal(bk_gguf_read(g, t, &data, &e), BK_OK);
@@ -168,6 +172,7 @@ static void types(void **state) {
         bk_gguf_release(g, t, data);
         assert_int_equal(bk_gguf_find_tensor(g, "output_norm.weight")->type->type, BK_TYPE_F32);
         bk_gguf_destroy(&g);
+        bk_plan_free(&plan);
         bk_gguf_destroy(&stored);
     }
 }
