@@ -81,7 +81,10 @@ INLINE void fast_run(const job *j, size_t c0, size_t cols) {
 static void fast_strip(const job *j, size_t c0, size_t cols) { WITH_COLS(cols, fast_run, j, c0) }
 
 static void fast_expand(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
-    expand(w, first, n, panel);
+    if (w->group_at)
+        bk_sparse_expand(w, first, n, panel, 0);
+    else
+        expand(w, first, n, panel);
     bk_fast_coarsen_avx2(w, n, panel, w->type->zero);
 }
 

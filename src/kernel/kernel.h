@@ -93,7 +93,7 @@ typedef struct bk_lstm_units {
 typedef struct bk_kernels {
     bk_cpu_level level;
 
-    /* ---- Matrix product. Outputs: out[c * ldo + r], r = 16 * group...; rows past n_rows are not
+    /* ---- Matrix product, of sparse matrices too, whose rows of acts have tile_sums. Outputs: out[c * ldo + r], r = 16 * group...; rows past n_rows are not
      * written. add: out += instead of out =. Float types take x (float rows) instead of acts; the
      * row pitch is in bytes for acts and in floats for x. ---- */
 
@@ -114,6 +114,8 @@ typedef struct bk_kernels {
 
     /* x[k] -> one activation row (act.h). Exact channels: largest |x|, the lower index on ties. */
     void (*quantize)(const float *x, size_t k, void *act);
+    /* Of a row so quantised the sums behind it that sparse matrices are multiplied with (sparse.h). */
+    void (*tile_sums)(size_t k, void *act);
 
     /* ---- Rows ---- */
 

@@ -9,6 +9,7 @@
 #else
 #include "kernel/dots_avx2.h"
 #endif
+#include "kernel/sparse256_avx2.h"
 
 /* ---- Direct: few columns, each line unpacked once ------------------------------------------------ */
 
@@ -117,6 +118,9 @@ static void direct(DIRECT_ARGS) {
     switch (w->plan) {
         EACH_TYPE_PLAN(CALL_DIRECT)
         EACH_LAYOUT_PLAN(CALL_DIRECT)
+    case BK_PLAN_TILES_4: sparse_direct_4(w, first, n, acts, pitch, cols, out, ldo, add); break;
+    case BK_PLAN_TILES_8: sparse_direct_8(w, first, n, acts, pitch, cols, out, ldo, add); break;
+    case BK_PLAN_BITS_4: bk_ref_direct(w, first, n, acts, pitch, cols, out, ldo, add); break;
     default: bk_float_direct_avx2(w, first, n, acts, pitch, cols, out, ldo, add);
     }
 }
@@ -148,6 +152,14 @@ INLINE void expand_group(fmt f, const bk_packed *w, size_t group, uint8_t *out, 
 static void expand(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
     if (!w->type->bits) {
         bk_float_expand_avx2(w, first, n, panel);
+        return;
+    }
+    if (w->plan == BK_PLAN_TILES_4 || w->plan == BK_PLAN_TILES_8) {
+        sparse_expand(w, first, n, panel);
+        return;
+    }
+    if (w->plan == BK_PLAN_BITS_4) {
+        bk_sparse_expand(w, first, n, panel, 0);
         return;
     }
     size_t nd = w->k / (size_t)w->type->sub;
@@ -322,10 +334,14 @@ static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *pa
         [BK_PLAN_Q4_0] = tile_q4_0,   [BK_PLAN_Q4_1] = tile_q4_1,   [BK_PLAN_Q5_0] = tile_q5_0,
         [BK_PLAN_Q8_0] = tile_b8_32,  [BK_PLAN_Q4_K] = tile_q4_1,   [BK_PLAN_Q6_K] = tile_q6_k,
         [BK_PLAN_N4_16] = tile_n4_16, [BK_PLAN_N5_32] = tile_n5_32, [BK_PLAN_C4_32] = tile_b8_32,
-        [BK_PLAN_C4_16] = tile_b8_16, [BK_PLAN_B8_16] = tile_b8_16,
+        [BK_PLAN_C4_16] = tile_b8_16, [BK_PLAN_B8_16] = tile_b8_16, [BK_PLAN_BITS_4] = tile_q4_0,
     };
     if (!w->type->bits) {
         bk_float_tiles_avx2(w, first, n, panel, acts, pitch, cols, out, ldo, add);
+        return;
+    }
+    if (w->plan == BK_PLAN_TILES_4 || w->plan == BK_PLAN_TILES_8) {
+        sparse_tiles(w, first, n, panel, acts, pitch, cols, out, ldo, add);
         return;
     }
     job j = {w, first, n, panel, acts, pitch, out, ldo, add};

@@ -211,6 +211,11 @@ static void direct(DIRECT_ARGS) {
     switch (w->plan) {
         EACH_TYPE_PLAN(CALL_DIRECT)
         EACH_LAYOUT_PLAN(CALL_DIRECT)
+    case BK_PLAN_TILES_4:
+    case BK_PLAN_TILES_8:
+        bk_tiles_direct_avx512(w, first, n, acts, pitch, cols, out, ldo, add);
+        break;
+    case BK_PLAN_BITS_4: bk_ref_direct(w, first, n, acts, pitch, cols, out, ldo, add); break;
     default: bk_float_direct_avx512(w, first, n, acts, pitch, cols, out, ldo, add);
     }
 }
@@ -242,6 +247,14 @@ static void expand(const bk_packed *w, size_t first, size_t n, const bk_panel *p
         bk_float_expand_avx512(w, first, n, panel);
         return;
     }
+    if (w->plan == BK_PLAN_TILES_4 || w->plan == BK_PLAN_TILES_8) {
+        bk_tiles_expand_avx512(w, first, n, panel);
+        return;
+    }
+    if (w->plan == BK_PLAN_BITS_4) {
+        bk_sparse_expand(w, first, n, panel, BK_ACT_ZERO - w->type->zero);
+        return;
+    }
     size_t nd = w->k / (size_t)w->type->sub;
     for (size_t i = 0; i < n; i++) {
         uint8_t *q = panel->q + i * w->k * 16;
@@ -256,7 +269,10 @@ static void expand(const bk_packed *w, size_t first, size_t n, const bk_panel *p
 }
 
 static void fast_expand(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
-    expand(w, first, n, panel);
+    if (w->group_at)
+        bk_sparse_expand(w, first, n, panel, BK_ACT_ZERO - w->type->zero);
+    else
+        expand(w, first, n, panel);
     bk_fast_coarsen_avx512(w, n, panel, w->type->zero ? BK_ACT_ZERO : 0);
 }
 
@@ -377,6 +393,10 @@ static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *pa
                                                                    {tile_16_1, tile_16_2}};
     if (!w->type->bits) {
         bk_float_tiles_avx512(w, first, n, panel, acts, pitch, cols, out, ldo, add);
+        return;
+    }
+    if (w->plan == BK_PLAN_TILES_4 || w->plan == BK_PLAN_TILES_8) {
+        bk_tiles_tiles_avx512(w, first, n, panel, acts, pitch, cols, out, ldo, add);
         return;
     }
     const bk_quant *q = w->type;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "kernel/sparse.h"
 #include "quant/formats.h"
 
 /* The first plan that a format fits; -1 fits any. */
@@ -304,6 +305,10 @@ static void get_scale(const bk_packed *p, const uint8_t *g, size_t row, size_t i
 }
 
 void bk_packed_block(const bk_packed *p, size_t r, size_t b, bk_canon *out) {
+    if (bk_packed_sparse(p)) {
+        bk_sparse_block(p, r, b, out);
+        return;
+    }
     const uint8_t *group = p->data + r / BK_GROUP_ROWS * p->group_bytes;
     const uint8_t *lines = group + p->scale_bytes;
     const bk_quant *t = p->type;

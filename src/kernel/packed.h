@@ -47,7 +47,11 @@ typedef enum bk_plan {
     BK_PLAN_N5_32,
     BK_PLAN_C4_32,
     BK_PLAN_C4_16,
-    BK_PLAN_B8_16
+    BK_PLAN_B8_16,
+    /* Sparse matrices (kernel/sparse.h): tiles of Q4_0 and of Q8_0, single weights of Q4_0. */
+    BK_PLAN_TILES_4,
+    BK_PLAN_TILES_8,
+    BK_PLAN_BITS_4
 } bk_plan;
 
 typedef struct bk_packed {
@@ -56,15 +60,22 @@ typedef struct bk_packed {
     size_t n_rows, k;   /* as in the file */
     size_t n_groups;    /* n_rows / 16 rounded up */
     size_t scale_bytes; /* of a group, a multiple of 64: where its lines begin */
-    size_t group_bytes; /* a multiple of 64 */
-    uint8_t *data;      /* n_groups * group_bytes, 64-byte aligned; owned by whoever allocated */
+    size_t group_bytes; /* a multiple of 64; 0: groups differ */
+    uint8_t *data;      /* 64-byte aligned; owned by whoever allocated */
+    /* Sparse: [n_groups + 1] where groups begin, multiples of 64; NULL: group_bytes apart. */
+    const uint64_t *group_at;
 } bk_packed;
 
 /* Fills everything but data. False when the sizes overflow, k does not suit the type, or there is no
  * plan for it. */
 bool bk_packed_init(bk_packed *p, const bk_quant *type, size_t n_rows, size_t k);
 
-static inline size_t bk_packed_bytes(const bk_packed *p) { return p->n_groups * p->group_bytes; }
+/* Where group g begins; that of n_groups is the length of data. */
+static inline size_t bk_packed_at(const bk_packed *p, size_t g) {
+    return p->group_at ? (size_t)p->group_at[g] : g * p->group_bytes;
+}
+
+static inline size_t bk_packed_bytes(const bk_packed *p) { return bk_packed_at(p, p->n_groups); }
 
 /* Writes the groups [first, first + n) of p->data from the rows of the file, `rows` being row 0.
  * Groups may be packed by different threads. */

@@ -57,4 +57,13 @@ void bk_float_direct_avx512(DIRECT_ARGS);
 void bk_float_expand_avx512(const bk_packed *w, size_t first, size_t n, const bk_panel *panel);
 void bk_float_tiles_avx512(TILES_ARGS);
 
+/* Sparse matrices (sparse.h). The portable product serves single weights where there is no faster one. */
+void bk_ref_direct(DIRECT_ARGS);
+/* A dense panel of any sparse groups: bytes are quants + bias. */
+void bk_sparse_expand(const bk_packed *w, size_t first, size_t n, const bk_panel *panel, int bias);
+void bk_tile_sums_avx2(size_t k, void *act);
+void bk_tiles_direct_avx512(DIRECT_ARGS);
+void bk_tiles_expand_avx512(const bk_packed *w, size_t first, size_t n, const bk_panel *panel);
+void bk_tiles_tiles_avx512(TILES_ARGS);
+
 #endif

@@ -5,6 +5,7 @@
 
 #include "kernel/expf.h"
 #include "kernel/parts.h"
+#include "kernel/sparse.h"
 
 enum { LANES = 16 };
 
@@ -70,6 +71,24 @@ static void matmul(const bk_packed *w, size_t first, size_t n, const void *acts,
             float y = w->type->bits ? dot_int_row(w, r, &x) : dot_float_row(w, r, xf);
             float *o = out + c * ldo + r;
             *o = add ? *o + y : y;
+        }
+    }
+}
+
+void bk_ref_direct(DIRECT_ARGS) { matmul(w, first, n, acts, pitch, cols, out, ldo, add); }
+
+/* Sums of 4 quants, as sparse.h has them; blocks past the last are 0. */
+static void tile_sums(size_t k, void *act) {
+    const int8_t *q = bk_act_view(act, k).q;
+    int16_t *sums = bk_sparse_sums(act, k);
+    size_t nb = bk_div_up(k, 32);
+    for (size_t chunk = 0; chunk < bk_sparse_chunks(k); chunk++) {
+        for (size_t tile = 0; tile < BK_BLOCK_TILES; tile++) {
+            for (size_t i = 0; i < BK_CHUNK_BLOCKS; i++, sums++) {
+                const int8_t *x = q + 32 * (chunk * BK_CHUNK_BLOCKS + i) + 4 * tile;
+                bool in = chunk * BK_CHUNK_BLOCKS + i < nb;
+                *sums = in ? (int16_t)(x[0] + x[1] + x[2] + x[3]) : 0;
+            }
         }
     }
 }
@@ -340,6 +359,7 @@ void bk_kernels_init_ref(bk_kernels *k) {
         .tiles = tiles,
         .quantize = quantize,
         .fast_quantize = fast_quantize,
+        .tile_sums = tile_sums,
         .rms_norm = rms_norm,
         .silu_mul = silu_mul,
         .gelu_mul = gelu_mul,

@@ -18,8 +18,8 @@
 enum { MAX_MESSAGES = 3 };
 
 static const check_family *const families[] = {&check_packed_family, &check_matmul_family,
-                                               &check_rows_family, &check_attention_family,
-                                               &check_nn_family};
+                                               &check_rows_family,   &check_attention_family,
+                                               &check_nn_family,     &check_sparse_family};
 
 typedef struct options {
     uint64_t seed;

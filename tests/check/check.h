@@ -31,7 +31,7 @@ typedef struct check_family {
 } check_family;
 
 extern const check_family check_packed_family, check_matmul_family, check_rows_family,
-    check_attention_family, check_nn_family;
+    check_attention_family, check_nn_family, check_sparse_family;
 
 /* Prints level, test and the message (the first few of a test). */
 void check_fail(check *c, const char *fmt, ...) BK_PRINTF(2, 3);

@@ -1,0 +1,293 @@
+/* Tiles of sparse matrices with AVX512-VNNI: the loops of matmul_avx512.c over the tiles that are there.
+ * Order of operations: kernel.h, of the dense matrix. */
+#include <string.h>
+
+#include "kernel/groups_avx512.h"
+#include "kernel/sparse.h"
+
+enum { TILE_COLS = 12 }; /* of a panel's tile: one group, sums and results in 24 registers */
+
+INLINE __m512i load(const uint8_t *p) { return _mm512_loadu_si512(p); }
+
+INLINE __m512i broadcast(const int8_t *p) {
+    int32_t v;
+    memcpy(&v, p, 4);
+    return _mm512_set1_epi32(v);
+}
+
+INLINE __m512i low_nibbles(__m512i x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
+
+INLINE __m512i high_nibbles(__m512i x) { return low_nibbles(_mm512_srli_epi16(x, 4)); }
+
+/* A row of activations. */
+typedef struct act {
+    const int8_t *q;
+    const float *s;
+    const int16_t *sums;
+    bk_act view;
+} act;
+
+INLINE act act_at(const void *acts, size_t pitch, size_t c, size_t k) {
+    char *row = (char *)(uintptr_t)acts + c * pitch; /* only read */
+    bk_act v = bk_act_view(row, k);
+    return (act){v.q, v.s, bk_sparse_sums(row, k), v};
+}
+
+/* Where the dots of a chunk's blocks begin, minus zero times the sum of the activations that have
+ * tiles; for each column 16 blocks. */
+INLINE void chunk_starts(const uint8_t *index, size_t chunk, int shift, const act *x, size_t cols,
+                         int32_t starts[][BK_CHUNK_BLOCKS]) {
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)index);
+    __mmask16 there[BK_BLOCK_TILES];
+    UNROLL for (int j = 0; j < BK_BLOCK_TILES; j++) there[j] =
+        _mm_test_epi8_mask(bytes, _mm_set1_epi8((char)(1 << j)));
+    for (size_t c = 0; c < cols; c++) {
+        const int16_t *from = x[c].sums + chunk * BK_BLOCK_TILES * BK_CHUNK_BLOCKS;
+        __m256i sum = _mm256_setzero_si256();
+        UNROLL for (int j = 0; j < BK_BLOCK_TILES; j++) {
+            const void *at = from + j * BK_CHUNK_BLOCKS;
+            sum = _mm256_mask_add_epi16(sum, there[j], sum, _mm256_loadu_si256(at));
+        }
+        __m512i wide = _mm512_slli_epi32(_mm512_cvtepi16_epi32(sum), (unsigned)shift);
+        _mm512_storeu_si512(starts[c], _mm512_sub_epi32(_mm512_setzero_si512(), wide));
+    }
+}
+
+/* acc += an absent block: 0 * s * d. */
+INLINE void absent_block(float no_scale, const act *x, size_t cols, size_t b, __m512 *acc) {
+    UNROLL for (size_t c = 0; c < cols; c++) acc[c] =
+        _mm512_fmadd_ps(_mm512_mul_ps(_mm512_setzero_ps(), _mm512_set1_ps(x[c].s[b])),
+                        _mm512_set1_ps(no_scale), acc[c]);
+}
+
+INLINE void scale_block(const __m512i *sum, __m512 d, const act *x, size_t cols, size_t b,
+                        __m512 *acc) {
+    UNROLL for (size_t c = 0; c < cols; c++) acc[c] =
+        _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[c]), _mm512_set1_ps(x[c].s[b])), d,
+                        acc[c]);
+}
+
+/* ---- The weights of exact channels ----------------------------------------------------------------- */
+
+/* Channel k of a group, for the 16 rows. */
+static __m512 channel(const bk_packed *w, const bk_strip *s, size_t k) {
+    size_t b = k / 32, j = k % 32 / 4, chunk = b / BK_CHUNK_BLOCKS;
+    bk_sparse_at at = s->at[chunk];
+    if (!(s->index[b] >> j & 1)) return _mm512_setzero_ps();
+    for (size_t i = chunk * BK_CHUNK_BLOCKS; i < b; i++) {
+        at.scales += s->index[i] != 0;
+        at.values += (uint32_t)(bk_tiles_lines(w, s->index[i]) * BK_LINE);
+    }
+    size_t n = (size_t)__builtin_popcount(s->index[b] & ((1u << j) - 1)), byte = k % 4 * 8;
+    bool four = w->plan == BK_PLAN_TILES_4;
+    __m512i q = load(s->values + at.values + (four ? n / 2 : n) * BK_LINE);
+    q = _mm512_srl_epi32(q, _mm_cvtsi32_si128((int)(byte + (four && n % 2 ? 4 : 0))));
+    q = _mm512_and_si512(q, _mm512_set1_epi32(four ? 15 : 255));
+    q = _mm512_sub_epi32(q, _mm512_set1_epi32(four ? 8 : 128));
+    return _mm512_fmadd_ps(load_f16(s->d, at.scales), _mm512_cvtepi32_ps(q), _mm512_setzero_ps());
+}
+
+/* ---- Direct ---------------------------------------------------------------------------------------- */
+
+/* sum[c][0] + sum[c][1]: dots of the tiles of a block; *line moves past it. */
+INLINE void block_dots(int bits, unsigned index, const uint8_t **line, const act *x, size_t cols,
+                       size_t b, __m512i sum[][2]) {
+    unsigned left =
+        index | 256; /* a last tile that an odd number of them may name: its nibbles are 0 */
+    for (; left & 255; *line += BK_LINE) {
+        const __m512i v = load(*line);
+        size_t j = 4 * (size_t)__builtin_ctz(left);
+        left &= left - 1;
+        if (bits == 8) {
+            UNROLL for (size_t c = 0; c < cols; c++) sum[c][0] =
+                _mm512_dpbusd_epi32(sum[c][0], v, broadcast(x[c].q + 32 * b + j));
+            continue;
+        }
+        size_t i = 4 * (size_t)__builtin_ctz(left);
+        left &= left - 1;
+        const __m512i low = low_nibbles(v), high = high_nibbles(v);
+        UNROLL for (size_t c = 0; c < cols; c++) {
+            sum[c][0] = _mm512_dpbusd_epi32(sum[c][0], low, broadcast(x[c].q + 32 * b + j));
+            const size_t second = cols < 4;
+            sum[c][second] =
+                _mm512_dpbusd_epi32(sum[c][second], high, broadcast(x[c].q + 32 * b + i));
+        }
+    }
+}
+
+INLINE void direct_group(int bits, const bk_packed *w, const bk_strip *s, const act *x, size_t cols,
+                         __m512 *acc) {
+    const size_t nb = w->k / 32;
+    const uint8_t *line = s->values, *d = s->d;
+    const float no_scale = bk_sparse_no_scale(w);
+    int32_t starts[BK_DIRECT_COLS][BK_CHUNK_BLOCKS];
+    UNROLL for (size_t c = 0; c < cols; c++) acc[c] = _mm512_setzero_ps();
+    for (size_t b = 0; b < nb; b++) {
+        unsigned index = s->index[b];
+        size_t i = b % BK_CHUNK_BLOCKS;
+        if (i == 0)
+            chunk_starts(s->index + b, b / BK_CHUNK_BLOCKS, bits == 4 ? 3 : 7, x, cols, starts);
+        if (!index) {
+            absent_block(no_scale, x, cols, b, acc);
+            continue;
+        }
+        __m512i sum[BK_DIRECT_COLS][2];
+        UNROLL for (size_t c = 0; c < cols; c++) {
+            sum[c][0] = _mm512_set1_epi32(starts[c][i]);
+            sum[c][1] = _mm512_setzero_si512();
+        }
+        block_dots(bits, index, &line, x, cols, b, sum);
+        __m512i all[BK_DIRECT_COLS];
+        UNROLL for (size_t c = 0; c < cols; c++) all[c] =
+            bits == 4 && cols < 4 ? _mm512_add_epi32(sum[c][0], sum[c][1]) : sum[c][0];
+        scale_block(all, load_f16(d, 0), x, cols, b, acc);
+        d += 32;
+    }
+}
+
+INLINE void direct_cols(int bits, const bk_packed *w, size_t first, size_t n, const void *acts,
+                        size_t pitch, size_t cols, float *out, size_t ldo, bool add) {
+    act x[BK_DIRECT_COLS];
+    UNROLL for (size_t c = 0; c < cols; c++) x[c] = act_at(acts, pitch, c, w->k);
+    for (size_t g = first; g < first + n; g++) {
+        __m512 acc[BK_DIRECT_COLS];
+        bk_strip s = bk_strip_view(w, g);
+        direct_group(bits, w, &s, x, cols, acc);
+        UNROLL for (size_t c = 0; c < cols; c++) {
+            for (int e = 0; e < BK_ACT_EXACT; e++)
+                acc[c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c].view.value[e]),
+                                         channel(w, &s, (size_t)x[c].view.at[e]), acc[c]);
+            store(out + c * ldo + g * BK_GROUP_ROWS, acc[c], row_mask(w, g), add);
+        }
+    }
+}
+
+#define CASE(COLS)                                                        \
+    case COLS:                                                            \
+        direct_cols(bits, w, first, n, acts, pitch, COLS, out, ldo, add); \
+        break;
+#define DIRECT(BITS)                                                             \
+    static void direct_##BITS(DIRECT_ARGS) {                                     \
+        const int bits = BITS;                                                   \
+        switch (cols) {                                                          \
+            CASE(1)                                                              \
+            CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) default              \
+                : direct_cols(bits, w, first, n, acts, pitch, 8, out, ldo, add); \
+            break;                                                               \
+        }                                                                        \
+    }
+DIRECT(4)
+DIRECT(8)
+
+void bk_tiles_direct_avx512(DIRECT_ARGS) {
+    if (w->plan == BK_PLAN_TILES_4)
+        direct_4(w, first, n, acts, pitch, cols, out, ldo, add);
+    else
+        direct_8(w, first, n, acts, pitch, cols, out, ldo, add);
+}
+
+/* ---- Panels ---------------------------------------------------------------------------------------- */
+
+/* The tiles that are there as lines of bytes, and the scales of the blocks that are. */
+void bk_tiles_expand_avx512(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
+    for (size_t g = 0; g < n; g++) {
+        bk_strip s = bk_strip_view(w, first + g);
+        bk_sparse_at all = s.at[bk_sparse_chunks(w->k)];
+        uint8_t *q = panel->q + g * w->k * 16;
+        float *d = panel->d + g * w->k / 32 * 16;
+        for (size_t i = 0; i < all.scales; i++) _mm512_store_ps(d + 16 * i, load_f16(s.d, i));
+        if (w->plan == BK_PLAN_TILES_8) {
+            memcpy(q, s.values, all.values);
+            continue;
+        }
+        const uint8_t *line = s.values;
+        for (size_t b = 0; b < w->k / 32; b++) {
+            for (int left = __builtin_popcount(s.index[b]); left > 0; left -= 2, line += BK_LINE) {
+                __m512i v = load(line);
+                _mm512_store_si512(q, low_nibbles(v));
+                if (left > 1) _mm512_store_si512(q + BK_LINE, high_nibbles(v));
+                q += left > 1 ? 2 * BK_LINE : BK_LINE;
+            }
+        }
+    }
+}
+
+typedef struct job {
+    const bk_packed *w;
+    const bk_panel *panel;
+    const void *acts;
+    size_t pitch;
+    float *out;
+    size_t ldo;
+    bool add;
+} job;
+
+/* Blocks of one chunk times `cols` columns; *q and *d move past it. */
+INLINE void tile_chunk(const job *j, const bk_strip *s, size_t chunk, const act *x, size_t cols,
+                       const uint8_t **q, const float **d, __m512 *acc) {
+    const size_t first = chunk * BK_CHUNK_BLOCKS,
+                 n = bk_min_size(BK_CHUNK_BLOCKS, j->w->k / 32 - first);
+    const float no_scale = bk_sparse_no_scale(j->w);
+    int32_t starts[TILE_COLS][BK_CHUNK_BLOCKS];
+    chunk_starts(s->index + first, chunk, j->w->type->bits == 4 ? 3 : 7, x, cols, starts);
+    for (size_t i = 0; i < n; i++) {
+        size_t b = first + i;
+        unsigned left = s->index[b];
+        if (!left) {
+            absent_block(no_scale, x, cols, b, acc);
+            continue;
+        }
+        __m512i sum[TILE_COLS];
+        UNROLL for (size_t c = 0; c < cols; c++) sum[c] = _mm512_set1_epi32(starts[c][i]);
+        do {
+            const __m512i v = load(*q);
+            size_t k = 32 * b + 4 * (size_t)__builtin_ctz(left);
+            UNROLL for (size_t c = 0; c < cols; c++) sum[c] =
+                _mm512_dpbusd_epi32(sum[c], v, broadcast(x[c].q + k));
+            left &= left - 1;
+            *q += BK_LINE;
+        } while (left);
+        scale_block(sum, _mm512_load_ps(*d), x, cols, b, acc);
+        *d += 16;
+    }
+}
+
+INLINE void tile_run(const job *j, size_t group, size_t g, size_t c0, size_t cols) {
+    const bk_packed *w = j->w;
+    const uint8_t *q = j->panel->q + g * w->k * 16;
+    const float *d = j->panel->d + g * w->k / 32 * 16;
+    bk_strip s = bk_strip_view(w, group);
+    act x[TILE_COLS];
+    __m512 acc[TILE_COLS];
+    UNROLL for (size_t c = 0; c < cols; c++) {
+        x[c] = act_at(j->acts, j->pitch, c0 + c, w->k);
+        acc[c] = _mm512_setzero_ps();
+    }
+    for (size_t i = 0; i < bk_sparse_chunks(w->k); i++) tile_chunk(j, &s, i, x, cols, &q, &d, acc);
+    UNROLL for (size_t c = 0; c < cols; c++) {
+        for (int e = 0; e < BK_ACT_EXACT; e++)
+            acc[c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c].view.value[e]),
+                                     channel(w, &s, (size_t)x[c].view.at[e]), acc[c]);
+        store(j->out + (c0 + c) * j->ldo + group * BK_GROUP_ROWS, acc[c], row_mask(w, group),
+              j->add);
+    }
+}
+
+#define WIDTH(COLS)                                                            \
+    static void tile_##COLS(const job *j, size_t group, size_t g, size_t c0) { \
+        tile_run(j, group, g, c0, COLS);                                       \
+    }
+WIDTH(1)
+WIDTH(2) WIDTH(3) WIDTH(4) WIDTH(5) WIDTH(6) WIDTH(7) WIDTH(8) WIDTH(9) WIDTH(10) WIDTH(11)
+    WIDTH(12)
+
+        void bk_tiles_tiles_avx512(TILES_ARGS) {
+    static void (*const run[])(const job *, size_t, size_t,
+                               size_t) = {tile_1, tile_2, tile_3, tile_4,  tile_5,  tile_6,
+                                          tile_7, tile_8, tile_9, tile_10, tile_11, tile_12};
+    job j = {w, panel, acts, pitch, out, ldo, add};
+    for (size_t done = 0, width; done < cols; done += width) {
+        width = bk_strip_cols(cols - done, TILE_COLS);
+        for (size_t g = 0; g < n; g++) run[width - 1](&j, first + g, g, done);
+    }
+}
