@@ -7,9 +7,12 @@
 
 /* From one corner of an item's hull to the next. */
 typedef struct step {
-    size_t item, from, to;
-    double slope; /* damage saved per cost */
+    size_t item, from, to, number; /* number: in the order they were made */
+    double slope; /* damage saved per cost; not above that of the item's step before */
 } step;
+
+/* Corners on one straight line, as far as rounding tells, stay: short steps fill a total better. */
+static const double STRAIGHT = 1 + 1e-9;
 
 typedef struct solver {
     const bk_budget_item *items;
@@ -68,10 +71,13 @@ static void add_steps(solver *s, size_t number) {
         size_t to = s->order[i];
         if (item->options[to].damage >= item->options[at].damage) continue;
         /* Corners that the new one makes hollow go. */
-        while (s->n_steps > first &&
-               slope(item, s->steps[s->n_steps - 1].to, to) >= s->steps[s->n_steps - 1].slope)
+        while (s->n_steps > first && slope(item, s->steps[s->n_steps - 1].to, to) >
+                                         STRAIGHT * s->steps[s->n_steps - 1].slope)
             at = s->steps[--s->n_steps].from;
-        s->steps[s->n_steps++] = (step){number, at, to, slope(item, at, to)};
+        double by = slope(item, at, to);
+        if (s->n_steps > first) by = fmin(by, s->steps[s->n_steps - 1].slope);
+        s->steps[s->n_steps] = (step){number, at, to, s->n_steps, by};
+        s->n_steps++;
         at = to;
     }
 }
@@ -79,8 +85,7 @@ static void add_steps(solver *s, size_t number) {
 static int steeper(const void *a, const void *b) {
     const step *x = a, *y = b;
     if (x->slope != y->slope) return x->slope < y->slope ? 1 : -1;
-    if (x->item != y->item) return x->item < y->item ? -1 : 1;
-    return x->from < y->from ? -1 : x->from > y->from;
+    return x->number < y->number ? -1 : x->number > y->number;
 }
 
 static void walk(solver *s) {
@@ -155,4 +160,61 @@ bk_status bk_budget_choose(const bk_budget_item *items, size_t n_items, double t
         result->damage += items[i].options[choice[i]].damage;
     }
     return BK_OK;
+}
+
+/* ---- Ratios ------------------------------------------------------------------------------------------ */
+
+enum { RATIO_STEPS = 100 };
+
+static double at_step(const double *grid, size_t n, int s) {
+    return grid[0] + (grid[n - 1] - grid[0]) * s / RATIO_STEPS;
+}
+
+/* The curve through (grid, damage) at x, which lies within. */
+static double interpolate(const double *grid, const double *damage, size_t n, double x) {
+    size_t i = 1;
+    while (i + 1 < n && grid[i] < x) i++;
+    return damage[i - 1] +
+           (damage[i] - damage[i - 1]) * (x - grid[i - 1]) / (grid[i] - grid[i - 1]);
+}
+
+static bk_status check_grid(const double *grid, size_t n, bk_error *err) {
+    if (n < 2) return bk_fail(err, BK_ERR_INVALID, "%zu ratios measured, at least 2 wanted", n);
+    for (size_t i = 0; i < n; i++)
+        if (!(grid[i] >= 0 && grid[i] <= 1) || (i && !(grid[i] > grid[i - 1])))
+            return bk_fail(err, BK_ERR_INVALID, "ratio %g after %g: ascending ones of 0..1 wanted",
+                           grid[i], i ? grid[i - 1] : 0);
+    return BK_OK;
+}
+
+bk_status bk_budget_ratios(const double *weights, const double *damage, size_t n_items,
+                           const double *grid, size_t n_grid, double ratio, double *out,
+                           bk_error *err) {
+    enum { OPTIONS = RATIO_STEPS + 1 };
+    bk_status st = check_grid(grid, n_grid, err);
+    if (st) return st;
+    bk_budget_option *options = bk_alloc(bk_max_size(n_items, 1), OPTIONS * sizeof *options);
+    bk_budget_item *items = bk_alloc(bk_max_size(n_items, 1), sizeof *items);
+    size_t *choice = bk_alloc(bk_max_size(n_items, 1), sizeof *choice);
+    double all = 0;
+    if (!options || !items || !choice)
+        st = bk_fail(err, BK_ERR_NOMEM, "no memory for ratios of %zu items", n_items);
+    for (size_t i = 0; !st && i < n_items; i++) {
+        items[i] = (bk_budget_item){options + i * OPTIONS, OPTIONS};
+        all += weights[i];
+        for (int s = 0; s < OPTIONS; s++) {
+            double x = at_step(grid, n_grid, s);
+            options[i * OPTIONS + (size_t)s] =
+                (bk_budget_option){(1 - x) * weights[i],
+                                   interpolate(grid, damage + i * n_grid, n_grid, x)};
+        }
+    }
+    /* A hair more, for sums that are not exact. */
+    if (!st)
+        st = bk_budget_choose(items, n_items, (1 - ratio) * all + 1e-9 * all, choice, NULL, err);
+    for (size_t i = 0; !st && i < n_items; i++) out[i] = at_step(grid, n_grid, (int)choice[i]);
+    bk_free(options);
+    bk_free(items);
+    bk_free(choice);
+    return st;
 }

@@ -33,4 +33,12 @@ typedef struct bk_budget_result {
 bk_status bk_budget_choose(const bk_budget_item *items, size_t n_items, double total,
                            size_t *choice, bk_budget_result *result, bk_error *err);
 
+/* Ratios of pruning by what they were measured to do: item i has weights[i] weights, and a ratio of
+ * grid[g] (ascending, n_grid of them) does damage[i * n_grid + g] to it, in between as straight lines
+ * say. out[n_items]: ratios within the grid, with which at least `ratio` of all weights go, to within a
+ * hundredth of the grid of one item. LIMIT when that is above the grid; INVALID, NOMEM. */
+bk_status bk_budget_ratios(const double *weights, const double *damage, size_t n_items,
+                           const double *grid, size_t n_grid, double ratio, double *out,
+                           bk_error *err);
+
 #endif

@@ -106,11 +106,34 @@ static void test_refused(void **state) {
     assert_int_equal(bk_budget_choose(items, ITEMS, 100, choice, NULL, &err), BK_ERR_INVALID);
 }
 
+/* Two items with damage c r^2: the least together is where c1 r1 / w1 = c2 r2 / w2. */
+static void test_ratios(void **state) {
+    (void)state;
+    enum { GRID = 11 };
+    double grid[GRID], damage[2 * GRID], weights[] = {100, 300}, out[2];
+    for (int g = 0; g < GRID; g++) {
+        grid[g] = g / 10.0;
+        damage[g] = 1 * grid[g] * grid[g];
+        damage[GRID + g] = 6 * grid[g] * grid[g];
+    }
+    assert_int_equal(bk_budget_ratios(weights, damage, 2, grid, GRID, 0.3, out, &err), BK_OK);
+    assert_float_equal(out[0], 0.48, 0.03); /* straight lines between */
+    assert_float_equal(out[1], 0.24, 0.02);
+    double gone = (100 * out[0] + 300 * out[1]) / 400;
+    assert_true(gone > 0.3 - 1e-6 && gone < 0.31);
+    assert_int_equal(bk_budget_ratios(weights, damage, 2, grid, 6, 0.6, out, &err), BK_ERR_LIMIT);
+    assert_int_equal(bk_budget_ratios(weights, damage, 2, grid, 1, 0, out, &err), BK_ERR_INVALID);
+    grid[3] = grid[2];
+    assert_int_equal(bk_budget_ratios(weights, damage, 2, grid, GRID, 0.3, out, &err),
+                     BK_ERR_INVALID);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_all_choices),
         cmocka_unit_test(test_enough),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_ratios),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
