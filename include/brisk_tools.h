@@ -257,6 +257,8 @@ typedef struct brisk_eval_options {
 
 void brisk_eval_options_default(brisk_eval_options *options);
 
+enum { BRISK_EVAL_PARTS = 8 };
+
 typedef struct brisk_eval_result {
     size_t tokens;    /* predictions scored */
     double nll;       /* mean of -log p(token), in nats */
@@ -266,6 +268,18 @@ typedef struct brisk_eval_result {
     double ref_ppl;   /* the reference's perplexity */
     double kl_mean, kl_error, kl_median, kl_p99, kl_max; /* KL(reference || model), in nats */
     double top_agreement; /* share of predictions, 0..1, whose best token is the same */
+    /* ln(ppl / ref_ppl) and its standard error, from the difference token by token, in which the text's
+     * own difficulty cancels. */
+    double log_ratio, log_ratio_error;
+    double kl_p90, kl_p999;
+    double kl_parts[BRISK_EVAL_PARTS]; /* means over each eighth of what is scored of a window */
+    double rms_dp;         /* root of the mean square of p(token) - p of the reference(token) */
+    double near_agreement; /* share whose best token of the reference is among the model's best 5 */
+    /* Of a model that cannot give all tokens (logits of -infinity): scored tokens that it cannot give,
+     * which are part of `tokens` and not of nll; the reference's mean probability of such. Divergence is
+     * that from the reference over the other tokens. */
+    size_t impossible;
+    double outside;
 } brisk_eval_result;
 
 /* Perplexity with llama-perplexity's windows: the text is cut into windows of `context` tokens, each
@@ -281,6 +295,35 @@ brisk_status brisk_eval_text(brisk_model *model, const char *text, size_t len,
 brisk_status brisk_eval_tokens(brisk_model *model, const brisk_token *tokens, const size_t *lengths,
                                size_t n_sequences, const brisk_eval_options *options,
                                brisk_eval_result *result, brisk_error *err);
+
+/* How long greedy answers stay the reference's. Prompts are beginnings of parts of the text. */
+typedef struct brisk_greedy_result {
+    int prompts, tokens; /* tokens: of an answer, at most */
+    int same;            /* answers without any difference; they count as `tokens` in the next two */
+    double median, mean; /* of tokens before the first different one */
+} brisk_greedy_result;
+
+/* `prompts` prompts of 32 tokens, 1..10000, and answers of `tokens` tokens, 1..100000, which end at an
+ * end token. Of options (not NULL) reference, which must be there, progress (its perplexity is 0), user
+ * and cancel count. INVALID (also a text of less than a prompt), CANCELLED, NOMEM. */
+brisk_status brisk_eval_greedy(brisk_model *model, const char *text, size_t len, int prompts,
+                               int tokens, const brisk_eval_options *options,
+                               brisk_greedy_result *result, brisk_error *err);
+
+/* Multiple choice. Flips show what accuracy alone hides: a model that became as good at other things. */
+typedef struct brisk_choices_result {
+    size_t questions, right;
+    size_t ref_right, to_wrong, to_right; /* beside a reference; to_wrong: right with it, wrong now */
+} brisk_choices_result;
+
+/* json: a list of {"question": text, "choices": [2 to 26 texts], "answer": index of the right one}. The
+ * choice picked is that whose tokens after "question " have the largest log-probability per character
+ * (acc_norm of EleutherAI's lm-evaluation-harness). Of options, which may be NULL, reference, progress
+ * (its perplexity is 0), user and cancel count. FORMAT, LIMIT (the list); INVALID (a question that the
+ * context does not hold), CANCELLED, NOMEM. */
+brisk_status brisk_eval_choices(brisk_model *model, const char *json, size_t len,
+                                const brisk_eval_options *options, brisk_choices_result *result,
+                                brisk_error *err);
 
 #ifdef __cplusplus
 }

@@ -8,7 +8,6 @@
 #include "compress/round.h"
 #include "format/gguf_build.h"
 #include "measure/bench.h"
-#include "measure/eval.h"
 #include "measure/profile.h"
 #include "model/hf.h"
 #include "sys/cpu.h"
@@ -169,62 +168,4 @@ BK_API brisk_status brisk_profile_limits(const brisk_model *model,
     add_limits(&l, meta->threads, &profile->prefill);
     add_limits(&l, meta->threads, &profile->decode);
     return BRISK_OK;
-}
-
-BK_API void brisk_eval_options_default(brisk_eval_options *options) {
-    *options = (brisk_eval_options){0};
-}
-
-static bk_eval_options convert(const brisk_eval_options *o) {
-    if (!o) return (bk_eval_options){0};
-    return (bk_eval_options){.context = o->context,
-                             .reference = bk_api_model(o->reference),
-                             .reference_logits = o->reference_logits,
-                             .save_logits = o->save_logits,
-                             .progress = o->progress,
-                             .user = o->user,
-                             .cancel = o->cancel};
-}
-
-static void result(const bk_summary *s, brisk_eval_result *out) {
-    *out = (brisk_eval_result){.tokens = s->tokens,
-                               .nll = s->nll,
-                               .ppl = s->ppl,
-                               .ppl_error = s->ppl_error,
-                               .compared = s->compared,
-                               .ref_ppl = s->ref_ppl,
-                               .kl_mean = s->kl_mean,
-                               .kl_error = s->kl_error,
-                               .kl_median = s->kl_median,
-                               .kl_p99 = s->kl_p99,
-                               .kl_max = s->kl_max,
-                               .top_agreement = s->top_agreement};
-}
-
-BK_API brisk_status brisk_eval_text(brisk_model *model, const char *text, size_t len,
-                                    const brisk_eval_options *options, brisk_eval_result *out,
-                                    brisk_error *err) {
-    if (!model) return bk_api_null("model", err);
-    if (!text || !out) return bk_api_null(text ? "result" : "text", err);
-    bk_eval_options o = convert(options);
-    bk_summary s = {0};
-    bk_error e;
-    bk_status st = bk_eval_text(bk_api_model(model), (bk_str){text, len}, &o, &s, &e);
-    result(&s, out);
-    return bk_api_result(st, &e, err);
-}
-
-BK_API brisk_status brisk_eval_tokens(brisk_model *model, const brisk_token *tokens,
-                                      const size_t *lengths, size_t n_sequences,
-                                      const brisk_eval_options *options, brisk_eval_result *out,
-                                      brisk_error *err) {
-    if (!model) return bk_api_null("model", err);
-    if (!tokens || !lengths) return bk_api_null(tokens ? "lengths" : "tokens", err);
-    if (!out) return bk_api_null("result", err);
-    bk_eval_options o = convert(options);
-    bk_summary s = {0};
-    bk_error e;
-    bk_status st = bk_eval_tokens(bk_api_model(model), tokens, lengths, n_sequences, &o, &s, &e);
-    result(&s, out);
-    return bk_api_result(st, &e, err);
 }

@@ -2,19 +2,23 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/json_write.h"
 #include "base/mem.h"
-#include "brisk_tools.h"
 #include "cli/cli.h"
+#include "cli/eval.h"
 
 typedef struct eval {
-    const char *model_name, *hub, *file, *tokens, *reference_name, *reference_logits, *save_logits;
-    int context, threads;
+    const char *model_name, *hub, *file, *tokens, *reference_name, *reference_logits, *save_logits,
+        *choices_file;
+    int context, threads, greedy, greedy_tokens;
     cli_cache_types cache;
     bool json, fast;
     brisk_model *model, *reference;
     char path[4096];
     cli_progress bar;
+    bk_buf text, choices_text;
+    brisk_eval_result result;
+    brisk_greedy_result answers; /* prompts 0: none */
+    brisk_choices_result choices; /* questions 0: none */
 } eval;
 
 /* ---- Token ids from JSON: [1, 2] or [[1, 2], [3]] ----------------------------------------------- */
@@ -98,11 +102,27 @@ static bool read_sequences(const char *path, sequences *s) {
 
 static void on_progress(size_t done, size_t total, double ppl, void *user) {
     char note[64];
-    snprintf(note, sizeof note, "%zu of %zu, perplexity %.4f", done, total, ppl);
+    snprintf(note, sizeof note, ppl > 0 ? "%zu of %zu, perplexity %.4f" : "%zu of %zu", done, total,
+             ppl);
     cli_progress_show(user, (double)done / (double)total, note);
 }
 
-static brisk_status evaluate(eval *e, brisk_eval_result *result, brisk_error *err) {
+static brisk_status evaluate(eval *e, const brisk_eval_options *o, brisk_error *err) {
+    if (e->file)
+        return brisk_eval_text(e->model, e->text.data ? e->text.data : "", e->text.len, o,
+                               &e->result, err);
+    if (!e->tokens) return BRISK_OK;
+    sequences s = {0};
+    brisk_status st = BRISK_ERR_IO; /* its line is printed already */
+    if (read_sequences(e->tokens, &s)) {
+        st = brisk_eval_tokens(e->model, s.ids, s.lengths, s.n_lengths, o, &e->result, err);
+    }
+    bk_free(s.ids);
+    bk_free(s.lengths);
+    return st;
+}
+
+static brisk_status measure(eval *e, brisk_error *err) {
     brisk_eval_options o;
     brisk_eval_options_default(&o);
     o.context = e->context;
@@ -112,73 +132,39 @@ static brisk_status evaluate(eval *e, brisk_eval_result *result, brisk_error *er
     o.progress = on_progress;
     o.user = &e->bar;
     o.cancel = &cli_interrupted;
-    brisk_status st = BRISK_ERR_IO;
-    err->text[0] = '\0'; /* what goes wrong before the call prints its own line */
-    if (e->tokens) {
-        sequences s = {0};
-        if (read_sequences(e->tokens, &s)) {
-            st = brisk_eval_tokens(e->model, s.ids, s.lengths, s.n_lengths, &o, result, err);
-        }
-        bk_free(s.ids);
-        bk_free(s.lengths);
-    } else {
-        bk_buf text = {0};
-        if (cli_read_file(e->file, &text)) {
-            const char *data = text.data ? text.data : "";
-            st = brisk_eval_text(e->model, data, text.len, &o, result, err);
-        }
-        bk_buf_free(&text);
+    cli_progress_start(&e->bar, "evaluating");
+    brisk_status st = evaluate(e, &o, err);
+    cli_progress_end(&e->bar);
+    if (!st && e->greedy) {
+        cli_progress_start(&e->bar, "answering");
+        st = brisk_eval_greedy(e->model, e->text.data ? e->text.data : "", e->text.len, e->greedy,
+                               e->greedy_tokens, &o, &e->answers, err);
+        cli_progress_end(&e->bar);
+    }
+    if (!st && e->choices_file) {
+        cli_progress_start(&e->bar, "choosing");
+        st = brisk_eval_choices(e->model, e->choices_text.data ? e->choices_text.data : "",
+                                e->choices_text.len, &o, &e->choices, err);
+        cli_progress_end(&e->bar);
     }
     return st;
 }
 
-/* ---- Output ------------------------------------------------------------------------------------- */
-
-static void print_text(const brisk_eval_result *r) {
-    if (r->tokens > 0) {
-        printf("perplexity      %.4f +/- %.5f  (%zu tokens scored)\n", r->ppl, r->ppl_error,
-               r->tokens);
+static int check(const eval *e) {
+    if (e->file && e->tokens) return cli_fail("give -f or --tokens, not both");
+    if (!e->file && !e->tokens && !e->choices_file) {
+        return cli_fail("give a text with -f, token ids with --tokens, or questions with --choices");
     }
-    if (r->compared == 0) return;
-    if (r->tokens > 0) printf("of the reference %.4f\n", r->ref_ppl);
-    printf("KL divergence   mean %.6f +/- %.6f, median %.6f, p99 %.6f, max %.6f  (%zu tokens)\n",
-           r->kl_mean, r->kl_error, r->kl_median, r->kl_p99, r->kl_max, r->compared);
-    printf("same top token  %.3f %%\n", 100 * r->top_agreement);
-}
-
-static void print_json(const eval *e, const brisk_eval_result *r, double seconds) {
-    bk_buf out = {0};
-    bk_json w = {.out = &out};
-    bk_json_begin(&w, '{');
-    bk_json_key_str(&w, "model", e->path);
-    bk_json_key_uint(&w, "tokens", r->tokens);
-    if (r->tokens > 0) {
-        bk_json_key_double(&w, "nll", r->nll);
-        bk_json_key_double(&w, "ppl", r->ppl);
-        bk_json_key_double(&w, "ppl_error", r->ppl_error);
-    }
-    if (r->compared > 0) {
-        bk_json_key_uint(&w, "compared", r->compared);
-        if (r->tokens > 0) bk_json_key_double(&w, "ref_ppl", r->ref_ppl);
-        bk_json_key_double(&w, "kl_mean", r->kl_mean);
-        bk_json_key_double(&w, "kl_error", r->kl_error);
-        bk_json_key_double(&w, "kl_median", r->kl_median);
-        bk_json_key_double(&w, "kl_p99", r->kl_p99);
-        bk_json_key_double(&w, "kl_max", r->kl_max);
-        bk_json_key_double(&w, "top_agreement", r->top_agreement);
-    }
-    bk_json_key_double(&w, "seconds", seconds);
-    bk_json_end(&w, '}');
-    bk_buf_putc(&out, '\n');
-    if (!out.failed) fwrite(out.data, 1, out.len, stdout);
-    bk_buf_free(&out);
-}
-
-static int go(eval *e) {
-    if (!e->file == !e->tokens) return cli_fail("give a text with -f, or token ids with --tokens");
     if (e->reference_name && e->reference_logits) {
         return cli_fail("give --reference or --reference-logits, not both");
     }
+    if (e->greedy && (!e->file || !e->reference_name)) {
+        return cli_fail("--greedy compares answers to parts of a text: it needs -f and --reference");
+    }
+    return 0;
+}
+
+static bool open_all(eval *e) {
     char reference_path[4096];
     cli_open o = {.model = e->model_name,
                   .hub = e->hub,
@@ -186,33 +172,44 @@ static int go(eval *e) {
                   .cache = e->cache,
                   .fast = e->fast,
                   .untold = true};
+    if (e->file && !cli_read_file(e->file, &e->text)) return false;
+    if (e->choices_file && !cli_read_file(e->choices_file, &e->choices_text)) return false;
     e->model = cli_open_model(&o, e->path, sizeof e->path);
-    if (!e->model) return cli_failed();
     o.model = e->reference_name;
     o.hub = NULL;
     o.cache = (cli_cache_types){0};
     o.fast = false;
-    if (o.model) e->reference = cli_open_model(&o, reference_path, sizeof reference_path);
-    if (o.model && !e->reference) return EXIT_ERROR;
+    if (e->model && o.model)
+        e->reference = cli_open_model(&o, reference_path, sizeof reference_path);
+    return e->model && (!o.model || e->reference);
+}
+
+static int go(eval *e) {
+    int status = check(e);
+    if (status) return status;
+    if (!open_all(e)) return cli_failed();
     cli_catch(SIGINT);
-    brisk_eval_result result;
-    brisk_error err;
+    brisk_error err = {0}; /* stays empty where a line was printed already */
     uint64_t start = bk_now_ns();
-    cli_progress_start(&e->bar, "evaluating");
-    brisk_status st = evaluate(e, &result, &err);
-    cli_progress_end(&e->bar);
+    brisk_status st = measure(e, &err);
     if (st == BRISK_ERR_CANCELLED) return EXIT_INTERRUPTED;
     if (st) return *err.text ? cli_fail("%s", err.text) : EXIT_ERROR;
+    const eval_report report = {.model = e->path,
+                                .result = &e->result,
+                                .answers = &e->answers,
+                                .choices = &e->choices,
+                                .reference = e->reference != NULL,
+                                .seconds = (double)(bk_now_ns() - start) * 1e-9};
     if (e->json) {
-        print_json(e, &result, (double)(bk_now_ns() - start) * 1e-9);
+        eval_print_json(&report);
     } else {
-        print_text(&result);
+        eval_print_text(&report);
     }
     return cli_finish_output(stdout) ? 0 : EXIT_ERROR;
 }
 
 int cmd_eval(int argc, char **argv) {
-    eval e = {0};
+    eval e = {.greedy_tokens = 64};
     const opt_spec specs[] = {
         {"-m --model", "PATH|NAME", "model file, or name of a fetched one", OPT_STR, &e.model_name,
          0, 0},
@@ -226,6 +223,11 @@ int cmd_eval(int argc, char **argv) {
          &e.reference_logits, 0, 0},
         {"--save-logits", "PATH", "write the rows of logits to this .npy file", OPT_STR,
          &e.save_logits, 0, 0},
+        {"--choices", "PATH", "questions with one right choice, a JSON list (docs/eval.md)", OPT_STR,
+         &e.choices_file, 0, 0},
+        {"--greedy", "N", "compare greedy answers to N parts of the text (0)", OPT_INT, &e.greedy, 0,
+         10000},
+        {"--greedy-tokens", "N", "tokens of each answer (64)", OPT_INT, &e.greedy_tokens, 1, 100000},
         CLI_CACHE_SPECS(&e.cache),
         CLI_FAST_SPEC(&e.fast),
         {"-t --threads", "N", "compute threads; 0: as many as there are cores", OPT_INT, &e.threads,
@@ -243,5 +245,7 @@ int cmd_eval(int argc, char **argv) {
     status = go(&e);
     brisk_model_close(&e.model);
     brisk_model_close(&e.reference);
+    bk_buf_free(&e.text);
+    bk_buf_free(&e.choices_text);
     return status;
 }

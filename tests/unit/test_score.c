@@ -17,17 +17,28 @@ static void near(double got, double wanted) {
     if (fabs(got - wanted) > 1e-12) fail_msg("%.17g, wanted %.17g", got, wanted);
 }
 
+/* Adds with a reference given as logits[2]. */
+static bk_status add(bk_score *s, const float *logits, const double *ref, int32_t next, size_t part) {
+    bk_expected e;
+    assert_true(bk_expected_init(&e, 2));
+    e.log_p[0] = ref[0], e.log_p[1] = ref[1];
+    bk_status st = bk_expected_prepare(&e, NULL);
+    if (!st) st = bk_score_add(s, logits, &e, 2, next, part, NULL);
+    bk_expected_free(&e);
+    return st;
+}
+
 static void test_loss(void **state) {
     (void)state;
     bk_score s = {0};
     bk_summary sum;
     const float even[4] = {7, 7, 7, 7}, sure[4] = {0, 1000, 0, 0};
-    assert_int_equal(bk_score_add(&s, even, NULL, 4, 2, NULL), BK_OK);
+    assert_int_equal(bk_score_add(&s, even, NULL, 4, 2, 0, NULL), BK_OK);
     bk_score_summary(&s, &sum);
     near(sum.ppl, 4);
     near(sum.ppl_error, 0);
-    assert_int_equal(bk_score_add(&s, sure, NULL, 4, 1, NULL), BK_OK);
-    assert_int_equal(bk_score_add(&s, even, NULL, 4, -1, NULL), BK_OK); /* unknown: not scored */
+    assert_int_equal(bk_score_add(&s, sure, NULL, 4, 1, 0, NULL), BK_OK);
+    assert_int_equal(bk_score_add(&s, even, NULL, 4, -1, 0, NULL), BK_OK); /* unknown: not scored */
     bk_score_summary(&s, &sum);
     assert_int_equal(sum.tokens, 2);
     assert_int_equal(sum.compared, 0);
@@ -45,8 +56,8 @@ static void test_divergence(void **state) {
     assert_true(bk_score_reserve(&s, 3));
     const float half[2] = {0, 0}, same[2] = {3, 4};
     const double ref[2] = {log(0.9), log(0.1)}, same_ref[2] = {-3, -2};
-    assert_int_equal(bk_score_add(&s, half, ref, 2, 0, NULL), BK_OK);
-    assert_int_equal(bk_score_add(&s, same, same_ref, 2, 1, NULL), BK_OK);
+    assert_int_equal(add(&s, half, ref, 0, 0), BK_OK);
+    assert_int_equal(add(&s, same, same_ref, 1, 0), BK_OK);
     bk_score_summary(&s, &sum);
     double kl = 0.9 * log(0.9 / 0.5) + 0.1 * log(0.1 / 0.5);
     assert_int_equal(sum.compared, 2);
@@ -57,10 +68,51 @@ static void test_divergence(void **state) {
     near(sum.top_agreement, 1); /* of equal logits the first counts */
     near(sum.ref_ppl, exp((-log(0.9) + log(1 + exp(-1))) / 2));
     const float other[2] = {1, 2};
-    assert_int_equal(bk_score_add(&s, other, ref, 2, 0, NULL), BK_OK);
+    assert_int_equal(add(&s, other, ref, 0, 0), BK_OK);
     bk_score_summary(&s, &sum);
     near(sum.top_agreement, 2.0 / 3);
-    assert_int_equal(bk_score_add(&s, other, ref, 2, 0, NULL), BK_ERR_LIMIT);
+    assert_int_equal(add(&s, other, ref, 0, 0), BK_ERR_LIMIT);
+    bk_score_free(&s);
+}
+
+static void test_beside_the_reference(void **state) {
+    (void)state;
+    bk_score s = {0};
+    bk_summary sum;
+    assert_true(bk_score_reserve(&s, 2));
+    const float half[2] = {0, 0}, sure[2] = {logf(3), 0};
+    const double ref[2] = {log(0.9), log(0.1)};
+    assert_int_equal(add(&s, half, ref, 0, 1), BK_OK);
+    assert_int_equal(add(&s, sure, ref, 1, 99), BK_OK); /* parts past the last count as it */
+    bk_score_summary(&s, &sum);
+    double first = log(0.9 / 0.5), second = log(0.1 / 0.25), kl = 0.9 * log(0.9 / 0.75);
+    assert_true(fabs(sum.log_ratio - (first + second) / 2) < 1e-7);
+    assert_true(fabs(sum.log_ratio_error - (first - second) / 2) < 1e-7);
+    assert_true(fabs(sum.rms_dp - sqrt((0.16 + 0.0225) / 2)) < 1e-7);
+    near(sum.kl_part[0], 0);
+    assert_true(fabs(sum.kl_part[BK_SCORE_PARTS - 1] - kl - 0.1 * log(0.1 / 0.25)) < 1e-7);
+    near(sum.near_agreement, 1);
+    bk_score_free(&s);
+}
+
+/* A model without the second token: the distance is from what the reference says of the first. */
+static void test_trimmed(void **state) {
+    (void)state;
+    bk_score s = {0};
+    bk_summary sum;
+    assert_true(bk_score_reserve(&s, 2));
+    const float first[2] = {5, -INFINITY}, none[2] = {-INFINITY, -INFINITY};
+    const double ref[2] = {log(0.9), log(0.1)}, trimmed[2] = {0, -INFINITY};
+    assert_int_equal(add(&s, first, ref, 0, 0), BK_OK);
+    assert_int_equal(add(&s, first, ref, 1, 0), BK_OK);
+    bk_score_summary(&s, &sum);
+    near(sum.kl_mean, 0);
+    near(sum.outside, 0.1);
+    near(sum.nll, 0);
+    assert_int_equal(sum.tokens, 2);
+    assert_int_equal(sum.impossible, 1);
+    assert_int_equal(add(&s, none, ref, 0, 0), BK_ERR_FORMAT);
+    assert_int_equal(add(&s, first, trimmed, 0, 0), BK_ERR_FORMAT);
     bk_score_free(&s);
 }
 
@@ -70,10 +122,10 @@ static void test_not_numbers(void **state) {
     const float good[2] = {0, 0}, first[2] = {NAN, 0}, last[2] = {0, NAN}, inf[2] = {INFINITY, 0};
     const double bad_ref[2] = {0, NAN};
     assert_true(bk_score_reserve(&s, 9));
-    assert_int_equal(bk_score_add(&s, first, NULL, 2, 0, NULL), BK_ERR_FORMAT);
-    assert_int_equal(bk_score_add(&s, last, NULL, 2, 0, NULL), BK_ERR_FORMAT);
-    assert_int_equal(bk_score_add(&s, inf, NULL, 2, 0, NULL), BK_ERR_FORMAT);
-    assert_int_equal(bk_score_add(&s, good, bad_ref, 2, 0, NULL), BK_ERR_FORMAT);
+    assert_int_equal(bk_score_add(&s, first, NULL, 2, 0, 0, NULL), BK_ERR_FORMAT);
+    assert_int_equal(bk_score_add(&s, last, NULL, 2, 0, 0, NULL), BK_ERR_FORMAT);
+    assert_int_equal(bk_score_add(&s, inf, NULL, 2, 0, 0, NULL), BK_ERR_FORMAT);
+    assert_int_equal(add(&s, good, bad_ref, 0, 0), BK_ERR_FORMAT);
     bk_score_free(&s);
 }
 
@@ -176,6 +228,7 @@ static void test_headers(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loss),        cmocka_unit_test(test_divergence),
+        cmocka_unit_test(test_beside_the_reference), cmocka_unit_test(test_trimmed),
         cmocka_unit_test(test_not_numbers), cmocka_unit_test(test_write_and_read),
         cmocka_unit_test(test_headers),
     };
