@@ -5,14 +5,18 @@
 #include "kernel/groups_avx512.h"
 #include "kernel/sparse.h"
 
-enum { TILE_COLS = 12 }; /* of a panel's tile: one group, sums and results in 24 registers */
+/* Columns whose sums are registers; sets of so many for which a block's tiles are gone through one set
+ * after another. How many tiles a block has is a branch that is guessed wrongly once for all sets. */
+enum { TILE_COLS = 12, TILE_SETS = 4 };
 
 INLINE __m512i load(const uint8_t *p) { return _mm512_loadu_si512(p); }
 
-INLINE __m512i broadcast(const int8_t *p) {
-    int32_t v;
-    memcpy(&v, p, 4);
-    return _mm512_set1_epi32(v);
+/* sum + the dots of 16 rows of w with 4 activations. Written out so that these are an operand of the
+ * instruction: the compiler would rather load and copy. */
+INLINE __m512i dot(__m512i sum, __m512i w, const int8_t *a) {
+    typedef const int8_t four[4];
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(w), "m"(*(four *)(const void *)a));
+    return sum;
 }
 
 INLINE __m512i low_nibbles(__m512i x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
@@ -100,17 +104,16 @@ INLINE void block_dots(int bits, unsigned index, const uint8_t **line, const act
         left &= left - 1;
         if (bits == 8) {
             UNROLL for (size_t c = 0; c < cols; c++) sum[c][0] =
-                _mm512_dpbusd_epi32(sum[c][0], v, broadcast(x[c].q + 32 * b + j));
+                dot(sum[c][0], v, x[c].q + 32 * b + j);
             continue;
         }
         size_t i = 4 * (size_t)__builtin_ctz(left);
         left &= left - 1;
         const __m512i low = low_nibbles(v), high = high_nibbles(v);
         UNROLL for (size_t c = 0; c < cols; c++) {
-            sum[c][0] = _mm512_dpbusd_epi32(sum[c][0], low, broadcast(x[c].q + 32 * b + j));
+            sum[c][0] = dot(sum[c][0], low, x[c].q + 32 * b + j);
             const size_t second = cols < 4;
-            sum[c][second] =
-                _mm512_dpbusd_epi32(sum[c][second], high, broadcast(x[c].q + 32 * b + i));
+            sum[c][second] = dot(sum[c][second], high, x[c].q + 32 * b + i);
         }
     }
 }
@@ -222,72 +225,76 @@ typedef struct job {
     bool add;
 } job;
 
-/* Blocks of one chunk times `cols` columns; *q and *d move past it. */
-INLINE void tile_chunk(const job *j, const bk_strip *s, size_t chunk, const act *x, size_t cols,
-                       const uint8_t **q, const float **d, __m512 *acc) {
-    const size_t first = chunk * BK_CHUNK_BLOCKS,
-                 n = bk_min_size(BK_CHUNK_BLOCKS, j->w->k / 32 - first);
-    const float no_scale = bk_sparse_no_scale(j->w);
-    int32_t starts[TILE_COLS][BK_CHUNK_BLOCKS];
-    chunk_starts(s->index + first, chunk, j->w->type->bits == 4 ? 3 : 7, x, cols, starts);
-    for (size_t i = 0; i < n; i++) {
-        size_t b = first + i;
-        unsigned left = s->index[b];
-        if (!left) {
-            absent_block(no_scale, x, cols, b, acc);
-            continue;
-        }
-        __m512i sum[TILE_COLS];
-        UNROLL for (size_t c = 0; c < cols; c++) sum[c] = _mm512_set1_epi32(starts[c][i]);
-        do {
-            const __m512i v = load(*q);
-            size_t k = 32 * b + 4 * (size_t)__builtin_ctz(left);
-            UNROLL for (size_t c = 0; c < cols; c++) sum[c] =
-                _mm512_dpbusd_epi32(sum[c], v, broadcast(x[c].q + k));
-            left &= left - 1;
-            *q += BK_LINE;
-        } while (left);
-        scale_block(sum, _mm512_load_ps(*d), x, cols, b, acc);
-        *d += 16;
+/* A strip of columns, in `sets` sets. */
+typedef struct strip_cols {
+    act x[TILE_SETS * TILE_COLS];
+    int32_t starts[TILE_SETS * TILE_COLS][BK_CHUNK_BLOCKS];
+    __m512 acc[TILE_SETS * TILE_COLS];
+} strip_cols;
+
+/* acc += block b, whose tiles are lines from q on. */
+INLINE void tile_block(unsigned index, const uint8_t *q, __m512 d, size_t b, size_t cols,
+                       const act *x, const int32_t (*starts)[BK_CHUNK_BLOCKS], __m512 *acc) {
+    __m512i sum[TILE_COLS];
+    UNROLL for (size_t c = 0; c < cols; c++) sum[c] =
+        _mm512_set1_epi32(starts[c][b % BK_CHUNK_BLOCKS]);
+    for (unsigned left = index; left; left &= left - 1, q += BK_LINE) {
+        const __m512i v = load(q);
+        size_t k = 32 * b + 4 * (size_t)__builtin_ctz(left);
+        UNROLL for (size_t c = 0; c < cols; c++) sum[c] = dot(sum[c], v, x[c].q + k);
     }
+    scale_block(sum, d, x, cols, b, acc);
 }
 
-INLINE void tile_run(const job *j, size_t group, size_t g, size_t c0, size_t cols) {
+/* One group, g in its panel, times `sets` sets of `cols` columns from c0 on. */
+INLINE void tile_run(const job *j, size_t group, size_t g, size_t c0, size_t sets, size_t cols) {
     const bk_packed *w = j->w;
     const uint8_t *q = j->panel->q + g * w->k * 16;
-    const float *d = j->panel->d + g * w->k / 32 * 16;
+    const float *d = j->panel->d + g * w->k / 32 * 16, no_scale = bk_sparse_no_scale(w);
+    const int shift = w->type->bits == 4 ? 3 : 7;
     bk_strip s = bk_strip_view(w, group);
-    act x[TILE_COLS];
-    __m512 acc[TILE_COLS];
-    UNROLL for (size_t c = 0; c < cols; c++) {
-        x[c] = act_at(j->acts, j->pitch, c0 + c, w->k);
-        acc[c] = _mm512_setzero_ps();
+    strip_cols t;
+    for (size_t c = 0; c < sets * cols; c++) {
+        t.x[c] = act_at(j->acts, j->pitch, c0 + c, w->k);
+        t.acc[c] = _mm512_setzero_ps();
     }
-    for (size_t i = 0; i < bk_sparse_chunks(w->k); i++) tile_chunk(j, &s, i, x, cols, &q, &d, acc);
-    UNROLL for (size_t c = 0; c < cols; c++) {
+    for (size_t b = 0; b < w->k / 32; b++) {
+        unsigned index = s.index[b];
+        if (b % BK_CHUNK_BLOCKS == 0)
+            chunk_starts(s.index + b, b / BK_CHUNK_BLOCKS, shift, t.x, sets * cols, t.starts);
+        for (size_t i = 0; i < sets * cols; i += cols) {
+            if (index)
+                tile_block(index, q, _mm512_load_ps(d), b, cols, t.x + i, t.starts + i, t.acc + i);
+            else
+                absent_block(no_scale, t.x + i, cols, b, t.acc + i);
+        }
+        q += (size_t)__builtin_popcount(index) * BK_LINE;
+        d += index ? 16 : 0;
+    }
+    for (size_t c = 0; c < sets * cols; c++) {
         for (int e = 0; e < BK_ACT_EXACT; e++)
-            acc[c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c].view.value[e]),
-                                     channel(w, &s, (size_t)x[c].view.at[e]), acc[c]);
-        store(j->out + (c0 + c) * j->ldo + group * BK_GROUP_ROWS, acc[c], row_mask(w, group),
+            t.acc[c] = _mm512_fmadd_ps(_mm512_set1_ps(t.x[c].view.value[e]),
+                                       channel(w, &s, (size_t)t.x[c].view.at[e]), t.acc[c]);
+        store(j->out + (c0 + c) * j->ldo + group * BK_GROUP_ROWS, t.acc[c], row_mask(w, group),
               j->add);
     }
 }
 
-#define WIDTH(COLS)                                                            \
-    static void tile_##COLS(const job *j, size_t group, size_t g, size_t c0) { \
-        tile_run(j, group, g, c0, COLS);                                       \
+#define WIDTH(COLS)                                                                             \
+    static void tile_##COLS(const job *j, size_t group, size_t g, size_t c0, size_t sets) {     \
+        tile_run(j, group, g, c0, sets, COLS);                                                  \
     }
-WIDTH(1)
-WIDTH(2) WIDTH(3) WIDTH(4) WIDTH(5) WIDTH(6) WIDTH(7) WIDTH(8) WIDTH(9) WIDTH(10) WIDTH(11)
-    WIDTH(12)
+WIDTH(1) WIDTH(2) WIDTH(3) WIDTH(4) WIDTH(5) WIDTH(6) WIDTH(7) WIDTH(8) WIDTH(9) WIDTH(10)
+WIDTH(11) WIDTH(12)
 
-        void bk_tiles_tiles_avx512(TILES_ARGS) {
-    static void (*const run[])(const job *, size_t, size_t,
-                               size_t) = {tile_1, tile_2, tile_3, tile_4,  tile_5,  tile_6,
-                                          tile_7, tile_8, tile_9, tile_10, tile_11, tile_12};
+void bk_tiles_tiles_avx512(TILES_ARGS) {
+    static void (*const run[])(const job *, size_t, size_t, size_t, size_t) = {
+        tile_1, tile_2, tile_3, tile_4,  tile_5,  tile_6,
+        tile_7, tile_8, tile_9, tile_10, tile_11, tile_12};
     job j = {w, panel, acts, pitch, out, ldo, add};
-    for (size_t done = 0, width; done < cols; done += width) {
+    for (size_t done = 0, width, sets; done < cols; done += sets * width) {
         width = bk_strip_cols(cols - done, TILE_COLS);
-        for (size_t g = 0; g < n; g++) run[width - 1](&j, first + g, g, done);
+        sets = bk_min_size(TILE_SETS, (cols - done) / width);
+        for (size_t g = 0; g < n; g++) run[width - 1](&j, first + g, g, done, sets);
     }
 }

@@ -257,7 +257,7 @@ static void bench_shape(check *c, const form *f, size_t n_rows, size_t k, unsign
 }
 
 static void bench(check *c, const char *filter) {
-    static const unsigned percents[] = {25, 50, 75};
+    static const unsigned percents[] = {50};
     if (!filter || !strstr("sparse", filter)) return; /* minutes: only when asked for */
     for (size_t f = 0; f < BK_ARRAY_LEN(forms); f++) {
         for (size_t i = 0; i < BK_ARRAY_LEN(percents); i++) {
