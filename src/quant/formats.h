@@ -29,6 +29,10 @@ static inline void bk_store_le16(uint8_t *p, uint16_t v) {
     p[1] = (uint8_t)(v >> 8);
 }
 
+static inline void bk_store_le32(uint8_t *p, uint32_t v) {
+    for (size_t i = 0; i < 4; i++) p[i] = (uint8_t)(v >> 8 * i);
+}
+
 static inline float bk_load_half(const uint8_t *p) { return bk_f16_to_f32(bk_load_le16(p)); }
 
 /* 16 bytes to 32 nibbles: byte j has weight j in its low and weight j + 16 in its high half. */
