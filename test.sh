@@ -35,6 +35,7 @@ python_tests=(
     'tests/cli/test_cli.py'
     'tests/cli/test_models.py'
     'tests/cli/test_train_mlp.py'
+    'tests/cli/test_quantize.py'
     'tests/compress/compare_numpy.py build/release/tests/compress/matrices'
     'tests/train/test_train.py'
     'tests/train/test_repair.py build/release/brisk'

@@ -16,10 +16,10 @@ extern "C" {
 /* Rows of k floats become blocks of a type ("q8_0", "q4_k", in whatever case) as GGUF files hold them, and
  * floats again. */
 typedef struct brisk_block_type {
-    const char *name;   /* static: "Q4_K" */
-    size_t length;      /* weights of a block; a row is a whole number of blocks */
-    size_t bytes;       /* of a block */
-    bool rounds;        /* whether weights can be rounded to it here */
+    const char *name; /* static: "Q4_K" */
+    size_t length;    /* weights of a block; a row is a whole number of blocks */
+    size_t bytes;     /* of a block */
+    bool rounds;      /* whether weights can be rounded to it here */
 } brisk_block_type;
 
 /* INVALID: an unknown name; the error lists all. */

@@ -35,8 +35,7 @@ BK_API brisk_status brisk_block_type_find(const char *name, brisk_block_type *ou
     const bk_quant *q;
     bk_error e;
     bk_status st = find_type(name, &q, &e);
-    if (!st)
-        *out = (brisk_block_type){q->name, q->block_len, q->block_bytes, bk_round_to(q)};
+    if (!st) *out = (brisk_block_type){q->name, q->block_len, q->block_bytes, bk_round_to(q)};
     return bk_api_result(st, &e, err);
 }
 
@@ -118,11 +117,13 @@ static bk_status take_options(brisk_quantize_options *o, bk_quantize_options *ou
     bk_status st = o->type ? find_preset(o->type, &out->plan.preset, err) : BK_OK;
     if (!st && o->output_type) st = bk_round_type(o->output_type, &out->plan.output, err);
     if (!st && o->embedding_type) st = bk_round_type(o->embedding_type, &out->plan.embedding, err);
-    if (!st && (o->threads < 0 || o->threads > 256)) st = bk_check_range("threads", o->threads, 0, 256, err);
+    if (!st && (o->threads < 0 || o->threads > 256))
+        st = bk_check_range("threads", o->threads, 0, 256, err);
     if (!st && o->imatrix && o->text)
         st = bk_fail(err, BK_ERR_INVALID, "an importance matrix and a text to collect one: which?");
     if (!st && o->imatrix_out && !o->imatrix && !o->text)
-        st = bk_fail(err, BK_ERR_INVALID, "an importance matrix is collected from a text: give one");
+        st =
+            bk_fail(err, BK_ERR_INVALID, "an importance matrix is collected from a text: give one");
     return st;
 }
 
@@ -149,10 +150,10 @@ BK_API brisk_status brisk_quantize(const char *in, const char *out,
     bk_error e;
     bk_status st = take_options(&o, &inner, &e);
     bool plans = out || o.dry_run;
-    if (!st && plans && !inner.plan.preset)
-        st = bk_fail(&e, BK_ERR_INVALID, "a type is wanted");
+    if (!st && plans && !inner.plan.preset) st = bk_fail(&e, BK_ERR_INVALID, "a type is wanted");
     if (!st && !plans && !o.imatrix_out)
-        st = bk_fail(&e, BK_ERR_INVALID, "nothing to write: neither a model nor an importance matrix");
+        st = bk_fail(&e, BK_ERR_INVALID,
+                     "nothing to write: neither a model nor an importance matrix");
     if (!st) st = bk_quantize(in, out, &inner, &r, &e);
     if (!st && report) give_report(&r, report);
     return bk_api_result(st, &e, err);

@@ -67,8 +67,8 @@ static void on_tensor(const brisk_quantize_tensor *t, void *user) {
         q->rows = rows, q->cap = cap;
     }
     row *r = &q->rows[q->n_rows++];
-    *r = (row){bk_strndup(t->name, strlen(t->name)), "", "", t->weights, t->bytes_before,
-               t->bytes_after};
+    *r = (row){
+        bk_strndup(t->name, strlen(t->name)), "", "", t->weights, t->bytes_before, t->bytes_after};
     snprintf(r->from, sizeof r->from, "%s", t->from);
     snprintf(r->to, sizeof r->to, "%s", t->to);
     if (!r->name) q->failed = true;
@@ -149,11 +149,13 @@ static void print_json(const quantizing *q) {
 static void print_notes(const quantizing *q) {
     const brisk_quantize_report *r = &q->report;
     if (r->requantised)
-        fprintf(stderr, "brisk: %zu tensors were quantised already; from floats they would lose less\n",
+        fprintf(stderr,
+                "brisk: %zu tensors were quantised already; from floats they would lose less\n",
                 r->requantised);
     if (r->unweighted)
         fprintf(stderr,
-                "brisk: rounded without importance, as the matrix has nothing of them: %s and %zu more\n",
+                "brisk: rounded without importance, as the matrix has nothing of them: %s and %zu "
+                "more\n",
                 r->unweighted_name, r->unweighted - 1);
 }
 
@@ -188,8 +190,9 @@ static bool take_paths(quantizing *q, const opt_strs *rest) {
     bool collects = q->o.imatrix_out != NULL;
     bool complete = rest->n == 3 || (rest->n == 2 && q->o.dry_run) || (rest->n == 1 && collects);
     if (!complete) {
-        cli_fail("brisk quantize takes the model, OUT.gguf and a type (IN TYPE with --dry-run, IN with "
-                 "--imatrix-out)");
+        cli_fail(
+            "brisk quantize takes the model, OUT.gguf and a type (IN TYPE with --dry-run, IN with "
+            "--imatrix-out)");
         return false;
     }
     q->in = rest->v[0];
@@ -217,7 +220,8 @@ int cmd_quantize(int argc, char **argv) {
         {"--calibrate", "TEXT", "collect it from this text", OPT_STR, &calibrate, 0, 0},
         {"--imatrix-out", "FILE", "write it; without OUT and TYPE nothing else is done", OPT_STR,
          &o->imatrix_out, 0, 0},
-        {"-c --ctx-size", "N", "tokens a window of the text (512)", OPT_INT, &o->context, 2, 1 << 20},
+        {"-c --ctx-size", "N", "tokens a window of the text (512)", OPT_INT, &o->context, 2,
+         1 << 20},
         {"--plain", NULL, "round to the nearest instead of searching scales", OPT_FLAG, &plain, 0,
          0},
         {"--tensor-type", "PATTERN=TYPE", "of tensors whose names match; may be repeated", OPT_STRS,

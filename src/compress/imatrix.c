@@ -36,7 +36,9 @@ static bool grow(bk_imatrix *m) {
 bk_imatrix_entry *bk_imatrix_add(bk_imatrix *m, bk_str name, size_t k, size_t n_matrices) {
     size_t n;
     if (k == 0 || n_matrices == 0 || !bk_mul_size(k, n_matrices, &n) || !grow(m)) return NULL;
-    bk_imatrix_entry e = {.name = bk_strndup(name.data, name.len), .k = k, .n_matrices = n_matrices};
+    bk_imatrix_entry e = {.name = bk_strndup(name.data, name.len),
+                          .k = k,
+                          .n_matrices = n_matrices};
     e.squares = bk_alloc_zero(n, sizeof *e.squares);
     e.counts = bk_alloc_zero(n_matrices, sizeof *e.counts);
     m->entries[m->n++] = e;
@@ -130,7 +132,8 @@ static bk_status parse_old(reader r, bk_imatrix *m, bk_error *err) {
     size_t n, calls;
     bk_str text;
     if (!take_count(&r, MOST_ENTRIES, &n) || n == 0)
-        return bk_fail(err, BK_ERR_FORMAT, "no importance matrix: neither GGUF nor a list of names");
+        return bk_fail(err, BK_ERR_FORMAT,
+                       "no importance matrix: neither GGUF nor a list of names");
     for (size_t i = 0; i < n; i++) {
         bk_status st = old_entry(&r, m, err);
         if (st) return st;
@@ -181,8 +184,8 @@ static bk_status parse_new(const bk_gguf *g, bk_imatrix *m, bk_error *err) {
         if (st) return st;
     }
     if (m->n == 0)
-        return bk_fail(err, BK_ERR_FORMAT, "a GGUF file without NAME" SQUARES
-                                           ": no importance matrix");
+        return bk_fail(err, BK_ERR_FORMAT,
+                       "a GGUF file without NAME" SQUARES ": no importance matrix");
     bk_gguf_u32(g, "imatrix.chunk_count", 0, UINT32_MAX, &m->chunks, NULL);
     bk_gguf_u32(g, "imatrix.chunk_size", 0, UINT32_MAX, &m->window, NULL);
     if (bk_gguf_str_array(g, "imatrix.datasets", &texts, &n_texts, NULL) == BK_OK && n_texts)

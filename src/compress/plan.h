@@ -6,13 +6,14 @@
 
 typedef struct bk_plan_options {
     const bk_preset *preset;
-    bool pure;                       /* the preset's base type everywhere, no mixture */
-    bool leave_output;               /* the head stays as it is */
-    const bk_quant *output, *embedding; /* of the head, of the embedding; NULL: as the mixture says */
+    bool pure;         /* the preset's base type everywhere, no mixture */
+    bool leave_output; /* the head stays as it is */
+    const bk_quant *output,
+        *embedding;                  /* of the head, of the embedding; NULL: as the mixture says */
     const char *const *tensor_types; /* "PATTERN=TYPE", the first whose regular expression (POSIX
                                         extended) is found in a tensor's name decides */
     size_t n_tensor_types;
-    bool importance;                 /* there is an importance matrix */
+    bool importance; /* there is an importance matrix */
 } bk_plan_options;
 
 /* A tensor's part of a plan that is not free: by an option, or because it does not round. */

@@ -70,8 +70,10 @@ static bk_status calibrate(work *w) {
 static bk_status get_importance(work *w) {
     const bk_quantize_options *o = w->o;
     bk_status st = BK_OK;
-    if (o->imatrix) st = bk_imatrix_read(o->imatrix, &w->imatrix, w->err);
-    else if (o->text.data) st = calibrate(w);
+    if (o->imatrix)
+        st = bk_imatrix_read(o->imatrix, &w->imatrix, w->err);
+    else if (o->text.data)
+        st = calibrate(w);
     if (!st && o->imatrix_out) st = bk_imatrix_write(&w->imatrix, o->imatrix_out, w->err);
     return st;
 }

@@ -27,9 +27,9 @@ typedef struct bk_quantize_options {
 typedef struct bk_quantize_report {
     uint64_t bytes_before, bytes_after; /* of tensors */
     uint64_t weights;
-    size_t requantised;                 /* tensors that were no floats before */
-    size_t unweighted;                  /* matrices that the importance matrix did not know */
-    char name[64];                      /* of the first of these */
+    size_t requantised; /* tensors that were no floats before */
+    size_t unweighted;  /* matrices that the importance matrix did not know */
+    char name[64];      /* of the first of these */
     size_t text_tokens; /* that were read for statistics */
     double text_seconds, plan_seconds, round_seconds;
 } bk_quantize_report;

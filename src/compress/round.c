@@ -48,8 +48,7 @@ bk_status bk_round_importance(const bk_imatrix *m, const bk_gguf_tensor *t, floa
         return BK_OK;
     }
     float *means = bk_alloc(n, k * sizeof *means);
-    if (!means)
-        return bk_fail(err, BK_ERR_NOMEM, "no memory for the importance of %zu columns", k);
+    if (!means) return bk_fail(err, BK_ERR_NOMEM, "no memory for the importance of %zu columns", k);
     for (size_t i = 0; i < n; i++) {
         float *row = means + i * k;
         if (e == &flat)
@@ -117,8 +116,7 @@ static void run(void *arg, int thread) {
         size_t first = c * j->chunk, n = bk_min_size(j->chunk, j->n_rows - first);
         round_rows(j, first, n, j->rows + (size_t)thread * j->k);
         uint64_t done = atomic_fetch_add(m->done, n * j->k) + n * j->k;
-        if (thread == 0 && m->o.progress)
-            m->o.progress((double)done / (double)m->total, m->o.user);
+        if (thread == 0 && m->o.progress) m->o.progress((double)done / (double)m->total, m->o.user);
     }
 }
 
@@ -206,8 +204,7 @@ static void add_keys(bk_gguf_builder *b, const bk_gguf *from, const bk_quant *co
     }
     bk_gguf_builder_keys_of(b, from);
     if (most) bk_gguf_builder_file_type(b, most);
-    if (o->file_type >= 0)
-        bk_gguf_builder_u32(b, "general.file_type", (uint32_t)o->file_type);
+    if (o->file_type >= 0) bk_gguf_builder_u32(b, "general.file_type", (uint32_t)o->file_type);
     if (integers) bk_gguf_builder_u32(b, "general.quantization_version", 2);
     if (!o->imatrix) return;
     bk_gguf_builder_str(b, "quantize.imatrix.dataset",

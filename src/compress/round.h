@@ -18,8 +18,8 @@ void bk_round_row(const bk_quant *to, bool plain, const float *x, const float *i
 typedef struct bk_round_options {
     const bk_imatrix *imatrix; /* NULL: none */
     bool plain;
-    int file_type;                             /* general.file_type; -1: that of the type of most weights */
-    bk_pool *pool;                             /* rows are shared by its threads; NULL: one thread */
+    int file_type; /* general.file_type; -1: that of the type of most weights */
+    bk_pool *pool; /* rows are shared by its threads; NULL: one thread */
     void (*progress)(double done, void *user); /* may be NULL; from the thread that reads */
     void *user;
     const volatile bool *cancel; /* polled between rows; may be NULL */

@@ -157,14 +157,14 @@ void bk_gguf_builder_file_type(bk_gguf_builder *b, const bk_quant *type) {
     static const struct {
         bk_type type;
         uint32_t n;
-    } numbers[] = {{BK_TYPE_F32, 0},      {BK_TYPE_F16, 1},      {BK_TYPE_Q4_0, 2},
-                   {BK_TYPE_Q4_1, 3},     {BK_TYPE_Q8_0, 7},     {BK_TYPE_Q5_0, 8},
-                   {BK_TYPE_Q5_1, 9},     {BK_TYPE_Q2_K, 10},    {BK_TYPE_Q3_K, 12},
-                   {BK_TYPE_Q4_K, 15},    {BK_TYPE_Q5_K, 17},    {BK_TYPE_Q6_K, 18},
-                   {BK_TYPE_IQ2_XXS, 19}, {BK_TYPE_IQ2_XS, 20},  {BK_TYPE_IQ3_XXS, 23},
-                   {BK_TYPE_IQ1_S, 24},   {BK_TYPE_IQ4_NL, 25},  {BK_TYPE_IQ3_S, 26},
-                   {BK_TYPE_IQ2_S, 29},   {BK_TYPE_IQ4_XS, 30},  {BK_TYPE_IQ1_M, 31},
-                   {BK_TYPE_BF16, 32},    {BK_TYPE_TQ1_0, 36},   {BK_TYPE_TQ2_0, 37},
+    } numbers[] = {{BK_TYPE_F32, 0},      {BK_TYPE_F16, 1},     {BK_TYPE_Q4_0, 2},
+                   {BK_TYPE_Q4_1, 3},     {BK_TYPE_Q8_0, 7},    {BK_TYPE_Q5_0, 8},
+                   {BK_TYPE_Q5_1, 9},     {BK_TYPE_Q2_K, 10},   {BK_TYPE_Q3_K, 12},
+                   {BK_TYPE_Q4_K, 15},    {BK_TYPE_Q5_K, 17},   {BK_TYPE_Q6_K, 18},
+                   {BK_TYPE_IQ2_XXS, 19}, {BK_TYPE_IQ2_XS, 20}, {BK_TYPE_IQ3_XXS, 23},
+                   {BK_TYPE_IQ1_S, 24},   {BK_TYPE_IQ4_NL, 25}, {BK_TYPE_IQ3_S, 26},
+                   {BK_TYPE_IQ2_S, 29},   {BK_TYPE_IQ4_XS, 30}, {BK_TYPE_IQ1_M, 31},
+                   {BK_TYPE_BF16, 32},    {BK_TYPE_TQ1_0, 36},  {BK_TYPE_TQ2_0, 37},
                    {BK_TYPE_MXFP4, 38}};
     bk_gguf_builder_remove(b, "general.file_type");
     for (size_t i = 0; i < BK_ARRAY_LEN(numbers); i++)
