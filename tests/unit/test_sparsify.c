@@ -89,7 +89,9 @@ static size_t compare(const bk_gguf *g, const bk_gguf *out, double ratio) {
         assert_true(bk_str_eq(a->name, b->name) && n == b->n_elements);
         for (size_t j = 0; j < n; j++) gone += y[j] == 0;
         if (in_layer(a)) {
-            assert_true((double)gone >= floor(ratio * (double)n));
+            if ((double)gone < floor(ratio * (double)n))
+                fail_msg("%.*s in %s: %zu of %zu are 0", BK_STR_ARG(a->name), b->type->name, gone,
+                         n);
             zeros += gone;
         } else {
             assert_true(a->type == b->type);
@@ -187,6 +189,18 @@ static void test_ratios(void **state) {
     close_both(&g, &out);
 }
 
+static void test_types(void **state) {
+    (void)state;
+    static const bk_type keep[] = {BK_TYPE_F32,  BK_TYPE_F16,  BK_TYPE_BF16, BK_TYPE_Q4_0,
+                                   BK_TYPE_Q5_0, BK_TYPE_Q8_0, BK_TYPE_Q6_K};
+    static const bk_type lose[] = {BK_TYPE_Q4_1, BK_TYPE_Q5_1, BK_TYPE_Q4_K, BK_TYPE_Q2_K,
+                                   BK_TYPE_IQ4_NL};
+    for (size_t i = 0; i < BK_ARRAY_LEN(keep); i++)
+        assert_true(bk_quant_keeps_zeros(bk_quant_find(keep[i])));
+    for (size_t i = 0; i < BK_ARRAY_LEN(lose); i++)
+        assert_false(bk_quant_keeps_zeros(bk_quant_find(lose[i])));
+}
+
 static bool none(const char *tensor, void *user) {
     (void)tensor;
     (void)user;
@@ -245,9 +259,10 @@ static void test_memory_runs_out(void **state) {
 int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "sweep") == 0) return sweep_status(sweep_prune());
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_matrices), cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_experts),      cmocka_unit_test(test_ratios),
-        cmocka_unit_test(test_refused),      cmocka_unit_test(test_memory_runs_out),
+        cmocka_unit_test(test_all_matrices),    cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_experts),         cmocka_unit_test(test_types),
+        cmocka_unit_test(test_ratios),          cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
