@@ -62,6 +62,20 @@ bk_status bk_sparsify_gguf(const bk_gguf *from, bk_model *model, const bk_sparsi
                            void (*seen)(const bk_sparsified *m, const bk_quant *type, void *user),
                            bk_gguf **out, bk_error *err);
 
+/* How much worse a model has become: 0 or more, such as the divergence of its predictions from those of
+ * the model before. The model is gone when this returns. */
+typedef bk_status (*bk_sparsify_judge)(const bk_gguf *pruned, double *damage, void *user,
+                                       bk_error *err);
+
+/* A ratio for each block of the model, by what was measured: with only blk.N pruned, at three quarters,
+ * all and five quarters of the rule's ratio, how much worse the model is, for each N; then the ratios at
+ * which all together are least worse (bk_budget_ratios) while as many weights go. No block
+ * loses more than five quarters. Judges three models for each block. ratios[*n] is to be freed with bk_free. Errors
+ * of bk_sparsify_gguf and of the judge; INVALID with nm, whose ratio is given. */
+bk_status bk_sparsify_ratios(const bk_gguf *from, bk_model *model, const bk_sparsify_options *o,
+                             bk_sparsify_judge judge, void *judge_user, double **ratios, size_t *n,
+                             bk_error *err);
+
 /* Whether weights that are 0 are 0 after a round trip, whatever stands beside them. */
 bool bk_quant_keeps_zeros(const bk_quant *type);
 

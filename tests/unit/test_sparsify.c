@@ -201,6 +201,44 @@ static void test_types(void **state) {
         assert_false(bk_quant_keeps_zeros(bk_quant_find(lose[i])));
 }
 
+/* What a weight that is gone costs: four times as much in the second block as in the first. */
+static bk_status judge(const bk_gguf *pruned, double *damage, void *user, bk_error *e) {
+    (void)e;
+    size_t *calls = user;
+    double zeros[2] = {0, 0};
+    ++*calls;
+    for (size_t i = 0; i < bk_gguf_n_tensors(pruned); i++) {
+        const bk_gguf_tensor *t = bk_gguf_tensor_at(pruned, i);
+        if (!in_layer(t)) continue;
+        float *x = values(pruned, t);
+        for (size_t j = 0; j < (size_t)t->n_elements; j++)
+            zeros[t->name.data[4] - '0'] += x[j] == 0 ? 1e-3 : 0;
+        bk_free(x);
+    }
+    *damage = zeros[0] * zeros[0] + 4 * zeros[1] * zeros[1];
+    return BK_OK;
+}
+
+static void test_measured_ratios(void **state) {
+    (void)state;
+    sum s;
+    size_t n, calls = 0;
+    double *ratios;
+    bk_gguf *g;
+    bk_sparsify_options o = options(BK_SCORE_MAGNITUDE, BK_PATTERN_LAYER, 0.5, &s);
+    assert_int_equal(bk_gguf_open("tests/data/tiny_float.gguf", &g, &err), BK_OK);
+    assert_int_equal(bk_sparsify_ratios(g, NULL, &o, judge, &calls, &ratios, &n, &err), BK_OK);
+    assert_true(n == 2 && calls == 6);
+    assert_true(ratios[0] > 0.55 && ratios[1] < 0.45);
+    assert_true(ratios[0] + ratios[1] >= 1 - 1e-6 && ratios[0] + ratios[1] < 1.02);
+    bk_free(ratios);
+    o.rule.pattern = BK_PATTERN_NM;
+    assert_int_equal(bk_sparsify_ratios(g, NULL, &o, judge, &calls, &ratios, &n, &err),
+                     BK_ERR_INVALID);
+    assert_null(ratios);
+    bk_gguf_destroy(&g);
+}
+
 static bool none(const char *tensor, void *user) {
     (void)tensor;
     (void)user;
@@ -259,10 +297,10 @@ static void test_memory_runs_out(void **state) {
 int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "sweep") == 0) return sweep_status(sweep_prune());
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_matrices),    cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_experts),         cmocka_unit_test(test_types),
-        cmocka_unit_test(test_ratios),          cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_memory_runs_out),
+        cmocka_unit_test(test_all_matrices), cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_experts),      cmocka_unit_test(test_types),
+        cmocka_unit_test(test_ratios),       cmocka_unit_test(test_measured_ratios),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
