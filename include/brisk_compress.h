@@ -5,7 +5,7 @@
 #ifndef BRISK_COMPRESS_H
 #define BRISK_COMPRESS_H
 
-#include "brisk.h"
+#include "brisk_tools.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -103,6 +103,63 @@ brisk_status brisk_quantize(const char *in, const char *out, const brisk_quantiz
                             brisk_quantize_report *report, brisk_error *err);
 
 /* ---- Pruning a model ------------------------------------------------------------------------------ */
+
+/* How layers are chosen. */
+typedef enum brisk_prune_choice {
+    BRISK_PRUNE_BY_KL,        /* one after the other, whichever changes the predictions least */
+    BRISK_PRUNE_BY_INFLUENCE, /* those that turn the states least */
+    BRISK_PRUNE_CONTIGUOUS    /* neighbours that together turn them least */
+} brisk_prune_choice;
+
+/* Fill with brisk_prune_default. */
+typedef struct brisk_prune_options {
+    const char *strategy;  /* a name of brisk_prune_strategies */
+    double ratio;          /* share to leave out, above 0 and below 1; 0: target_speed says */
+    double target_speed;   /* as many times the decode speed, above 1; 0: ratio says */
+    const char *calibrate; /* text that choice and repair go by, [calibrate_len]; NULL: none */
+    size_t calibrate_len;
+    size_t max_tokens; /* of it that are read; 0: all */
+    bool no_repair;    /* what stays keeps its values */
+    brisk_prune_choice choice;
+    const char *type; /* of the matrices in the result, "q8_0"; NULL: each as it was */
+    const char *eval; /* text for perplexity before and after, [eval_len]; NULL: none */
+    size_t eval_len;
+    bool bench;  /* measure the speed before and after */
+    int threads; /* 0: as many as the process may use */
+    /* What is done now and how far it is, 0..1; may be NULL. */
+    void (*progress)(const char *what, double done, void *user);
+    void *user;
+    const volatile bool *cancel; /* may be NULL */
+} brisk_prune_options;
+
+typedef struct brisk_prune_side {
+    uint64_t parameters, bytes; /* of the tensors */
+    uint64_t zeros;             /* weights that are 0 */
+    double decode, prefill;     /* tokens/s, medians; 0: not measured */
+} brisk_prune_side;
+
+typedef struct brisk_prune_result {
+    double ratio;              /* that was left out */
+    char removed[160];         /* "320 of 1536 feed-forward channels in each of 30 layers" */
+    size_t calibration_tokens; /* that were read */
+    brisk_prune_side before, after;
+    /* After to before, medians of runs that took turns. */
+    double decode_ratio, prefill_ratio;
+    brisk_eval_result quality; /* with the model before as reference; tokens 0: not measured */
+} brisk_prune_result;
+
+/* Text of 20,000 tokens at most, repair, no measuring. */
+void brisk_prune_default(brisk_prune_options *options);
+
+/* "channels, heads, ...": the names, NUL-terminated and cut to fit cap. Returns text. */
+const char *brisk_prune_strategies(char *text, size_t cap);
+
+/* Reads the model at `in`, leaves parts of it out and writes the rest to `out`, which is replaced when
+ * all of it is on disk and measured, and not touched before. INVALID (strategy, ratio, a text that is
+ * missing or too short), UNSUPPORTED (the model has nothing of what the strategy cuts), FORMAT,
+ * NOT_FOUND, IO, CANCELLED, NOMEM. */
+brisk_status brisk_prune(const char *in, const char *out, const brisk_prune_options *options,
+                         brisk_prune_result *result, brisk_error *err);
 
 /* ---- Sparse matrices ------------------------------------------------------------------------------ */
 

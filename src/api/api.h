@@ -3,10 +3,11 @@
 #ifndef BRISK_API_API_H
 #define BRISK_API_API_H
 
-#include "brisk.h"
+#include "brisk_tools.h"
 #include "engine/chat.h"
 #include "engine/sample.h"
 #include "engine/session.h"
+#include "measure/score.h"
 
 _Static_assert((int)BRISK_ERR_CANCELLED == (int)BK_ERR_CANCELLED, "status codes agree");
 _Static_assert(sizeof(((brisk_error *)0)->text) == sizeof(((bk_error *)0)->text), "texts agree");
@@ -30,5 +31,7 @@ bk_sampling bk_api_sampling(const brisk_sampling *s);
 /* The messages as the engine takes them, texts borrowed; freed with bk_free. NULL when memory is
  * short. */
 bk_chat_message *bk_api_messages(const brisk_chat_message *messages, size_t n);
+
+void bk_api_eval_result(const bk_summary *s, brisk_eval_result *out);
 
 #endif

@@ -22,7 +22,7 @@ static bk_eval_options convert(const brisk_eval_options *o) {
                              .cancel = o->cancel};
 }
 
-static void result(const bk_summary *s, brisk_eval_result *out) {
+void bk_api_eval_result(const bk_summary *s, brisk_eval_result *out) {
     *out = (brisk_eval_result){.tokens = s->tokens,
                                .nll = s->nll,
                                .ppl = s->ppl,
@@ -56,7 +56,7 @@ BK_API brisk_status brisk_eval_text(brisk_model *model, const char *text, size_t
     bk_summary s = {0};
     bk_error e;
     bk_status st = bk_eval_text(bk_api_model(model), (bk_str){text, len}, &o, &s, &e);
-    result(&s, out);
+    bk_api_eval_result(&s, out);
     return bk_api_result(st, &e, err);
 }
 
@@ -71,7 +71,7 @@ BK_API brisk_status brisk_eval_tokens(brisk_model *model, const brisk_token *tok
     bk_summary s = {0};
     bk_error e;
     bk_status st = bk_eval_tokens(bk_api_model(model), tokens, lengths, n_sequences, &o, &s, &e);
-    result(&s, out);
+    bk_api_eval_result(&s, out);
     return bk_api_result(st, &e, err);
 }
 

@@ -16,6 +16,7 @@ static const struct verb {
     {"serve", cmd_serve, "answer many users over HTTP, with a chat page", false},
     {"train", cmd_train, "learn a language model or a classifier from a file", false},
     {"quantize", cmd_quantize, "a model in fewer bits, by what they cost", false},
+    {"prune", cmd_prune, "leave out what a model needs least: smaller and faster", false},
     {"pull", cmd_pull, "fetch a model", false},
     {"ls", cmd_ls, "list the models on this machine", false},
     {"bench", cmd_bench, "measure prompt and decode speed", false},

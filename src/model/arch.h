@@ -77,6 +77,7 @@ typedef struct bk_layer {
     bk_weight *router;               /* BK_EXPERTS: gate, up and down are stacks */
     bk_weight *input, *recurrent[4]; /* of an LSTM */
     float *input_bias, *recurrent_bias;
+    bool skip;        /* left out (bk_model_skip_layer) */
     int group, index; /* layers of one window keep their pages together: which, and where there */
 } bk_layer;
 

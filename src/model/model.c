@@ -54,13 +54,11 @@ static bk_status load(const bk_gguf *g, const bk_model_options *o, bk_model *m, 
     return status;
 }
 
-bk_status bk_model_load(const char *path, const bk_model_options *options, bk_model **out,
-                        bk_error *err) {
+bk_status bk_model_load_gguf(const bk_gguf *g, const bk_model_options *options, bk_model **out,
+                             bk_error *err) {
     bk_model_options o = {0};
-    bk_gguf *g = NULL;
     *out = NULL;
     if (options) o = *options;
-    bk_hf_options hf = {.pre = o.pre};
     bk_kv_type kv_type = BK_KV_Q16;
     bk_status status = o.kv_type ? bk_kv_type_find(o.kv_type, &kv_type, err) : BK_OK;
     if (status != BK_OK) return status;
@@ -69,16 +67,28 @@ bk_status bk_model_load(const char *path, const bk_model_options *options, bk_mo
     atomic_init(&m->refs, 1);
     m->meta.kv_type = kv_type;
     m->meta.fast = o.fast;
-    status = bk_model_file_open(path, &hf, &g, err);
-    if (status == BK_OK) status = load(g, &o, m, err);
-    bk_gguf_destroy(&g);
-    if (status != BK_OK) {
+    status = load(g, &o, m, err);
+    if (status != BK_OK)
         destroy(m);
-        bk_error_prefix(err, "%s", path);
-        return status;
-    }
-    *out = m;
-    return BK_OK;
+    else
+        *out = m;
+    return status;
+}
+
+bk_status bk_model_load(const char *path, const bk_model_options *options, bk_model **out,
+                        bk_error *err) {
+    bk_gguf *g = NULL;
+    *out = NULL;
+    bk_hf_options hf = {.pre = options ? options->pre : NULL};
+    bk_kv_type kv_type;
+    bk_status status =
+        options && options->kv_type ? bk_kv_type_find(options->kv_type, &kv_type, err) : BK_OK;
+    if (status != BK_OK) return status;
+    status = bk_model_file_open(path, &hf, &g, err);
+    if (status == BK_OK) status = bk_model_load_gguf(g, options, out, err);
+    bk_gguf_destroy(&g);
+    if (status != BK_OK) bk_error_prefix(err, "%s", path);
+    return status;
 }
 
 bk_model *bk_model_ref(bk_model *m) {
@@ -101,6 +111,10 @@ const bk_template *bk_model_template(const bk_model *m, const char **why) {
 }
 
 void bk_model_set_trace(bk_model *m, struct bk_trace *trace) { m->device->trace = trace; }
+
+void bk_model_skip_layer(bk_model *m, int layer, bool skip) {
+    m->weights.layers[layer].skip = skip;
+}
 
 void bk_model_set_observer(bk_model *m, const bk_observer *observer) {
     m->device->observer = observer;

@@ -78,6 +78,10 @@ typedef struct bk_model_meta {
 /* NOT_FOUND, IO, FORMAT, UNSUPPORTED, NOMEM; err names file, then key or tensor. */
 bk_status bk_model_load(const char *path, const bk_model_options *options, bk_model **out,
                         bk_error *err);
+/* The same of a model that is in memory or open already; g is not needed afterwards. */
+struct bk_gguf;
+bk_status bk_model_load_gguf(const struct bk_gguf *g, const bk_model_options *options,
+                             bk_model **out, bk_error *err);
 /* Reference counting, thread-safe. */
 bk_model *bk_model_ref(bk_model *m);
 void bk_model_unref(bk_model **m);
@@ -87,7 +91,6 @@ const bk_model_meta *bk_model_get_meta(const bk_model *m);
 const bk_tokenizer *bk_model_tokenizer(const bk_model *m);
 /* The tokenizer of a model's keys; pre: in place of tokenizer.ggml.pre, or NULL. FORMAT, UNSUPPORTED,
  * NOMEM. */
-struct bk_gguf;
 bk_status bk_vocab_read(const struct bk_gguf *g, const char *pre, bk_tokenizer **out,
                         bk_error *err);
 /* Puts a tokenizer's keys into a model that is being made: what loading it again reads. */
@@ -103,6 +106,8 @@ void bk_model_set_trace(bk_model *m, struct bk_trace *trace);
  * pass runs. */
 struct bk_observer;
 void bk_model_set_observer(bk_model *m, const struct bk_observer *observer);
+/* Passes of a transformer leave the layer out from now on, or have it again. Not while one runs. */
+void bk_model_skip_layer(bk_model *m, int layer, bool skip);
 /* The name in the file of the tensor that these weights are, "" when they are none of the model's. */
 enum { BK_TENSOR_NAME = 64 };
 struct bk_weight;

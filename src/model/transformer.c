@@ -164,6 +164,7 @@ void bk_transformer_record(bk_pass *p) {
     c->embed.x = s.x, c->embed.ldx = (size_t)m->config.n_embd;
 
     for (int i = 0; i < m->config.n_layers; i++) {
+        if (m->weights.layers[i].skip) continue;
         attention(&s, &m->weights.layers[i]);
         if (m->config.features & BK_EXPERTS)
             experts(&s, &m->weights.layers[i]);

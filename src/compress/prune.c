@@ -1,0 +1,171 @@
+#include "compress/prune.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "compress/prune_internal.h"
+#include "compress/round.h"
+#include "model/arch.h"
+#include "model/hf.h"
+
+/* ---- What there is ------------------------------------------------------------------------------- */
+
+typedef struct strategy {
+    const char *name;
+    bk_status (*cut)(bk_pruning *p);
+    const bk_family *family; /* that it is for */
+    bool calibrate;          /* it cannot do without a text */
+} strategy;
+
+static const strategy strategies[] = {
+    {"channels", bk_prune_channels, &bk_transformer, true},
+    {"layers", bk_prune_layers, &bk_transformer, true},
+};
+
+size_t bk_prune_strategies(char *out, size_t cap) {
+    size_t len = 0;
+    for (size_t i = 0; i < BK_ARRAY_LEN(strategies) && len < cap; i++)
+        len += (size_t)snprintf(out + len, cap - len, "%s%s", i ? ", " : "", strategies[i].name);
+    return len;
+}
+
+static bk_status find_strategy(const char *name, const strategy **out, bk_error *err) {
+    char known[256];
+    for (size_t i = 0; i < BK_ARRAY_LEN(strategies); i++) {
+        *out = &strategies[i];
+        if (name && strcmp(name, (*out)->name) == 0) return BK_OK;
+    }
+    bk_prune_strategies(known, sizeof known);
+    return bk_fail(err, BK_ERR_INVALID, "strategy '%.40s' found; one of %s wanted",
+                   name ? name : "", known);
+}
+
+/* ---- One model ----------------------------------------------------------------------------------- */
+
+static bk_status cut(bk_pruning *p, const strategy *s, double ratio, bool draft, bk_gguf **out) {
+    p->ratio = ratio;
+    p->draft = draft;
+    *out = NULL;
+    bk_status st = bk_edit_create(p->g, p->pool, p->type, &p->edit, p->err);
+    if (!st) st = s->cut(p);
+    if (!st) st = bk_edit_finish(&p->edit, out, p->err);
+    bk_edit_destroy(&p->edit);
+    return st;
+}
+
+/* The decode speed that leaving ratio out gives, as a multiple of the model's. */
+static bk_status time_ratio(bk_pruning *p, const strategy *s, double ratio, double *speed) {
+    bk_gguf *g = NULL;
+    bk_model *m = NULL;
+    bk_status st = cut(p, s, ratio, true, &g);
+    if (!st) st = bk_prune_load(p, g, &m);
+    if (!st) st = bk_prune_measure(p, m, 5, 0);
+    *speed = p->result->decode_ratio;
+    bk_model_unref(&m);
+    bk_gguf_destroy(&g);
+    return st;
+}
+
+/* The smallest ratio that reaches the speed: speed grows with the ratio, so the interval is halved until
+ * what lies in it differs by less than one part in 64. */
+static bk_status search_ratio(bk_pruning *p, const strategy *s, double *ratio) {
+    enum { HALVINGS = 6 };
+    double low = 0, high = 0.95, speed = 0;
+    bk_status st = BK_OK;
+    for (int i = 0; i < HALVINGS && !st; i++) {
+        double middle = (low + high) / 2;
+        bk_prune_progress(p, "searching the ratio", (double)i / HALVINGS);
+        st = time_ratio(p, s, middle, &speed);
+        if (st == BK_ERR_INVALID && middle < 0.5) {
+            low = middle; /* so little takes nothing away */
+            st = BK_OK;
+        } else if (!st) {
+            *(speed < p->o->target_speed ? &low : &high) = middle;
+        }
+    }
+    *ratio = high;
+    if (!st && high >= 0.95)
+        return bk_fail(p->err, BK_ERR_INVALID,
+                       "%s cannot reach %.3g times the decode speed: without %.0f %% it is %.2f "
+                       "times",
+                       s->name, p->o->target_speed, 100 * low, speed);
+    return st;
+}
+
+static bk_status check_options(const bk_prune_options *o, const strategy *s, bk_error *err) {
+    bool speed = o->target_speed > 0;
+    if (speed == (o->ratio > 0))
+        return bk_fail(err, BK_ERR_INVALID, "give a ratio or a target speed%s",
+                       speed ? ", not both" : "");
+    if (!speed && !(o->ratio < 1))
+        return bk_fail(err, BK_ERR_INVALID, "ratio %.4g found, more than 0 and less than 1 wanted",
+                       o->ratio);
+    if (speed && !(o->target_speed > 1 && o->target_speed <= 100))
+        return bk_fail(err, BK_ERR_INVALID, "target speed %.4g found, more than 1 to 100 wanted",
+                       o->target_speed);
+    if (s->calibrate && o->calibrate.len == 0)
+        return bk_fail(err, BK_ERR_INVALID,
+                       "strategy %s goes by what the model does with a text: give one with "
+                       "--calibrate",
+                       s->name);
+    return BK_OK;
+}
+
+/* Texts, not whatever file lay there. */
+static bk_status check_text(bk_str text, const char *what, bk_error *err) {
+    if (text.len && memchr(text.data, '\0', text.len))
+        return bk_fail(err, BK_ERR_INVALID, "the %s is no text: it has bytes of 0", what);
+    return BK_OK;
+}
+
+static bk_status open_model(bk_pruning *p, const strategy *s) {
+    bk_status st = bk_prune_load(p, p->g, &p->model);
+    if (st) return st;
+    p->config = bk_model_config(p->model);
+    p->arch = p->model->arch->name;
+    if (p->model->family == s->family) return BK_OK;
+    return bk_fail(p->err, BK_ERR_UNSUPPORTED, "strategy %s is not for models of architecture '%s'",
+                   s->name, p->arch);
+}
+
+static void wrote(double done, void *user) { bk_prune_progress(user, "writing", done); }
+
+static bk_status run(bk_pruning *p, const strategy *s, const char *out) {
+    bk_gguf *g = NULL;
+    double ratio = p->o->ratio;
+    bk_gguf_write_options write = {.progress = wrote, .user = p, .cancel = p->o->cancel};
+    bk_status st = open_model(p, s);
+    if (!st && p->o->target_speed > 0) st = search_ratio(p, s, &ratio);
+    if (!st) st = cut(p, s, ratio, false, &g);
+    if (!st) st = bk_prune_report(p, g);
+    if (!st) st = bk_gguf_write(g, out, &write, p->err);
+    bk_gguf_destroy(&g);
+    return st;
+}
+
+bk_status bk_prune(const char *in, const char *out, const bk_prune_options *o,
+                   bk_prune_result *result, bk_error *err) {
+    const strategy *s;
+    bk_gguf *g = NULL;
+    *result = (bk_prune_result){0};
+    bk_pruning p = {.o = o, .result = result, .err = err};
+    int threads = o->threads > 0 ? o->threads : bk_cpu_default_threads();
+    bk_status st = find_strategy(o->strategy, &s, err);
+    if (!st) st = check_options(o, s, err);
+    if (!st) st = check_text(o->calibrate, "calibration text", err);
+    if (!st) st = check_text(o->eval, "text to evaluate on", err);
+    if (!st && o->type) st = bk_round_type(o->type, &p.type, err);
+    if (!st) st = bk_pool_create(threads, &p.pool, err);
+    if (!st) st = bk_nn_cpu_create(bk_cpu_best(), threads, &p.nn, err);
+    if (!st) st = bk_model_file_open(in, &(bk_hf_options){0}, &g, err);
+    p.g = g;
+    if (!st) st = run(&p, s, out);
+    bk_model_unref(&p.model);
+    bk_gguf_destroy(&g);
+    bk_nn_destroy(&p.nn);
+    if (p.pool) bk_pool_destroy(&p.pool);
+    return st;
+}
