@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernel/sparse.h"
+#include "sys/cache.h"
 
 const bk_quant *bk_weight_type(const bk_weight *w) { return w->packed.type; }
 size_t bk_weight_bytes(const bk_weight *w) { return bk_packed_bytes(&w->packed); }
@@ -37,9 +39,35 @@ static bk_status weight_create(bk_device *d, const bk_quant *type, size_t n_rows
     return BK_OK;
 }
 
+static bk_status weight_create_sparse(bk_device *d, const bk_sparse *s, bk_weight **out,
+                                      bk_error *err) {
+    bk_cpu_device *cpu = (bk_cpu_device *)d;
+    bk_weight *w = bk_alloc_zero(1, sizeof *w);
+    if (w) w->group_at = bk_alloc(bk_sparse_strips(s) + 1, sizeof *w->group_at);
+    bool good = w && w->group_at && bk_packed_init_sparse(&w->packed, s, w->group_at);
+    if (good) w->packed.data = bk_slabs_alloc(&cpu->weights, bk_packed_bytes(&w->packed));
+    bk_status status = BK_OK;
+    if (!good || !w->packed.data)
+        status = bk_fail(err, BK_ERR_NOMEM, "no memory for %zu x %zu sparse weights", s->n_rows,
+                         s->k);
+    else if (!bk_pack_sparse(&w->packed, s))
+        status = bk_fail(err, BK_ERR_IO, "a sparse matrix changed while it was read");
+    if (status == BK_OK)
+        *out = w;
+    else
+        d->ops->weight_destroy(d, w);
+    return status;
+}
+
+static void weight_forget(bk_device *d, const bk_weight *w) {
+    (void)d;
+    bk_cache_flush(w->packed.data, bk_packed_bytes(&w->packed));
+}
+
 /* The packed bytes go with the device. */
 static void weight_destroy(bk_device *d, bk_weight *w) {
     (void)d;
+    if (w) bk_free(w->group_at);
     bk_free(w);
 }
 
@@ -231,6 +259,8 @@ static const struct bk_device_ops cpu_ops = {
     .name = "cpu",
     .destroy = destroy,
     .weight_create = weight_create,
+    .weight_create_sparse = weight_create_sparse,
+    .weight_forget = weight_forget,
     .weight_destroy = weight_destroy,
     .weight_load = weight_load,
     .page_alloc = page_alloc,

@@ -12,6 +12,7 @@
 
 struct bk_weight {
     bk_packed packed;
+    uint64_t *group_at; /* of a sparse one, or NULL */
 };
 
 /* Pages of the KV cache (cpu_pages.c). */

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "device/cpu.h"
+#include "kernel/sparse.h"
 
 enum {
     CHUNKS_PER_THREAD = 8,
@@ -38,10 +39,18 @@ static bool as_it_is(const bk_input *in) { return in->kind == BK_INPUT_ROWS && !
 
 static size_t row_bytes(size_t k) { return bk_round_up(k, 16) * sizeof(float); }
 
+/* Whether rows need what sparse weights are multiplied with. */
+static bool any_sparse(const bk_cmd *c) {
+    for (int i = 0; i < c->product.n && !c->product.fast; i++)
+        if (bk_packed_sparse(&c->product.w[i]->packed)) return true;
+    return false;
+}
+
 /* Bytes of a quantised row. */
 static size_t act_bytes(const bk_cmd *c) {
     size_t k = c->product.input.k;
-    return c->product.fast ? bk_fast_act_bytes(k) : bk_act_row_bytes(k);
+    if (c->product.fast) return bk_fast_act_bytes(k);
+    return any_sparse(c) ? bk_sparse_act_bytes(k) : bk_act_row_bytes(k);
 }
 
 /* Bytes of the operand. */
@@ -125,9 +134,10 @@ static void make_row(const bk_cpu_device *d, const bk_cmd *c, const operand *o, 
     float *y = keep ? (float *)(uintptr_t)o->x + r * o->ld : own;
     const float *row = float_row(d, in, r, y, first);
     if (keep && row != y) memcpy(y, row, in->k * sizeof *y);
-    if (o->acts)
-        (c->product.fast ? d->kernels->fast_quantize
-                         : d->kernels->quantize)(row, in->k, (char *)o->acts + r * o->pitch);
+    if (!o->acts) return;
+    char *act = (char *)o->acts + r * o->pitch;
+    (c->product.fast ? d->kernels->fast_quantize : d->kernels->quantize)(row, in->k, act);
+    if (any_sparse(c)) d->kernels->tile_sums(in->k, act);
 }
 
 bk_status bk_cpu_product_show(const bk_cpu_device *d, const bk_cmd *c, const bk_observer *o,
@@ -315,8 +325,8 @@ void bk_cpu_product_ahead(const bk_cpu_device *d, const bk_cmd *c, int thread) {
     stretch s = stretch_of(d, c);
     size_t group, unit = bk_pool_share_begin(d->pool, thread, s.first[c->product.n]);
     const part *p = find_unit(&s, unit, &group);
-    size_t left = (p->w.n_groups - group) * p->w.group_bytes;
-    bk_cpu_ask(p->w.data + group * p->w.group_bytes, bk_min_size(left, BK_CPU_AHEAD));
+    size_t at = bk_packed_at(&p->w, group), left = bk_packed_bytes(&p->w) - at;
+    bk_cpu_ask(p->w.data + at, bk_min_size(left, BK_CPU_AHEAD));
 }
 
 static void multiply_few(bk_cpu_device *d, const bk_cmd *c, const operand *o, int thread) {

@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "kernel/kv_chunk.h"
-#include "quant/quant.h"
+#include "quant/sparse.h"
 #include "sys/cpu.h"
 
 typedef struct bk_device bk_device;
@@ -176,6 +176,11 @@ struct bk_device_ops {
     /* UNSUPPORTED when the device has no kernel for the type, NOMEM. */
     bk_status (*weight_create)(bk_device *d, const bk_quant *type, size_t n_rows, size_t k,
                                bk_weight **out, bk_error *err);
+    /* Puts its bytes out of the caches, for measurements. */
+    void (*weight_forget)(bk_device *d, const bk_weight *w);
+    /* With what is in it, for products and tables alone: no stacks, no LSTM. NOMEM, IO. */
+    bk_status (*weight_create_sparse)(bk_device *d, const bk_sparse *s, bk_weight **out,
+                                      bk_error *err);
     void (*weight_destroy)(bk_device *d, bk_weight *w);
     /* Brings rows [first, first + n) into the device's form, all threads together; first is a multiple
      * of BK_LOAD_ROWS, and so is n but at the end. rows: row 0 as in the file. */
@@ -211,7 +216,7 @@ struct bk_device {
     const bk_observer *observer;
 };
 
-/* Properties of a weight that the model needs. */
+/* Properties of a weight that the model needs; the type is that of the dense matrix. */
 const bk_quant *bk_weight_type(const bk_weight *w);
 size_t bk_weight_bytes(const bk_weight *w);
 size_t bk_weight_rows(const bk_weight *w);

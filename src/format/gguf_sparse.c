@@ -74,10 +74,6 @@ bk_status bk_gguf_join_sparse(bk_gguf *g, bk_gguf_tensor *t, bk_error *err) {
 
 /* ---- Writing ------------------------------------------------------------------------------------- */
 
-static size_t stored_bytes(const bk_sparse *s) {
-    return s->index_bytes + s->scales_bytes + s->values_bytes;
-}
-
 /* The smaller one of the kinds that are wanted. */
 static bk_status encode(const bk_gguf_tensor *t, const uint8_t *rows, bk_sparse_kind wanted,
                         bk_sparse *out, bk_error *err) {
@@ -92,7 +88,7 @@ static bk_status encode(const bk_gguf_tensor *t, const uint8_t *rows, bk_sparse_
             bk_free((void *)(uintptr_t)out->index);
             return status;
         }
-        bool better = !out->index || stored_bytes(&s) < stored_bytes(out);
+        bool better = !out->index || bk_sparse_bytes(&s) < bk_sparse_bytes(out);
         bk_free((void *)(uintptr_t)(better ? out->index : s.index));
         if (better) *out = s;
     }
@@ -113,9 +109,9 @@ static void add_sparse(bk_gguf_builder *b, const bk_gguf_tensor *t, const bk_spa
     char key[MOST_NAME];
     int32_t shape[4] = {(int32_t)s->kind, (int32_t)s->type->type, (int32_t)s->n_rows,
                         (int32_t)s->k};
-    uint8_t *all = bk_gguf_builder_alloc(b, stored_bytes(s), 1);
+    uint8_t *all = bk_gguf_builder_alloc(b, bk_sparse_bytes(s), 1);
     if (!all) return;
-    memcpy(all, s->index, stored_bytes(s));
+    memcpy(all, s->index, bk_sparse_bytes(s));
     bool tiles = s->kind == BK_SPARSE_TILES;
     snprintf(key, sizeof key, KEY "%.*s", (int)t->name.len, t->name.data);
     bk_gguf_builder_i32s(b, key, shape, 4);
@@ -154,7 +150,7 @@ static bk_status add_tensor(bk_gguf_builder *b, const bk_gguf *from, const bk_gg
         bk_gguf_release(from, t, rows);
         if (status != BK_OK) return status;
     }
-    *sparse = s.index && (double)stored_bytes(&s) <= o->most * (double)t->bytes;
+    *sparse = s.index && (double)bk_sparse_bytes(&s) <= o->most * (double)t->bytes;
     if (*sparse)
         add_sparse(b, t, &s);
     else

@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "format/gguf_sparse.h"
 #include "kernel/packed.h"
 #include "model/arch.h"
+#include "model/sparse.h"
 #include "sys/memory.h"
 
 /* ---- Tensors ------------------------------------------------------------------------------------- */
@@ -26,6 +28,7 @@ typedef struct loader {
     binding *bound;
     size_t n_bound;
     bk_error *err;
+    bk_sparse_choice sparse;
 } loader;
 
 /* Matrices that a tensor holds, one after another in its rows. */
@@ -145,13 +148,46 @@ static bk_status load_matrix(loader *l, const binding *b, size_t part) {
     return BK_OK;
 }
 
+/* Bytes of a tensor in the file. */
+static uint64_t file_bytes(const bk_gguf_tensor *t) {
+    const bk_sparse *s = bk_gguf_sparse_of(t);
+    return s ? bk_sparse_bytes(s) : t->bytes;
+}
+
+/* A matrix as the file has it, when it is sparse and stays so; *done is false otherwise. */
+static bk_status load_sparse(loader *l, const binding *b, bool *done) {
+    bk_device *d = l->m->device;
+    const bk_sparse *s = bk_gguf_sparse_of(b->tensor);
+    *done = false;
+    if (!s || b->role->kind == BK_ROLE_VECTOR) return BK_OK;
+    bool use = false;
+    bk_status status = BK_OK;
+    if (b->role->kind == BK_ROLE_MATRIX) status = bk_sparse_choose(&l->sparse, d, s, &use, l->err);
+    if (status == BK_OK && use)
+        status = d->ops->weight_create_sparse(d, s, (bk_weight **)(void *)b->slot, l->err);
+    if (status != BK_OK) {
+        bk_error_prefix(l->err, "tensor '" BK_STR_FMT "'", BK_STR_ARG(b->tensor->name));
+        return status;
+    }
+    bk_model_meta *meta = &l->m->meta;
+    if (use) {
+        meta->n_sparse++;
+        meta->resident_bytes += bk_weight_bytes(*b->slot);
+    } else {
+        meta->n_filled++;
+        if (meta->token_bytes) meta->token_bytes += b->tensor->bytes - bk_sparse_bytes(s);
+    }
+    *done = use;
+    return BK_OK;
+}
+
 /* Of the embedding one row is read, unless it is the head as well; of experts those that are used. */
 static uint64_t bytes_per_token(const loader *l, const binding *b) {
     const bk_config *c = &l->m->config;
     if (b->slot == (void **)(void *)&l->m->weights.embed &&
         bk_gguf_find_tensor(l->g, "output.weight"))
         return 0;
-    if (b->role->kind != BK_ROLE_EXPERTS) return b->tensor->bytes;
+    if (b->role->kind != BK_ROLE_EXPERTS) return file_bytes(b->tensor);
     return b->tensor->bytes / (uint64_t)c->n_experts * (uint64_t)c->n_experts_used;
 }
 
@@ -161,7 +197,7 @@ static void count_meta(loader *l) {
     for (size_t i = 0; i < l->n_bound; i++) {
         const bk_gguf_tensor *t = l->bound[i].tensor;
         meta->n_params += t->n_elements;
-        meta->tensor_bytes += t->bytes;
+        meta->tensor_bytes += file_bytes(t);
         if ((unsigned)t->type->type < 64) {
             uint64_t n = per_type[t->type->type] += t->n_elements;
             if (n > best) best = n, meta->quantization = t->type->name;
@@ -189,14 +225,17 @@ static bk_status load_tensors(loader *l, const bk_model_options *o) {
     uint64_t done = 0;
     for (size_t i = 0; i < l->n_bound; i++) {
         binding *b = &l->bound[i];
-        bk_status status = bk_gguf_read(l->g, b->tensor, &b->data, l->err);
+        bool loaded;
+        bk_status status = load_sparse(l, b, &loaded);
+        if (status == BK_OK && !loaded) status = bk_gguf_read(l->g, b->tensor, &b->data, l->err);
         if (status != BK_OK) return status;
+        done += file_bytes(b->tensor);
+        if (loaded) continue;
         if (b->role->kind == BK_ROLE_VECTOR) status = load_vector(l, b);
         size_t parts = b->role->kind == BK_ROLE_VECTOR ? 0 : (size_t)parts_of(b->role);
         for (size_t p = 0; status == BK_OK && p < parts; p++) status = load_matrix(l, b, p);
         bk_gguf_release(l->g, b->tensor, b->data);
         if (status != BK_OK) return status;
-        done += b->tensor->bytes;
         if (o->progress)
             o->progress((double)done / (double)l->m->meta.tensor_bytes, o->progress_user);
     }
@@ -220,6 +259,7 @@ bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options 
     if (status != BK_OK) return status;
     m->meta.cpu_level = m->device->level;
     m->meta.threads = threads;
+    l.sparse = (bk_sparse_choice){.use = options->sparse, .token_bytes = m->meta.token_bytes};
     status = load_tensors(&l, options);
     if (status != BK_OK) return status;
     if (!m->weights.head) m->weights.head = m->weights.embed;

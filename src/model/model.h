@@ -14,6 +14,10 @@
 
 typedef struct bk_model bk_model;
 
+/* Which sparse matrices of a file stay so: those that are faster than dense ones here, by a short
+ * measurement at loading (model/sparse.h), or all, or none. The text is the same. */
+typedef enum bk_sparse_use { BK_SPARSE_FASTER, BK_SPARSE_ALWAYS, BK_SPARSE_NEVER } bk_sparse_use;
+
 typedef struct bk_model_options {
     int threads;           /* 0: bk_cpu_default_threads() */
     const char *cpu_level; /* NULL: $BRISK_CPU, else the best */
@@ -22,6 +26,7 @@ typedef struct bk_model_options {
     const char *pre;     /* in place of tokenizer.ggml.pre; NULL: the file's */
     const char *kv_type; /* of keys and values in the cache (bk_kv_type_find); NULL: "q16" */
     bool fast;           /* prompts with the coarser scales of kernel/fast.h */
+    bk_sparse_use sparse;
     void (*progress)(double done, void *user);
     void *progress_user;
 } bk_model_options;
@@ -69,6 +74,7 @@ typedef struct bk_model_meta {
     const char *architecture, *name; /* printable, owned by the model */
     const char *quantization;        /* type that holds most weights */
     uint64_t n_params, file_bytes, tensor_bytes, resident_bytes, token_bytes;
+    int n_sparse, n_filled; /* matrices that are sparse, and that are in the file but not in memory */
     bk_cpu_level cpu_level;
     bk_kv_type kv_type;
     bool fast;

@@ -53,6 +53,10 @@ typedef struct bk_sparse_need {
 } bk_sparse_need;
 bk_sparse_need bk_sparse_block_need(const bk_sparse *s, const uint8_t *index);
 
+static inline size_t bk_sparse_bytes(const bk_sparse *s) {
+    return s->index_bytes + s->scales_bytes + s->values_bytes;
+}
+
 /* Share of the places that are stored. */
 double bk_sparse_density(const bk_sparse *s);
 
