@@ -43,6 +43,7 @@ python_tests=(
     'tests/cli/test_bench_matmul.py'
     'tests/bench/test_compare.py'
     'tests/bench/test_texts.py'
+    'tests/measure/test_eval.py'
     'tests/truth/test_truth.py'
     'tests/server/test_openai.py'
     'tests/server/test_isolation.py'

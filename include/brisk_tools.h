@@ -299,7 +299,7 @@ brisk_status brisk_eval_tokens(brisk_model *model, const brisk_token *tokens, co
 /* How long greedy answers stay the reference's. Prompts are beginnings of parts of the text. */
 typedef struct brisk_greedy_result {
     int prompts, tokens; /* tokens: of an answer, at most */
-    int same;            /* answers without any difference; they count as `tokens` in the next two */
+    int same; /* answers without any difference; they count as `tokens` in the next two */
     double median, mean; /* of tokens before the first different one */
 } brisk_greedy_result;
 
@@ -313,7 +313,8 @@ brisk_status brisk_eval_greedy(brisk_model *model, const char *text, size_t len,
 /* Multiple choice. Flips show what accuracy alone hides: a model that became as good at other things. */
 typedef struct brisk_choices_result {
     size_t questions, right;
-    size_t ref_right, to_wrong, to_right; /* beside a reference; to_wrong: right with it, wrong now */
+    size_t ref_right, to_wrong,
+        to_right; /* beside a reference; to_wrong: right with it, wrong now */
 } brisk_choices_result;
 
 /* json: a list of {"question": text, "choices": [2 to 26 texts], "answer": index of the right one}. The

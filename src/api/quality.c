@@ -82,7 +82,8 @@ typedef struct progress {
 
 static void on_progress(size_t done, size_t total, void *user) {
     const progress *p = user;
-    if (p->o->progress) p->o->progress(p->before + done, p->before + total + p->more, 0, p->o->user);
+    if (p->o->progress)
+        p->o->progress(p->before + done, p->before + total + p->more, 0, p->o->user);
 }
 
 BK_API brisk_status brisk_eval_greedy(brisk_model *model, const char *text, size_t len, int prompts,
@@ -93,8 +94,9 @@ BK_API brisk_status brisk_eval_greedy(brisk_model *model, const char *text, size
     if (!text || !out) return bk_api_null(text ? "result" : "text", err);
     bk_error e;
     if (prompts < 1 || prompts > 10000 || tokens < 1 || tokens > 100000) {
-        bk_status st = bk_fail(&e, BK_ERR_INVALID, "%d answers of %d tokens: 1 to 10000 of 1 to 100000",
-                               prompts, tokens);
+        bk_status st =
+            bk_fail(&e, BK_ERR_INVALID, "%d answers of %d tokens: 1 to 10000 of 1 to 100000",
+                    prompts, tokens);
         return bk_api_result(st, &e, err);
     }
     progress p = {.o = options};
@@ -105,10 +107,9 @@ BK_API brisk_status brisk_eval_greedy(brisk_model *model, const char *text, size
                                  .cancel = options->cancel};
     bk_model *m = bk_api_model(model);
     bk_greedy g;
-    bk_status st = bk_greedy_compare(bk_api_model(options->reference), &m, 1, (bk_str){text, len},
-                                     &o, &g, &e);
-    if (!st)
-        *out = (brisk_greedy_result){prompts, tokens, (int)g.same, g.median, g.mean};
+    bk_status st =
+        bk_greedy_compare(bk_api_model(options->reference), &m, 1, (bk_str){text, len}, &o, &g, &e);
+    if (!st) *out = (brisk_greedy_result){prompts, tokens, (int)g.same, g.median, g.mean};
     return bk_api_result(st, &e, err);
 }
 
@@ -129,8 +130,7 @@ BK_API brisk_status brisk_eval_choices(brisk_model *model, const char *json, siz
     if (!st)
         st = bk_choices_answer(bk_api_model(model), &c, picked, on_progress, &p, o->cancel, &e);
     p = (progress){.o = o, .before = c.n};
-    if (!st && ref)
-        st = bk_choices_answer(ref, &c, picked + c.n, on_progress, &p, o->cancel, &e);
+    if (!st && ref) st = bk_choices_answer(ref, &c, picked + c.n, on_progress, &p, o->cancel, &e);
     if (!st) {
         bk_flips f = bk_choices_count(&c, picked, ref ? picked + c.n : NULL);
         *out = (brisk_choices_result){f.n, f.right, f.ref_right, f.to_wrong, f.to_right};

@@ -17,7 +17,7 @@ typedef struct eval {
     cli_progress bar;
     bk_buf text, choices_text;
     brisk_eval_result result;
-    brisk_greedy_result answers; /* prompts 0: none */
+    brisk_greedy_result answers;  /* prompts 0: none */
     brisk_choices_result choices; /* questions 0: none */
 } eval;
 
@@ -153,13 +153,15 @@ static brisk_status measure(eval *e, brisk_error *err) {
 static int check(const eval *e) {
     if (e->file && e->tokens) return cli_fail("give -f or --tokens, not both");
     if (!e->file && !e->tokens && !e->choices_file) {
-        return cli_fail("give a text with -f, token ids with --tokens, or questions with --choices");
+        return cli_fail(
+            "give a text with -f, token ids with --tokens, or questions with --choices");
     }
     if (e->reference_name && e->reference_logits) {
         return cli_fail("give --reference or --reference-logits, not both");
     }
     if (e->greedy && (!e->file || !e->reference_name)) {
-        return cli_fail("--greedy compares answers to parts of a text: it needs -f and --reference");
+        return cli_fail(
+            "--greedy compares answers to parts of a text: it needs -f and --reference");
     }
     return 0;
 }
@@ -223,11 +225,12 @@ int cmd_eval(int argc, char **argv) {
          &e.reference_logits, 0, 0},
         {"--save-logits", "PATH", "write the rows of logits to this .npy file", OPT_STR,
          &e.save_logits, 0, 0},
-        {"--choices", "PATH", "questions with one right choice, a JSON list (docs/eval.md)", OPT_STR,
-         &e.choices_file, 0, 0},
-        {"--greedy", "N", "compare greedy answers to N parts of the text (0)", OPT_INT, &e.greedy, 0,
-         10000},
-        {"--greedy-tokens", "N", "tokens of each answer (64)", OPT_INT, &e.greedy_tokens, 1, 100000},
+        {"--choices", "PATH", "questions with one right choice, a JSON list (docs/eval.md)",
+         OPT_STR, &e.choices_file, 0, 0},
+        {"--greedy", "N", "compare greedy answers to N parts of the text (0)", OPT_INT, &e.greedy,
+         0, 10000},
+        {"--greedy-tokens", "N", "tokens of each answer (64)", OPT_INT, &e.greedy_tokens, 1,
+         100000},
         CLI_CACHE_SPECS(&e.cache),
         CLI_FAST_SPEC(&e.fast),
         {"-t --threads", "N", "compute threads; 0: as many as there are cores", OPT_INT, &e.threads,

@@ -44,8 +44,9 @@ bk_status bk_choices_parse(bk_str text, bk_choices *out, bk_error *err) {
     if (st) return st;
     size_t n = json_array_size(list);
     if (n == 0 || n > MOST_QUESTIONS) {
-        st = bk_fail(err, BK_ERR_FORMAT, "no list of questions, as {\"question\": \"...\", "
-                                         "\"choices\": [\"...\", \"...\"], \"answer\": 0}");
+        st = bk_fail(err, BK_ERR_FORMAT,
+                     "no list of questions, as {\"question\": \"...\", "
+                     "\"choices\": [\"...\", \"...\"], \"answer\": 0}");
     } else if (!(out->questions = bk_alloc_zero(n, sizeof *out->questions))) {
         st = bk_fail(err, BK_ERR_NOMEM, "no memory for %zu questions", n);
     }

@@ -18,7 +18,7 @@ typedef struct eval {
     bk_feed reference;
     bool have_reference;
     bk_npy truth;
-    bk_npy_writer save; /* of the first model */
+    bk_npy_writer save;   /* of the first model */
     bk_expected expected; /* n 0 without a reference */
     size_t row;           /* rows so far, over all windows */
 } eval;

@@ -83,8 +83,7 @@ static bk_status run(comparison *c, const bk_windows *w, bk_greedy *out, bk_erro
     bk_status st = BK_OK;
     for (size_t p = 0; p < n && !st; p++) {
         size_t end, at = w->n * p / n;
-        for (size_t i = 0; i < c->n_prompt; i++)
-            c->tokens[i] = w->ids.data[at * w->context + i];
+        for (size_t i = 0; i < c->n_prompt; i++) c->tokens[i] = w->ids.data[at * w->context + i];
         st = answer(&c->reference, c->tokens, c->n_prompt, c->n_tokens, c->o->cancel, &end, err);
         for (size_t m = 0; m < c->n && !st; m++) {
             size_t *same = &c->same[m * n + p];
@@ -105,9 +104,8 @@ static bk_status open_feeds(comparison *c, bk_model *reference, bk_model *const 
     size_t n_all;
     c->feeds = bk_alloc_zero(n_models, sizeof *c->feeds);
     c->tokens = bk_alloc_zero(c->n_prompt + c->n_tokens, sizeof *c->tokens);
-    c->same = bk_mul_size(n_models, c->o->n_prompts, &n_all)
-                  ? bk_alloc_zero(n_all, sizeof *c->same)
-                  : NULL;
+    c->same = bk_mul_size(n_models, c->o->n_prompts, &n_all) ? bk_alloc_zero(n_all, sizeof *c->same)
+                                                             : NULL;
     if (!c->feeds || !c->tokens || !c->same) {
         return bk_fail(err, BK_ERR_NOMEM, "no memory to compare %zu answers", c->o->n_prompts);
     }
@@ -129,9 +127,10 @@ bk_status bk_greedy_compare(bk_model *reference, bk_model *const *models, size_t
         most = bk_min_size(most, (size_t)bk_model_config(models[m])->context_length);
     }
     if (!bk_add_size(c.n_prompt, c.n_tokens, &all) || all > most || o->n_prompts == 0) {
-        return bk_fail(err, BK_ERR_INVALID,
-                       "%zu answers of %zu tokens to prompts of %zu: the models have contexts of %zu",
-                       o->n_prompts, c.n_tokens, c.n_prompt, most);
+        return bk_fail(
+            err, BK_ERR_INVALID,
+            "%zu answers of %zu tokens to prompts of %zu: the models have contexts of %zu",
+            o->n_prompts, c.n_tokens, c.n_prompt, most);
     }
     bk_windows w;
     bk_status st = bk_windows_cut(reference, text, (int)c.n_prompt, &w, err);

@@ -20,7 +20,9 @@ void bk_score_free(bk_score *s) {
 }
 
 bool bk_expected_init(bk_expected *e, size_t n) {
-    *e = (bk_expected){.n = n, .log_p = bk_alloc(n, sizeof(double)), .p = bk_alloc(n, sizeof(double))};
+    *e = (bk_expected){.n = n,
+                       .log_p = bk_alloc(n, sizeof(double)),
+                       .p = bk_alloc(n, sizeof(double))};
     return e->log_p && e->p;
 }
 

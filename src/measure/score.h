@@ -33,7 +33,7 @@ typedef struct bk_score {
     double outside;        /* sum of the reference's probability of tokens without a chance */
     double *kl;            /* [cap_kl] KL(reference || model) of each, in nats */
     size_t cap_kl;
-    size_t part_n[BK_SCORE_PARTS]; /* compared in each part of the windows, */
+    size_t part_n[BK_SCORE_PARTS];  /* compared in each part of the windows, */
     double part_kl[BK_SCORE_PARTS]; /* and the sum of their divergence */
 } bk_score;
 

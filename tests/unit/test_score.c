@@ -18,7 +18,8 @@ static void near(double got, double wanted) {
 }
 
 /* Adds with a reference given as logits[2]. */
-static bk_status add(bk_score *s, const float *logits, const double *ref, int32_t next, size_t part) {
+static bk_status add(bk_score *s, const float *logits, const double *ref, int32_t next,
+                     size_t part) {
     bk_expected e;
     assert_true(bk_expected_init(&e, 2));
     e.log_p[0] = ref[0], e.log_p[1] = ref[1];
@@ -227,9 +228,12 @@ static void test_headers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_loss),        cmocka_unit_test(test_divergence),
-        cmocka_unit_test(test_beside_the_reference), cmocka_unit_test(test_trimmed),
-        cmocka_unit_test(test_not_numbers), cmocka_unit_test(test_write_and_read),
+        cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_divergence),
+        cmocka_unit_test(test_beside_the_reference),
+        cmocka_unit_test(test_trimmed),
+        cmocka_unit_test(test_not_numbers),
+        cmocka_unit_test(test_write_and_read),
         cmocka_unit_test(test_headers),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);
