@@ -127,7 +127,7 @@ static void refused(void **state) {
         brisk_status status;
     } cases[] = {
         {"q9", 1, 32, 1, NULL, "'q9'", BRISK_ERR_INVALID},
-        {"q6_k", 1, 256, 1, NULL, "Q6_K", BRISK_ERR_UNSUPPORTED},
+        {"q6_k", 1, 255, 1, NULL, "multiple of 256", BRISK_ERR_INVALID},
         {"q8_0", 1, 33, 1, NULL, "multiple of 32", BRISK_ERR_INVALID},
         {"f32", 0, 32, 1, NULL, "rows: 0", BRISK_ERR_INVALID},
         {"f32", 1, 0, 1, NULL, "k: 0", BRISK_ERR_INVALID},
