@@ -19,8 +19,8 @@ static void quantize(const float *x, void *blocks, size_t n) {
     for (; n >= 32; n -= 32, x += 32, b += BLOCK_BYTES) {
         float max = 0;
         for (size_t i = 0; i < 32; i++) max = fmaxf(max, fabsf(x[i]));
-        float d = max / 127.0f, inverse = d != 0 ? 1.0f / d : 0;
-        bk_store_le16(b, bk_f32_to_f16(d));
+        float d = fminf(max / 127.0f, 65504), inverse = d != 0 ? 1.0f / d : 0;
+        bk_store_half(b, d);
         for (size_t i = 0; i < 32; i++) {
             float q = fminf(fmaxf(roundf(x[i] * inverse), -127), 127);
             b[QS + i] = (uint8_t)(int8_t)q;

@@ -23,8 +23,8 @@ static float mean_square(const float *x, size_t n) {
 static void proportions(float *h, size_t n) {
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += h[i];
-    double mean = sum / (double)n;
-    for (size_t i = 0; i < n; i++) h[i] = mean > 0 ? (float)(h[i] / mean + 1e-6) : 1;
+    double unit = sum > 0 ? (double)n / sum : 0, least = sum > 0 ? 1e-6 : 1;
+    for (size_t i = 0; i < n; i++) h[i] = (float)(h[i] * unit + least);
 }
 
 void bk_plain_blocks(const bk_quant *format, bk_search_fn *one, const float *x, void *blocks,
@@ -85,9 +85,10 @@ void bk_nearest_levels(const bk_levels *levels, float d, float m, const float *w
 /* ---- A scale ------------------------------------------------------------------------------------ */
 
 /* Inverse scales are tried in a geometric series, in parts of the one at which the largest weight is the
- * outermost level. Beyond 1 it is cut: right where it matters less than the rest. */
-enum { SCALES = 32, ROUNDS = 2 };
-static const float FIRST = 0.9F, LAST = 4.0F;
+ * outermost level. Below 1 levels are left unused, so that weights that matter come to lie on one; beyond
+ * it the largest are cut, where they matter less than the rest. With many levels neither goes far. */
+enum { SCALES = 32, ROUNDS = 2, MANY_LEVELS = 32 };
+static const float FIRST = 0.5F, LAST = 3, FIRST_OF_MANY = 0.7F, LAST_OF_MANY = 1.5F;
 
 typedef struct best_scale {
     float saved, d;
@@ -111,11 +112,14 @@ float bk_search_scale(const bk_levels *levels, const float *w, const float *h, s
     if (!(most > 1e-15F)) return 0;
     best_scale best = {0, 0};
     float outer = levels->high > -levels->low ? levels->high : -levels->low;
-    float v = FIRST * outer / most, step = powf(LAST / FIRST, 1.0F / (SCALES - 1));
+    bool many = !levels->codebook && outer >= MANY_LEVELS;
+    float first = many ? FIRST_OF_MANY : FIRST, last = many ? LAST_OF_MANY : LAST;
+    float v = first * outer / most, step = powf(last / first, 1.0F / (SCALES - 1));
     for (int c = 0; c < SCALES; c += LANES / 2) {
         for (size_t l = 0; l < LANES; l += 2, v *= step) {
-            inverse[l] = v;
-            inverse[l + 1] = -v;
+            /* The series has plain rounding's scale in place of its first. */
+            inverse[l] = c + l == 0 ? outer / most : v;
+            inverse[l + 1] = -inverse[l];
         }
         try_scales(levels, w, h, n, inverse, &best);
     }
@@ -129,9 +133,15 @@ float bk_search_scale(const bk_levels *levels, const float *w, const float *h, s
 
 /* ---- A scale and an offset ---------------------------------------------------------------------- */
 
-/* Windows onto the range of the weights: how many widths and how many positions of each. */
-enum { WIDTHS = 16, POSITIONS = 4, LINE_ROUNDS = 2 };
-static const float WIDEST = 0.96F, NARROWEST = 3.0F; /* the range is this many windows */
+/* Windows onto the range of the weights, between whose edges the numbers 0..top lie: so many widths, in
+ * a geometric series, and so many positions of each. As above, some are wider than the range. */
+typedef struct windows {
+    int widths, positions;
+    float widest, narrowest; /* the range is this many windows */
+} windows;
+
+static const windows FEW_LEVELS = {16, 4, 0.8F, 3}, MORE_LEVELS = {16, 8, 0.7F, 2.5F};
+enum { LINE_ROUNDS = 2 };
 
 typedef struct best_line {
     float saved, d, m;
@@ -169,18 +179,19 @@ void bk_search_line(float top, bool below, const float *w, const float *h, size_
         max = w[i] > max ? w[i] : max;
     }
     if (below && min > 0) min = 0;
-    float range = max - min, step = powf(NARROWEST / WIDEST, 1.0F / (WIDTHS - 1));
+    const windows *win = top > 15 ? &MORE_LEVELS : &FEW_LEVELS;
+    float range = max - min, step = powf(win->narrowest / win->widest, 1.0F / (win->widths - 1));
     *d = 0;
     *m = below && min > 0 ? 0 : min;
     if (!(range > 1e-15F)) return;
     best_line best = {-1e30F, 0, *m};
-    float v = WIDEST * top / range;
-    for (int c = 0; c < WIDTHS; c += LANES / POSITIONS) {
-        for (int l = 0; l < LANES; l++) {
-            float left = (float)(l % POSITIONS) / (POSITIONS - 1);
-            inverse[l] = v;
-            zero[l] = -(min * v + left * (range * v - top));
-            if (l % POSITIONS == POSITIONS - 1) v *= step;
+    float v = win->widest * top / range;
+    for (int c = 0; c < win->widths * win->positions;) {
+        for (int l = 0; l < LANES; l++, c++) {
+            float left = (float)(c % win->positions) / (win->positions - 1);
+            inverse[l] = c ? v : top / range; /* plain rounding for the first */
+            zero[l] = -(min * inverse[l] + left * (range * v - top));
+            if ((c + 1) % win->positions == 0) v *= step;
         }
         try_lines(&levels, below, w, h, n, inverse, zero, &best);
     }

@@ -95,7 +95,8 @@ static inline void sum_lanes(const bk_levels *levels, const float *w, const floa
 
 /* Likewise of loss_lanes. */
 static inline void lose_eight(const bk_levels *levels, const float *nearest, const float *w,
-                              const float *h, size_t n, const float *d, const float *m, float *loss) {
+                              const float *h, size_t n, const float *d, const float *m,
+                              float *loss) {
     const quad low = quad_of(levels->low), high = quad_of(levels->high);
     const quad d0 = load_quad(d), d1 = load_quad(d + 4), m0 = load_quad(m), m1 = load_quad(m + 4);
     quad i0, i1, sum0 = {0}, sum1 = {0};

@@ -13,6 +13,13 @@ static float as_half(float v) {
     return bk_store_half(bits, v);
 }
 
+/* A unit for numbers: not 0 where a half can help it. */
+static float as_unit(float v) {
+    const float least = 0x1p-24F;
+    float unit = as_half(v);
+    return unit != 0 || v == 0 ? unit : v < 0 ? -least : least;
+}
+
 static float ratio(float v, float unit) { return unit != 0 ? v / unit : 0; }
 
 static float whole_between(float v, float low, float high) {
@@ -34,8 +41,8 @@ static void set_units(const bk_super_form *form, const float *d, const float *m,
         if (m[g] > deepest) deepest = m[g];
     }
     if (form->scale_low < -reach) reach = form->scale_low;
-    s->d = as_half(furthest / reach);
-    s->m = form->min_high > 0 ? as_half(deepest / form->min_high) : 0;
+    s->d = as_unit(furthest / reach);
+    s->m = form->min_high > 0 ? as_unit(deepest / form->min_high) : 0;
 }
 
 static void set_numbers(const bk_super_form *form, const float *d, const float *m, bk_super *s) {
@@ -102,8 +109,8 @@ static void try_units(const block *b, bk_super *s) {
     float d[LANES], m[LANES], dg[LANES], mg[LANES], loss[LANES], total[LANES] = {0};
     size_t n = group_len(form), best = 0;
     for (size_t l = 0; l < LANES; l++) {
-        d[l] = s->d * (minima ? 1 - 0.06F * (float)(l % 4) : 1 - 0.02F * (float)l);
-        m[l] = s->m * (1 - 0.06F * (float)(l / 4));
+        d[l] = as_unit(s->d * (minima ? 1 - 0.06F * (float)(l % 4) : 1 - 0.02F * (float)l));
+        m[l] = as_unit(s->m * (1 - 0.06F * (float)(l / 4)));
     }
     for (size_t g = 0; g < form->groups; g++) {
         for (size_t l = 0; l < LANES; l++) {
@@ -115,8 +122,8 @@ static void try_units(const block *b, bk_super *s) {
     }
     for (size_t l = 1; l < LANES; l++)
         if (total[l] < total[best]) best = l;
-    s->d = as_half(d[best]);
-    s->m = as_half(m[best]);
+    s->d = d[best];
+    s->m = m[best];
 }
 
 /* The numbers of a group around those nearest to what it would have; gives what it loses. */
