@@ -23,9 +23,9 @@ bk_status bk_repair_columns(bk_nn *nn, const float *w, size_t rows, size_t k, co
  * w[rows][k] least. `shared` rows that follow one another have their zeros in the same places (16 in
  * tiles of 16 rows), or nearly: a value that is not zero in all of them may become so. Then each group is
  * solved exactly as above. With 1, all rows are solved side by side by conjugate gradients from what
- * `pruned` is, each with its own zeros (as the last step of ALPS, Meng et al. 2024), until what is left
- * to gain is about a thousandth of what was gained, or after 64 steps: each is one matrix product, while
- * a factor for every row would cost as much as k / 48 of them. INVALID, NOMEM. */
+ * `pruned` is, each with its own zeros (as the last step of ALPS, Meng et al. 2024), until nearly all is
+ * gained that can be, or after 24 steps: each is one matrix product, while a factor for every row would
+ * cost as much as k / 48 of them, in products too small to be fast. INVALID, NOMEM. */
 bk_status bk_repair_mask(bk_nn *nn, const float *w, size_t rows, size_t k, const float *gram,
                          size_t shared, float damping, float *pruned, bk_error *err);
 
