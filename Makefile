@@ -75,10 +75,12 @@ LINK := $(CC) $(SANITIZE) $(LDFLAGS) -pthread -Wl,-z,relro,-z,now,--as-needed
 # Instruction sets by file suffix; the rest is baseline x86-64, so one binary runs everywhere.
 AVX2 := -mavx2 -mfma -mf16c
 AVX512_VNNI := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+AVX512_VBMI2 := -mavx512vbmi2 -mpopcnt
 flags = $(if $(filter src/%,$(1)),-Wstrict-prototypes) \
       $(if $(filter %_avx2.c,$(1)),$(AVX2)) \
       $(if $(filter %_avxvnni.c,$(1)),$(AVX2) -mavxvnni) \
-      $(if $(filter %_avx512vnni256.c %_avx512.c,$(1)),$(AVX2) $(AVX512_VNNI)) \
+      $(if $(filter %_avx512vnni256.c %_avx512.c %_avx512vbmi2.c,$(1)),$(AVX2) $(AVX512_VNNI)) \
+      $(if $(filter %_avx512vbmi2.c,$(1)),$(AVX512_VBMI2)) \
       $(if $(findstring _avx,$(1)),-g1 $(KERNELS_$(MODE))) \
       $(if $(filter %_ref.c,$(1)),$(REF_$(MODE)))
 

@@ -41,6 +41,7 @@ python_tests=(
     'tests/train/test_repair.py build/release/brisk'
     'tests/cli/test_profile.py'
     'tests/cli/test_bench_matmul.py'
+    'tests/cli/test_sparse.py'
     'tests/bench/test_compare.py'
     'tests/bench/test_texts.py'
     'tests/measure/test_eval.py'

@@ -68,6 +68,9 @@ typedef struct brisk_model_options {
     /* Prompts are computed with coarser scales: faster, and less precise (brisk_eval_text says by how
      * much). What the model chose itself is computed as always. */
     bool fast;
+    /* Which matrices that the file stores sparsely stay so: those that are faster than dense ones here,
+     * by a short measurement; all; none. The results are the same. */
+    enum { BRISK_SPARSE_AUTO, BRISK_SPARSE_ON, BRISK_SPARSE_OFF } sparse;
     /* Called while weights are packed, done in 0..1; may be NULL. */
     void (*progress)(double done, void *user);
     void *progress_user;
@@ -101,6 +104,8 @@ typedef struct brisk_model_info {
     uint64_t token_bytes;    /* weight bytes read to decode one token */
     bool has_chat_template;
     bool fast; /* as it was opened */
+    int n_sparse; /* matrices that are stored and multiplied sparsely */
+    int n_filled; /* sparse ones of the file that are dense in memory, since that is faster here */
 } brisk_model_info;
 
 void brisk_model_get_info(const brisk_model *model, brisk_model_info *info);

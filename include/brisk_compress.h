@@ -163,6 +163,48 @@ brisk_status brisk_prune(const char *in, const char *out, const brisk_prune_opti
 
 /* ---- Sparse matrices ------------------------------------------------------------------------------ */
 
+/* Forms of a matrix. Tiles of 16 rows x 4 columns that are all 0 are left out, or single weights under bit
+ * masks; compressed sparse rows are floats. */
+typedef enum brisk_sparse_form {
+    BRISK_SPARSE_DENSE_Q4_0,
+    BRISK_SPARSE_DENSE_Q8_0,
+    BRISK_SPARSE_TILES_Q4_0,
+    BRISK_SPARSE_TILES_Q8_0,
+    BRISK_SPARSE_BITS_Q4_0,
+    BRISK_SPARSE_CSR,
+    BRISK_SPARSE_FORMS
+} brisk_sparse_form;
+
+enum { BRISK_SPARSE_DENSITIES = 16, BRISK_SPARSE_COLUMNS = 8 };
+
+typedef struct brisk_sparse_row {
+    brisk_sparse_form form;
+    double density; /* share of the tiles, or weights, that are left */
+    int columns;    /* vectors multiplied at once */
+    bool cold;      /* weights came from memory, not from a cache */
+    double seconds; /* of the fastest product */
+    uint64_t bytes; /* of the matrix */
+} brisk_sparse_row;
+
+typedef struct brisk_sparse_test {
+    size_t m, k; /* rows and columns of the matrix; columns in blocks of 32 */
+    double densities[BRISK_SPARSE_DENSITIES];
+    int n_densities, columns[BRISK_SPARSE_COLUMNS], n_columns;
+    int threads, rounds;
+    const char *cpu_level;                                /* NULL: $BRISK_CPU, else the best */
+    void (*row)(const brisk_sparse_row *row, void *user); /* all forms of a case in their order */
+    void *user;
+    const volatile bool *cancel; /* may be NULL */
+} brisk_sparse_test;
+
+/* 1024 x 2048, densities from 0.1 to 1, 1, 4, 16 and 128 vectors, as many threads as a model takes, 3
+ * rounds. */
+void brisk_sparse_test_default(brisk_sparse_test *test);
+
+/* Times products of random matrices in all forms; each is compared with the dense one: FORMAT when it is
+ * wrong. INVALID, NOMEM, CANCELLED. */
+brisk_status brisk_bench_sparse(const brisk_sparse_test *test, brisk_error *err);
+
 /* ---- Comparing recipes ---------------------------------------------------------------------------- */
 
 #ifdef __cplusplus

@@ -19,6 +19,7 @@ BK_API brisk_status brisk_model_open(const char *path, const brisk_model_options
                                .pre = options->pre,
                                .kv_type = options->kv_type,
                                .fast = options->fast,
+                               .sparse = (bk_sparse_use)options->sparse,
                                .progress = options->progress,
                                .progress_user = options->progress_user};
     }
@@ -28,6 +29,10 @@ BK_API brisk_status brisk_model_open(const char *path, const brisk_model_options
     *model = (brisk_model *)m;
     return bk_api_result(st, &e, err);
 }
+
+_Static_assert((int)BRISK_SPARSE_ON == (int)BK_SPARSE_ALWAYS &&
+                   (int)BRISK_SPARSE_OFF == (int)BK_SPARSE_NEVER,
+               "uses agree");
 
 BK_API void brisk_model_close(brisk_model **model) {
     if (!model || !*model) return;
@@ -60,7 +65,9 @@ BK_API void brisk_model_get_info(const brisk_model *model, brisk_model_info *inf
                                .file_bytes = m->file_bytes,
                                .tensor_bytes = m->tensor_bytes,
                                .resident_bytes = m->resident_bytes,
-                               .token_bytes = m->token_bytes};
+                               .token_bytes = m->token_bytes,
+                               .n_sparse = m->n_sparse,
+                               .n_filled = m->n_filled};
     info->has_chat_template = bk_model_template(bk_api_cmodel(model), NULL) != NULL;
 }
 

@@ -77,6 +77,7 @@ typedef struct cli_open {
     const char *pre; /* name of a pre-tokenizer in place of the file's, or NULL */
     cli_cache_types cache;
     bool fast;
+    int sparse;  /* the value of the option --sparse */
     bool untold; /* whoever opens it says himself what fast costs */
 } cli_open;
 
@@ -89,6 +90,13 @@ bool cli_tell_fast(brisk_model *model);
     {                                                                                          \
         "--fast", NULL, "prompts with coarser scales: faster, less precise, says by how much", \
             OPT_FLAG, out, 0, 0                                                                \
+    }
+
+/* The option --sparse; out is an int *. */
+#define CLI_SPARSE_SPEC(out)                                                                   \
+    {                                                                                          \
+        "--sparse", "auto|on|off", "sparse matrices stay so where that is faster (auto), or all", \
+            OPT_CHOICE, out, 0, 0                                                              \
     }
 
 /* The option -hf of an opt_spec table; out is a const char *. */
@@ -150,6 +158,9 @@ uint64_t cli_peak_resident(void);
 
 /* "97.3 MB" */
 const char *cli_bytes(uint64_t bytes, char *out, size_t cap);
+
+/* "30 matrices; 5 more are dense in memory, which is faster here" */
+const char *cli_sparse(const brisk_model_info *info, char *out, size_t cap);
 
 /* ---- Colour (--color auto|always|never) --------------------------------------------------------- */
 

@@ -8,6 +8,7 @@
 #include "cli/bench.h"
 #include "cli/bench_matmul.h"
 #include "cli/bench_serve.h"
+#include "cli/bench_sparse.h"
 #include "cli/limits.h"
 
 /* ---- Options ------------------------------------------------------------------------------------ */
@@ -23,6 +24,7 @@ typedef struct bench {
     const char *model_name, *hub;
     cli_cache_types cache;
     bool fast;
+    int sparse;
 } bench;
 
 static bool parse(bench *b, int argc, char **argv, int *status) {
@@ -43,6 +45,7 @@ static bool parse(bench *b, int argc, char **argv, int *status) {
          &b->threads, 0, 256},
         CLI_CACHE_SPECS(&b->cache),
         CLI_FAST_SPEC(&b->fast),
+        CLI_SPARSE_SPEC(&b->sparse),
         {"-r --repetitions", "N", "runs of each test (5)", OPT_INT, &b->repetitions, 1, BENCH_MOST},
         {"-o --output", "md|csv|json|jsonl", "format on stdout (md)", OPT_CHOICE, &b->format, 0, 0},
         {"--no-warmup", NULL, "no run beforehand", OPT_FLAG, &b->no_warm_up, 0, 0},
@@ -52,8 +55,8 @@ static bool parse(bench *b, int argc, char **argv, int *status) {
                              .about =
                                  "Measures prompt and decode speed, as llama-bench does. Lists "
                                  "are 1,2,4 or 2-8+2 or 1-8*2.\n"
-                                 "brisk bench matmul measures a matrix product, bench read memory "
-                                 "alone, bench serve\na server.",
+                                 "brisk bench matmul measures a matrix product, bench sparse sparse "
+                                 "ones, bench read memory\nalone, bench serve a server.",
                              .specs = specs,
                              .n_specs = BK_ARRAY_LEN(specs)};
     return cli_options(&table, argc, argv, status);
@@ -156,6 +159,7 @@ static int run_model(bench *b, int threads, bench_row *row) {
                   .threads = threads,
                   .cache = b->cache,
                   .fast = b->fast,
+                  .sparse = b->sparse,
                   .quiet = true};
     b->model = cli_open_model(&o, row->path, sizeof row->path);
     if (!b->model) return cli_failed();
@@ -187,6 +191,7 @@ int cmd_bench(int argc, char **argv) {
     int status = 0, p, g;
     if (argc > 1 && strcmp(argv[1], "read") == 0) return bench_read(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "matmul") == 0) return bench_matmul(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "sparse") == 0) return bench_sparse(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "serve") == 0) return bench_serve(argc - 1, argv + 1);
     if (!parse(&b, argc, argv, &status)) return status;
     for (size_t i = 0; i < b.pairs.n; i++) {

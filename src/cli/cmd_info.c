@@ -32,6 +32,8 @@ static void print_table(const char *path, const brisk_model_info *i, bool metada
     if (!metadata_only) {
         ROW("in memory", "%s, of which %s are read per token",
             cli_bytes(i->resident_bytes, a, sizeof a), cli_bytes(i->token_bytes, b, sizeof b));
+        if (i->n_sparse + i->n_filled > 0)
+            ROW("sparse", "%s", cli_sparse(i, text, sizeof text));
         ROW("kernels", "%s, %d thread%s", i->cpu_level, i->threads, i->threads == 1 ? "" : "s");
     }
 #undef ROW
@@ -61,6 +63,8 @@ static void print_json(const char *path, const brisk_model_info *i, bool metadat
     if (!metadata_only) {
         bk_json_key_uint(&w, "resident_bytes", i->resident_bytes);
         bk_json_key_uint(&w, "token_bytes", i->token_bytes);
+        bk_json_key_int(&w, "n_sparse", i->n_sparse);
+        bk_json_key_int(&w, "n_filled", i->n_filled);
         bk_json_key_str(&w, "cpu_level", i->cpu_level);
         bk_json_key_int(&w, "threads", i->threads);
     }

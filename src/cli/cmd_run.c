@@ -171,7 +171,8 @@ static bool open_all(run *r) {
                   .threads = r->threads,
                   .pre = r->pre,
                   .cache = r->cache,
-                  .fast = r->fast};
+                  .fast = r->fast,
+                  .sparse = r->sparse};
     r->model = cli_open_model(&o, r->path, sizeof r->path);
     if (!r->model) return false;
     brisk_model_get_info(r->model, &r->info);
@@ -189,7 +190,7 @@ static bool open_all(run *r) {
 }
 
 static void print_verbose(const run *r) {
-    char file[32], weights[32];
+    char file[32], weights[32], text[128];
     fprintf(stderr, "model     %s\n", r->path);
     fprintf(stderr, "          %s, %s, %s, weights in memory %s, loaded in %.0f ms\n",
             r->info.architecture, r->info.quantization,
@@ -197,6 +198,8 @@ static void print_verbose(const run *r) {
             cli_bytes(r->info.resident_bytes, weights, sizeof weights), r->load_ms);
     fprintf(stderr, "compute   %s, %d thread%s, context %d\n", r->info.cpu_level, r->info.threads,
             &"s"[r->info.threads == 1], brisk_session_context(r->session));
+    if (r->info.n_sparse + r->info.n_filled > 0)
+        fprintf(stderr, "sparse    %s\n", cli_sparse(&r->info, text, sizeof text));
     fprintf(stderr, "sampling  ");
     run_print_sampling(r, stderr);
 }

@@ -113,6 +113,14 @@ void cli_put_markup(bk_buf *out, const char *text) {
     }
 }
 
+const char *cli_sparse(const brisk_model_info *info, char *out, size_t cap) {
+    int n = snprintf(out, cap, "%d matrices", info->n_sparse);
+    if (info->n_filled > 0 && n > 0 && (size_t)n < cap)
+        snprintf(out + n, cap - (size_t)n, "; %d more are dense in memory, which is faster here",
+                 info->n_filled);
+    return out;
+}
+
 const char *cli_bytes(uint64_t bytes, char *out, size_t cap) {
     static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
     double v = (double)bytes;

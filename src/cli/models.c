@@ -207,6 +207,9 @@ brisk_model *cli_open_model(const cli_open *o, char *path, size_t cap) {
     options.pre = o->pre;
     options.kv_type = o->cache.k ? o->cache.k : o->cache.v;
     options.fast = o->fast;
+    options.sparse = o->sparse == 1   ? BRISK_SPARSE_ON
+                     : o->sparse == 2 ? BRISK_SPARSE_OFF
+                                      : BRISK_SPARSE_AUTO;
     if (!o->quiet) {
         options.progress = on_progress;
         options.progress_user = &bar;

@@ -9,6 +9,7 @@ typedef struct run {
     const char *model_name, *hub, *pre, *prompt, *file, *system;
     cli_cache_types cache;
     bool fast;
+    int sparse;
     opt_strs stop;
     int n_predict, context, batch, threads, color;
     brisk_sampling sampling;

@@ -90,6 +90,7 @@ bool run_parse(run *r, int argc, char **argv, int *status) {
         {"-b --batch-size", "N", "prompt tokens per pass (512)", OPT_INT, &r->batch, 1, 8192},
         CLI_CACHE_SPECS(&r->cache),
         CLI_FAST_SPEC(&r->fast),
+        CLI_SPARSE_SPEC(&r->sparse),
         {"--pre", "NAME", "pre-tokenizer in place of the file's tokenizer.ggml.pre", OPT_STR,
          &r->pre, 0, 0},
     };

@@ -166,5 +166,6 @@ void bk_kernels_init_avx2(bk_kernels *k);
 void bk_kernels_init_avxvnni(bk_kernels *k);       /* VEX encoding */
 void bk_kernels_init_avx512vnni256(bk_kernels *k); /* the same kernels, EVEX encoding */
 void bk_kernels_init_avx512(bk_kernels *k);
+void bk_kernels_init_avx512vbmi2(bk_kernels *k); /* above it, for sparse matrices alone */
 
 #endif

@@ -1,5 +1,6 @@
 /* Matrix product on 256 bits, for AVX2 and for both encodings of VNNI. A file includes this through
- * fast256_avx2.h, which adds the fast product, and calls product256_init; with DPBUSD defined as the
+ * fast256_avx2.h, which adds the fast product, defines TILES_OF(name) as the level's bk_tiles_name_level, and
+ * calls product256_init; with DPBUSD defined as the
  * intrinsic of vpdpbusd it gets kernels of VNNI, without those of AVX2. Order of operations: kernel.h. */
 #ifndef BRISK_KERNEL_MATMUL256_AVX2_H
 #define BRISK_KERNEL_MATMUL256_AVX2_H
@@ -9,7 +10,6 @@
 #else
 #include "kernel/dots_avx2.h"
 #endif
-#include "kernel/sparse256_avx2.h"
 
 /* ---- Direct: few columns, each line unpacked once ------------------------------------------------ */
 
@@ -118,8 +118,8 @@ static void direct(DIRECT_ARGS) {
     switch (w->plan) {
         EACH_TYPE_PLAN(CALL_DIRECT)
         EACH_LAYOUT_PLAN(CALL_DIRECT)
-    case BK_PLAN_TILES_4: sparse_direct_4(w, first, n, acts, pitch, cols, out, ldo, add); break;
-    case BK_PLAN_TILES_8: sparse_direct_8(w, first, n, acts, pitch, cols, out, ldo, add); break;
+    case BK_PLAN_TILES_4:
+    case BK_PLAN_TILES_8: TILES_OF(direct)(w, first, n, acts, pitch, cols, out, ldo, add); break;
     case BK_PLAN_BITS_4: bk_ref_direct(w, first, n, acts, pitch, cols, out, ldo, add); break;
     default: bk_float_direct_avx2(w, first, n, acts, pitch, cols, out, ldo, add);
     }
@@ -155,7 +155,7 @@ static void expand(const bk_packed *w, size_t first, size_t n, const bk_panel *p
         return;
     }
     if (w->plan == BK_PLAN_TILES_4 || w->plan == BK_PLAN_TILES_8) {
-        sparse_expand(w, first, n, panel);
+        TILES_OF(expand)(w, first, n, panel);
         return;
     }
     if (w->plan == BK_PLAN_BITS_4) {
@@ -341,7 +341,7 @@ static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *pa
         return;
     }
     if (w->plan == BK_PLAN_TILES_4 || w->plan == BK_PLAN_TILES_8) {
-        sparse_tiles(w, first, n, panel, acts, pitch, cols, out, ldo, add);
+        TILES_OF(tiles)(w, first, n, panel, acts, pitch, cols, out, ldo, add);
         return;
     }
     job j = {w, first, n, panel, acts, pitch, out, ldo, add};

@@ -207,7 +207,7 @@ INLINE void direct_cols(fmt f, const bk_packed *w, size_t first, size_t n, const
 EACH_TYPE_PLAN(DIRECT)
 EACH_LAYOUT_PLAN(DIRECT_PAIRS)
 
-static void direct(DIRECT_ARGS) {
+void bk_direct_avx512(DIRECT_ARGS) {
     switch (w->plan) {
         EACH_TYPE_PLAN(CALL_DIRECT)
         EACH_LAYOUT_PLAN(CALL_DIRECT)
@@ -242,7 +242,7 @@ INLINE void expand_group(fmt f, const bk_packed *w, size_t group, uint8_t *out, 
     }
 }
 
-static void expand(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
+void bk_expand_avx512(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
     if (!w->type->bits) {
         bk_float_expand_avx512(w, first, n, panel);
         return;
@@ -272,7 +272,7 @@ static void fast_expand(const bk_packed *w, size_t first, size_t n, const bk_pan
     if (w->group_at)
         bk_sparse_expand(w, first, n, panel, BK_ACT_ZERO - w->type->zero);
     else
-        expand(w, first, n, panel);
+        bk_expand_avx512(w, first, n, panel);
     bk_fast_coarsen_avx512(w, n, panel, w->type->zero ? BK_ACT_ZERO : 0);
 }
 
@@ -412,8 +412,8 @@ static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *pa
 }
 
 void bk_matmul_init_avx512(bk_kernels *k) {
-    k->direct = direct;
-    k->expand = expand;
+    k->direct = bk_direct_avx512;
+    k->expand = bk_expand_avx512;
     k->tiles = tiles;
     k->fast_expand = fast_expand;
 }

@@ -23,6 +23,7 @@ static void fill(void) {
     }
     tables[BK_CPU_AVXVNNI] = k;
     if (best >= BK_CPU_AVX512) bk_kernels_init_avx512(&k);
+    if (best >= BK_CPU_AVX512 && bk_cpu_has_avx512_vbmi2()) bk_kernels_init_avx512vbmi2(&k);
     tables[BK_CPU_AVX512] = k;
 #else
     for (int i = 0; i < BK_CPU_LEVELS; i++) tables[i] = k;

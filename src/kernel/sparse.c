@@ -23,9 +23,7 @@ static bk_sparse_need strip_need(const bk_packed *p, const bk_sparse *s, size_t 
 }
 
 static size_t strip_bytes(const bk_packed *p, bk_sparse_need need) {
-    size_t after = p->plan == BK_PLAN_BITS_4 ? BK_LINE : 0;
-    return bk_strip_d_at(p) + bk_round_up(need.scales, BK_LINE) +
-           bk_round_up(need.values + after, BK_LINE);
+    return bk_strip_d_at(p) + bk_round_up(need.scales, BK_LINE) + bk_round_up(need.values, BK_LINE);
 }
 
 bool bk_packed_init_sparse(bk_packed *p, const bk_sparse *s, uint64_t *group_at) {
@@ -40,8 +38,21 @@ bool bk_packed_init_sparse(bk_packed *p, const bk_sparse *s, uint64_t *group_at)
         if (need.values > UINT32_MAX) return false;
         if (!bk_add_size(at, strip_bytes(p, need), &at)) return false;
     }
+    if (!bk_add_size(at, BK_SPARSE_AFTER, &at)) return false;
     group_at[p->n_groups] = at;
     return true;
+}
+
+/* The least number of lines that at most one of 16 blocks has more than. */
+static uint32_t usual_lines(const bk_packed *p, const uint8_t *index, size_t nb) {
+    size_t n[BK_BLOCK_TILES + 1] = {0}, more = 0, there = 0;
+    for (size_t b = 0; b < nb; b++) {
+        n[bk_tiles_lines(p, index[b])]++;
+        there += index[b] != 0;
+    }
+    uint32_t lines = BK_BLOCK_TILES;
+    while (lines > 1 && 16 * (more + n[lines]) <= there) more += n[lines--];
+    return lines;
 }
 
 /* One group; *scale and *value: bytes of the file's arrays that are used up. */
@@ -52,15 +63,19 @@ static bool pack_strip(const bk_packed *p, const bk_sparse *s, size_t g, size_t 
     size_t room = (size_t)(p->group_at[g + 1] - p->group_at[g]);
     bk_sparse_at *at = (void *)group, sum = {0, 0};
     uint8_t *index = group + bk_strip_index_at(p);
+    uint16_t *before = (void *)(group + bk_strip_before_at(p));
     memset(group, 0, room);
     memcpy(index, s->index + g * nb * step, nb * step);
     for (size_t b = 0; b < nb; b++) {
         bk_sparse_need need = need_of(p, index + b * step);
         if (b % BK_CHUNK_BLOCKS == 0) at[b / BK_CHUNK_BLOCKS] = sum;
+        if (p->plan == BK_PLAN_BITS_4)
+            before[b] = (uint16_t)(sum.values - at[b / BK_CHUNK_BLOCKS].values);
         sum.scales += (uint32_t)(need.scales / 32);
         sum.values += (uint32_t)need.values;
     }
     at[chunks] = sum;
+    if (p->plan != BK_PLAN_BITS_4) at[chunks + 1].values = usual_lines(p, index, nb);
     size_t scales = sum.scales * (size_t)32;
     if (strip_bytes(p, (bk_sparse_need){scales, sum.values}) > room ||
         scales > s->scales_bytes - *scale || sum.values > s->values_bytes - *value)

@@ -1,12 +1,14 @@
 /* Sparse matrices in memory: the groups of kernel/packed.h without what is 0.
  *
  * A strip of quant/sparse.h is a group, of blocks in chunks of 16 (the last one padded with empty blocks):
- *   at    [chunks + 1] of each chunk: how many scales and bytes of values are before it
+ *   at    [chunks + 2] of each chunk: how many scales and bytes of values are before it; of all; and in
+ *         `values` a number of lines that only a few blocks of tiles have more than
  *   index [chunks][16] bytes or 64-byte masks
+ *   before (single weights) [chunks][16] bytes of values before a block since its chunk, 16 bits
  *   d     half[16] for each block that has scales
  *   values
- * d and values from a multiple of 64 on, masks too, and behind values of single weights 64 bytes which
- * kernels may read.
+ * d and values from a multiple of 64 on, masks too. Behind the last group kernels may read BK_SPARSE_AFTER
+ * bytes.
  *
  * Products are those of the dense matrix, bit for bit: a tile that is absent adds 0 to a dot, a block
  * that is absent 0 * s * d to a sum, with the d that rounding zeros gives (-0 in Q4_0).
@@ -21,7 +23,7 @@
 #include "kernel/packed.h"
 #include "quant/sparse.h"
 
-enum { BK_CHUNK_BLOCKS = 16 };
+enum { BK_CHUNK_BLOCKS = 16, BK_SPARSE_AFTER = 8 * BK_LINE };
 
 static inline bool bk_packed_sparse(const bk_packed *p) { return p->group_at != NULL; }
 
@@ -44,7 +46,7 @@ typedef struct bk_sparse_at {
 
 /* Bytes of a group before its index, and with it. */
 static inline size_t bk_strip_index_at(const bk_packed *p) {
-    size_t at = (bk_sparse_chunks(p->k) + 1) * sizeof(bk_sparse_at);
+    size_t at = (bk_sparse_chunks(p->k) + 2) * sizeof(bk_sparse_at);
     return p->plan == BK_PLAN_BITS_4 ? bk_round_up(at, BK_LINE) : at;
 }
 
@@ -52,21 +54,28 @@ static inline size_t bk_strip_index_bytes(const bk_packed *p) {
     return p->plan == BK_PLAN_BITS_4 ? BK_TILE_PLACES : 1;
 }
 
-static inline size_t bk_strip_d_at(const bk_packed *p) {
+static inline size_t bk_strip_before_at(const bk_packed *p) {
     size_t blocks = bk_sparse_chunks(p->k) * BK_CHUNK_BLOCKS;
-    return bk_round_up(bk_strip_index_at(p) + blocks * bk_strip_index_bytes(p), BK_LINE);
+    return bk_strip_index_at(p) + blocks * bk_strip_index_bytes(p);
+}
+
+static inline size_t bk_strip_d_at(const bk_packed *p) {
+    size_t before = p->plan == BK_PLAN_BITS_4 ? bk_sparse_chunks(p->k) * BK_CHUNK_BLOCKS * 2 : 0;
+    return bk_round_up(bk_strip_before_at(p) + before, BK_LINE);
 }
 
 /* Views into a group. */
 typedef struct bk_strip {
     const bk_sparse_at *at;
     const uint8_t *index, *d, *values;
+    const uint16_t *before;
 } bk_strip;
 
 static inline bk_strip bk_strip_view(const bk_packed *p, size_t group) {
     const uint8_t *at = p->data + p->group_at[group];
     bk_strip s = {.at = (const void *)at};
     s.index = at + bk_strip_index_at(p);
+    s.before = (const void *)(at + bk_strip_before_at(p));
     s.d = at + bk_strip_d_at(p);
     s.values = s.d + bk_round_up(s.at[bk_sparse_chunks(p->k)].scales * (size_t)32, BK_LINE);
     return s;

@@ -1,31 +1,20 @@
-/* Tiles of sparse matrices on 256 bits: a tile is two halves of 8 rows. Included by matmul256_avx2.h for
- * every level of that width; order of operations as in sparse_avx512.c. */
+/* Tiles of sparse matrices on 256 bits: a tile is two halves of 8 rows. A file includes this for each
+ * level, with DPBUSD and TILES_OF defined as for matmul256_avx2.h; order of operations as in
+ * sparse_avx512.c. */
 #ifndef BRISK_KERNEL_SPARSE256_AVX2_H
 #define BRISK_KERNEL_SPARSE256_AVX2_H
 
 #include "kernel/lines_avx2.h"
-#include "kernel/sparse.h"
+#include "kernel/tiles_avx2.h"
 
-enum { SPARSE_COLS = 4 }; /* of a direct product at a time */
+/* Columns of a direct product at a time; sets of columns for which a block's tiles are gone through one
+ * set after another (sparse_avx512.c). */
+enum { SPARSE_COLS = 4, TILE_SETS = 4, MOST_COLS = TILE_SETS * BK_TILE_COLS };
 
 /* Both nibbles of bytes have sums of their own where there is no VNNI. */
 typedef struct tile_sum {
     __m256i v[2];
 } tile_sum;
-
-/* A row of activations. */
-typedef struct sparse_act {
-    const int8_t *q;
-    const float *s, *value;
-    const int16_t *sums;
-    const int32_t *at;
-} sparse_act;
-
-INLINE sparse_act sparse_act_at(const void *acts, size_t pitch, size_t c, size_t k) {
-    char *row = (char *)(uintptr_t)acts + c * pitch; /* only read */
-    bk_act v = bk_act_view(row, k);
-    return (sparse_act){v.q, v.s, v.value, bk_sparse_sums(row, k), v.at};
-}
 
 INLINE __m256i low_half_bytes(__m256i q) { return _mm256_and_si256(q, _mm256_set1_epi8(15)); }
 
@@ -70,7 +59,7 @@ INLINE __m256i sum_end(int bits, const tile_sum *s, int32_t start) {
 /* ---- What both kinds of product need ---------------------------------------------------------------- */
 
 /* Where the dots of a chunk's blocks begin (sparse.h). */
-static void sparse_starts(int bits, const uint8_t *index, size_t chunk, const sparse_act *x,
+static void sparse_starts(int bits, const uint8_t *index, size_t chunk, const tile_act *x,
                           size_t cols, int32_t starts[][BK_CHUNK_BLOCKS]) {
     const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)index);
     __m256i there[BK_BLOCK_TILES];
@@ -94,26 +83,11 @@ static void sparse_starts(int bits, const uint8_t *index, size_t chunk, const sp
     }
 }
 
-/* acc += an absent block: 0 * s * d. */
-INLINE void sparse_absent(float no_scale, const sparse_act *x, size_t cols, size_t b,
-                          __m256 acc[HALVES][BK_TILE_COLS]) {
-    UNROLL for (size_t c = 0; c < cols; c++) {
-        UNROLL for (size_t h = 0; h < HALVES; h++) {
-            acc[h][c] =
-                scaled(_mm256_setzero_si256(), x[c].s[b], _mm256_set1_ps(no_scale), acc[h][c]);
-        }
-    }
-}
-
 /* Channel k of a group, for the 8 rows of a half. */
 static __m256 sparse_channel(const bk_packed *w, const bk_strip *s, size_t k, size_t half) {
-    size_t b = k / 32, j = k % 32 / 4, chunk = b / BK_CHUNK_BLOCKS;
-    bk_sparse_at at = s->at[chunk];
+    size_t b = k / 32, j = k % 32 / 4;
     if (!(s->index[b] >> j & 1)) return _mm256_setzero_ps();
-    for (size_t i = chunk * BK_CHUNK_BLOCKS; i < b; i++) {
-        at.scales += s->index[i] != 0;
-        at.values += (uint32_t)(bk_tiles_lines(w, s->index[i]) * BK_LINE);
-    }
+    bk_sparse_at at = tiles_before(w, s, b);
     size_t n = (size_t)__builtin_popcount(s->index[b] & ((1u << j) - 1)), byte = k % 4 * 8;
     bool four = w->plan == BK_PLAN_TILES_4;
     __m256i q = load(s->values + at.values + (four ? n / 2 : n) * BK_LINE + 32 * half);
@@ -123,7 +97,7 @@ static __m256 sparse_channel(const bk_packed *w, const bk_strip *s, size_t k, si
 }
 
 /* The exact channels, and out to `out` and on. */
-static void sparse_end(const bk_packed *w, size_t group, const bk_strip *s, const sparse_act *x,
+static void sparse_end(const bk_packed *w, size_t group, const bk_strip *s, const tile_act *x,
                        size_t cols, __m256 acc[HALVES][BK_TILE_COLS], float *out, size_t ldo,
                        bool add) {
     for (size_t c = 0; c < cols; c++) {
@@ -139,64 +113,85 @@ static void sparse_end(const bk_packed *w, size_t group, const bk_strip *s, cons
 
 /* ---- Direct ---------------------------------------------------------------------------------------- */
 
-/* Adds the tiles of a block; *line moves past it. */
-INLINE void sparse_block_dots(int bits, unsigned index, const uint8_t **line, const sparse_act *x,
-                              size_t cols, size_t b, tile_sum sum[HALVES][SPARSE_COLS]) {
-    unsigned left =
-        index | 256; /* a last tile that an odd number of them may name: its nibbles are 0 */
-    for (; left & 255; *line += BK_LINE) {
-        size_t j = 4 * (size_t)__builtin_ctz(left), i = 0;
-        left &= left - 1;
-        if (bits == 4) {
-            i = 4 * (size_t)__builtin_ctz(left);
-            left &= left - 1;
-        }
-        UNROLL for (size_t h = 0; h < HALVES; h++) {
-            const __m256i v = load(*line + 32 * h);
-            UNROLL for (size_t c = 0; c < cols; c++) {
-                const int8_t *a = x[c].q + 32 * b;
-                if (bits == 8) {
-                    sum_add(bits, &sum[h][c], v, broadcast(a + j));
-                } else {
-                    sum_add(bits, &sum[h][c], low_half_bytes(v), broadcast(a + j));
-                    sum_add(bits, &sum[h][c], high_half_bytes(v), broadcast(a + i));
-                }
+/* Adds the next one or two tiles of `left`, a line, times the activations of a block at a[c]. */
+INLINE void sparse_line(int bits, const uint8_t *line, unsigned *left, const int8_t *const a[],
+                        size_t cols, tile_sum sum[HALVES][SPARSE_COLS]) {
+    size_t j = next_tile(left), i = bits == 4 ? next_tile(left) : 0;
+    UNROLL for (size_t h = 0; h < HALVES; h++) {
+        const __m256i v = load(line + 32 * h);
+        UNROLL for (size_t c = 0; c < cols; c++) {
+            if (bits == 8) {
+                sum_add(bits, &sum[h][c], v, broadcast(a[c] + j));
+            } else {
+                sum_add(bits, &sum[h][c], low_half_bytes(v), broadcast(a[c] + j));
+                sum_add(bits, &sum[h][c], high_half_bytes(v), broadcast(a[c] + i));
             }
         }
     }
 }
 
+/* One group. The first `usual` lines of a block are gone through whatever their number, those that there
+ * are not times zeros behind a copy of its activations: hardly a branch is guessed wrongly. */
+INLINE void sparse_group(int bits, size_t usual, const bk_packed *w, const bk_strip *s,
+                         const tile_act *x, size_t cols, __m256 acc[HALVES][BK_TILE_COLS]) {
+    enum { AHEAD = 20 * BK_LINE };
+    int32_t starts[SPARSE_COLS][BK_CHUNK_BLOCKS];
+    _Alignas(32) int8_t copy[SPARSE_COLS][64];
+    const int8_t *a[SPARSE_COLS];
+    const uint8_t *line = s->values, *d = s->d;
+    const float no_scale = bk_sparse_no_scale(w);
+    UNROLL for (size_t c = 0; c < cols; c++) {
+        acc[0][c] = acc[1][c] = _mm256_setzero_ps();
+        a[c] = copy[c];
+        memset(copy[c], 0, sizeof copy[c]);
+    }
+    for (size_t b = 0; b < w->k / 32; b++) {
+        unsigned index = s->index[b], left = index | NO_TILES;
+        size_t i = b % BK_CHUNK_BLOCKS;
+        tile_sum sum[HALVES][SPARSE_COLS];
+        if (i == 0) sparse_starts(bits, s->index + b, b / BK_CHUNK_BLOCKS, x, cols, starts);
+        UNROLL for (size_t c = 0; c < cols; c++) {
+            __m256i q = load((const uint8_t *)x[c].q + 32 * b);
+            _mm256_store_si256((__m256i *)(void *)copy[c], q);
+            sum[0][c] = sum[1][c] = sum_start(starts[c][i]);
+        }
+        UNROLL for (size_t p = 0; p < 3; p++) __builtin_prefetch(line + AHEAD + p * BK_LINE, 0, 3);
+        const uint8_t *at = line;
+        UNROLL for (size_t n = 0; n < usual; n++, at += BK_LINE)
+            sparse_line(bits, at, &left, a, cols, sum);
+        for (; __builtin_expect(left & 255, 0); at += BK_LINE)
+            sparse_line(bits, at, &left, a, cols, sum);
+        line += bk_tiles_lines(w, index) * BK_LINE;
+        UNROLL for (size_t h = 0; h < HALVES; h++) {
+            __m256 scale = index ? load_f16(d, 0, h) : _mm256_set1_ps(no_scale);
+            UNROLL for (size_t c = 0; c < cols; c++) {
+                acc[h][c] =
+                    scaled(sum_end(bits, &sum[h][c], starts[c][i]), x[c].s[b], scale, acc[h][c]);
+            }
+        }
+        d += index ? 32 : 0;
+    }
+}
+
+#define STEADY(USUAL) \
+    case USUAL: sparse_group(bits, USUAL, w, &s, x, cols, acc); break;
+
 INLINE void sparse_direct_cols(int bits, const bk_packed *w, size_t first, size_t n,
                                const void *acts, size_t pitch, size_t cols, float *out, size_t ldo,
                                bool add) {
-    const float no_scale = bk_sparse_no_scale(w);
-    int32_t starts[SPARSE_COLS][BK_CHUNK_BLOCKS];
-    sparse_act x[SPARSE_COLS];
-    UNROLL for (size_t c = 0; c < cols; c++) { x[c] = sparse_act_at(acts, pitch, c, w->k); }
+    tile_act x[SPARSE_COLS];
+    UNROLL for (size_t c = 0; c < cols; c++) { x[c] = tile_act_at(acts, pitch, c, w->k); }
     for (size_t g = first; g < first + n; g++) {
         bk_strip s = bk_strip_view(w, g);
-        const uint8_t *line = s.values, *d = s.d;
         __m256 acc[HALVES][BK_TILE_COLS], y[HALVES][BK_TILE_COLS];
-        UNROLL for (size_t c = 0; c < cols; c++) { acc[0][c] = acc[1][c] = _mm256_setzero_ps(); }
-        for (size_t b = 0; b < w->k / 32; b++) {
-            size_t i = b % BK_CHUNK_BLOCKS;
-            if (i == 0) sparse_starts(bits, s.index + b, b / BK_CHUNK_BLOCKS, x, cols, starts);
-            if (!s.index[b]) {
-                sparse_absent(no_scale, x, cols, b, acc);
-                continue;
-            }
-            tile_sum sum[HALVES][SPARSE_COLS];
-            UNROLL for (size_t c = 0; c < cols; c++) {
-                sum[0][c] = sum[1][c] = sum_start(starts[c][i]);
-            }
-            sparse_block_dots(bits, s.index[b], &line, x, cols, b, sum);
-            UNROLL for (size_t c = 0; c < cols; c++) {
-                UNROLL for (size_t h = 0; h < HALVES; h++) {
-                    acc[h][c] = scaled(sum_end(bits, &sum[h][c], starts[c][i]), x[c].s[b],
-                                       load_f16(d, 0, h), acc[h][c]);
-                }
-            }
-            d += 32;
+        uint32_t usual = s.at[bk_sparse_chunks(w->k) + 1].values;
+        if (bits == 8) usual = usual <= 4 ? 4 : 8;
+        switch (usual) {
+            STEADY(1)
+            STEADY(2)
+            STEADY(3)
+            STEADY(4)
+        default: sparse_group(bits, 8, w, &s, x, cols, acc); break;
         }
         UNROLL for (size_t c = 0; c < cols; c++) { y[0][c] = acc[0][c], y[1][c] = acc[1][c]; }
         sparse_end(w, g, &s, x, cols, y, out, ldo, add);
@@ -227,7 +222,8 @@ SPARSE_DIRECT(8)
 /* ---- Panels ---------------------------------------------------------------------------------------- */
 
 /* The tiles that are there as lines of bytes, and the scales of the blocks that are. */
-static void sparse_expand(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
+void TILES_OF(expand)(const bk_packed *w, size_t first, size_t n, const bk_panel *panel) {
+    memset(panel->known, 0, bk_div_up(w->k, 64) * sizeof *panel->known);
     for (size_t g = 0; g < n; g++) {
         bk_strip s = bk_strip_view(w, first + g);
         bk_sparse_at all = s.at[bk_sparse_chunks(w->k)];
@@ -256,6 +252,7 @@ static void sparse_expand(const bk_packed *w, size_t first, size_t n, const bk_p
 
 typedef struct sparse_job {
     const bk_packed *w;
+    size_t first, n;
     const bk_panel *panel;
     const void *acts;
     size_t pitch;
@@ -264,80 +261,115 @@ typedef struct sparse_job {
     bool add;
 } sparse_job;
 
-/* Columns [c0, c0 + cols) of one group, which is g in its panel. */
-INLINE void sparse_tile_run(int bits, const sparse_job *j, size_t group, size_t g, size_t c0,
-                            size_t cols) {
+/* The weights of channel k for group g of the panel, [16]: decoded once for all columns. */
+static const float *panel_channel(const sparse_job *j, size_t g, size_t k) {
+    float *to = j->panel->exact + k * BK_PANEL_GROUPS * 16;
+    if (!bk_panel_knows(j->panel, k)) {
+        for (size_t i = 0; i < 2 * j->n; i++) {
+            bk_strip s = bk_strip_view(j->w, j->first + i / 2);
+            _mm256_store_ps(to + i * 8, sparse_channel(j->w, &s, k, i % 2));
+        }
+    }
+    return to + g * 16;
+}
+
+/* A strip of columns, in sets. */
+typedef struct strip_cols {
+    tile_act x[MOST_COLS];
+    int32_t starts[MOST_COLS][BK_CHUNK_BLOCKS];
+    __m256 acc[MOST_COLS][HALVES];
+} strip_cols;
+
+/* acc += block b, whose tiles are lines from q on, d its scales, for `cols` columns from c0 on. */
+INLINE void tile_block(int bits, unsigned index, const uint8_t *q, const __m256 d[HALVES], size_t b,
+                       size_t c0, size_t cols, strip_cols *t) {
+    const size_t i = b % BK_CHUNK_BLOCKS;
+    tile_sum sum[HALVES][BK_TILE_COLS];
+    UNROLL for (size_t c = 0; c < cols; c++) {
+        sum[0][c] = sum[1][c] = sum_start(t->starts[c0 + c][i]);
+    }
+    for (unsigned left = index; left; left &= left - 1, q += BK_LINE) {
+        const __m256i v[HALVES] = {load(q), load(q + 32)};
+        size_t k = 32 * b + 4 * (size_t)__builtin_ctz(left);
+        UNROLL for (size_t c = 0; c < cols; c++) {
+            __m256i a = broadcast(t->x[c0 + c].q + k);
+            UNROLL for (size_t h = 0; h < HALVES; h++) { sum_add(bits, &sum[h][c], v[h], a); }
+        }
+    }
+    UNROLL for (size_t c = 0; c < cols; c++) {
+        UNROLL for (size_t h = 0; h < HALVES; h++) {
+            __m256i dot = sum_end(bits, &sum[h][c], t->starts[c0 + c][i]);
+            t->acc[c0 + c][h] = scaled(dot, t->x[c0 + c].s[b], d[h], t->acc[c0 + c][h]);
+        }
+    }
+}
+
+/* The exact channels, and out to column c0 and on. */
+static void tile_end(const sparse_job *j, size_t g, size_t c0, size_t cols, const strip_cols *t) {
+    for (size_t c = 0; c < cols; c++) {
+        for (size_t h = 0; h < HALVES; h++) {
+            __m256 y = t->acc[c][h];
+            for (int e = 0; e < BK_ACT_EXACT; e++) {
+                const float *w = panel_channel(j, g, (size_t)t->x[c].at[e]) + 8 * h;
+                y = _mm256_fmadd_ps(_mm256_set1_ps(t->x[c].value[e]), _mm256_load_ps(w), y);
+            }
+            store(j->w, j->first + g, h, j->out + (c0 + c) * j->ldo, y, j->add);
+        }
+    }
+}
+
+/* Group g of the panel times `sets` sets of `cols` columns from c0 on. */
+INLINE void tile_run(int bits, const sparse_job *j, size_t g, size_t c0, size_t sets, size_t cols) {
     const bk_packed *w = j->w;
     const uint8_t *q = j->panel->q + g * w->k * 16;
     const float *d = j->panel->d + g * w->k / 32 * 16, no_scale = bk_sparse_no_scale(w);
-    int32_t starts[BK_TILE_COLS][BK_CHUNK_BLOCKS];
-    bk_strip s = bk_strip_view(w, group);
-    sparse_act x[BK_TILE_COLS];
-    __m256 acc[HALVES][BK_TILE_COLS], y[HALVES][BK_TILE_COLS];
-    UNROLL for (size_t c = 0; c < cols; c++) {
-        x[c] = sparse_act_at(j->acts, j->pitch, c0 + c, w->k);
-        acc[0][c] = acc[1][c] = _mm256_setzero_ps();
+    bk_strip s = bk_strip_view(w, j->first + g);
+    strip_cols t;
+    for (size_t c = 0; c < sets * cols; c++) {
+        t.x[c] = tile_act_at(j->acts, j->pitch, c0 + c, w->k);
+        t.acc[c][0] = t.acc[c][1] = _mm256_setzero_ps();
     }
     for (size_t b = 0; b < w->k / 32; b++) {
-        size_t i = b % BK_CHUNK_BLOCKS;
-        unsigned left = s.index[b];
-        if (i == 0) sparse_starts(bits, s.index + b, b / BK_CHUNK_BLOCKS, x, cols, starts);
-        if (!left) {
-            sparse_absent(no_scale, x, cols, b, acc);
-            continue;
-        }
-        tile_sum sum[HALVES][BK_TILE_COLS];
-        UNROLL for (size_t c = 0; c < cols; c++) {
-            sum[0][c] = sum[1][c] = sum_start(starts[c][i]);
-        }
-        for (; left; left &= left - 1, q += BK_LINE) {
-            const __m256i v[HALVES] = {load(q), load(q + 32)};
-            size_t k = 32 * b + 4 * (size_t)__builtin_ctz(left);
-            UNROLL for (size_t c = 0; c < cols; c++) {
-                __m256i a = broadcast(x[c].q + k);
-                UNROLL for (size_t h = 0; h < HALVES; h++) { sum_add(bits, &sum[h][c], v[h], a); }
-            }
-        }
-        UNROLL for (size_t c = 0; c < cols; c++) {
-            UNROLL for (size_t h = 0; h < HALVES; h++) {
-                acc[h][c] = scaled(sum_end(bits, &sum[h][c], starts[c][i]), x[c].s[b],
-                                   _mm256_load_ps(d + 8 * h), acc[h][c]);
-            }
-        }
-        d += 16;
+        unsigned index = s.index[b];
+        if (b % BK_CHUNK_BLOCKS == 0)
+            sparse_starts(bits, s.index + b, b / BK_CHUNK_BLOCKS, t.x, sets * cols, t.starts);
+        const __m256 none = _mm256_set1_ps(no_scale);
+        const __m256 scales[HALVES] = {index ? _mm256_load_ps(d) : none,
+                                       index ? _mm256_load_ps(d + 8) : none};
+        for (size_t i = 0; i < sets * cols; i += cols)
+            tile_block(bits, index, q, scales, b, i, cols, &t);
+        q += (size_t)__builtin_popcount(index) * BK_LINE;
+        d += index ? 16 : 0;
     }
-    UNROLL for (size_t c = 0; c < cols; c++) { y[0][c] = acc[0][c], y[1][c] = acc[1][c]; }
-    sparse_end(w, group, &s, x, cols, y, j->out + c0 * j->ldo, j->ldo, j->add);
+    tile_end(j, g, c0, sets * cols, &t);
 }
 
-static void sparse_tile_4(const sparse_job *j, size_t group, size_t g, size_t c0, size_t cols) {
-    switch (cols) {
-    case 1: sparse_tile_run(4, j, group, g, c0, 1); break;
-    case 2: sparse_tile_run(4, j, group, g, c0, 2); break;
-    case 3: sparse_tile_run(4, j, group, g, c0, 3); break;
-    case 4: sparse_tile_run(4, j, group, g, c0, 4); break;
-    case 5: sparse_tile_run(4, j, group, g, c0, 5); break;
-    default: sparse_tile_run(4, j, group, g, c0, 6); break;
+#define WIDTH(BITS, COLS)                                                                        \
+    static void tile_##BITS##_##COLS(const sparse_job *j, size_t g, size_t c0, size_t sets) {    \
+        tile_run(BITS, j, g, c0, sets, COLS);                                                    \
     }
-}
+WIDTH(4, 1) WIDTH(4, 2) WIDTH(4, 3) WIDTH(4, 4) WIDTH(4, 5) WIDTH(4, 6)
+WIDTH(8, 1) WIDTH(8, 2) WIDTH(8, 3) /* fewer: without VNNI they have twice the sums */
 
-/* In fewer columns: without VNNI they have twice the sums. */
-static void sparse_tile_8(const sparse_job *j, size_t group, size_t g, size_t c0, size_t cols) {
-    switch (cols) {
-    case 1: sparse_tile_run(8, j, group, g, c0, 1); break;
-    case 2: sparse_tile_run(8, j, group, g, c0, 2); break;
-    default: sparse_tile_run(8, j, group, g, c0, 3); break;
-    }
-}
-
-static void sparse_tiles(TILES_ARGS) {
-    const sparse_job j = {w, panel, acts, pitch, out, ldo, add};
+void TILES_OF(tiles)(TILES_ARGS) {
+    static void (*const run_4[])(const sparse_job *, size_t, size_t, size_t) = {
+        tile_4_1, tile_4_2, tile_4_3, tile_4_4, tile_4_5, tile_4_6};
+    static void (*const run_8[])(const sparse_job *, size_t, size_t, size_t) = {
+        tile_8_1, tile_8_2, tile_8_3};
+    const sparse_job j = {w, first, n, panel, acts, pitch, out, ldo, add};
     const bool four = w->plan == BK_PLAN_TILES_4;
-    for (size_t done = 0, width; done < cols; done += width) {
+    for (size_t done = 0, width, sets; done < cols; done += sets * width) {
         width = bk_strip_cols(cols - done, four ? BK_TILE_COLS : 3);
-        for (size_t g = 0; g < n; g++)
-            (four ? sparse_tile_4 : sparse_tile_8)(&j, first + g, g, done, width);
+        sets = bk_min_size(TILE_SETS, (cols - done) / width);
+        for (size_t g = 0; g < n; g++) (four ? run_4 : run_8)[width - 1](&j, g, done, sets);
     }
+}
+
+void TILES_OF(direct)(DIRECT_ARGS) {
+    if (w->plan == BK_PLAN_TILES_4)
+        sparse_direct_4(w, first, n, acts, pitch, cols, out, ldo, add);
+    else
+        sparse_direct_8(w, first, n, acts, pitch, cols, out, ldo, add);
 }
 
 #endif

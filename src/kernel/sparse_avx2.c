@@ -1,8 +1,6 @@
-/* Sums of activations for sparse matrices (sparse.h): those of 4 values, blocks side by side. */
-#include <immintrin.h>
-
-#include "kernel/parts.h"
-#include "kernel/sparse.h"
+/* Sparse matrices with AVX2: tiles, and for them the sums of 4 activations, blocks side by side. */
+#define TILES_OF(name) bk_tiles_##name##_avx2
+#include "kernel/sparse256_avx2.h"
 
 /* Dword j of row i goes to dword i of row j. */
 INLINE void transpose(__m256i v[8]) {
@@ -36,15 +34,15 @@ INLINE void eight_blocks(const int8_t *q, size_t b, size_t nb, __m256i out[8]) {
 
 void bk_tile_sums_avx2(size_t k, void *act) {
     const int8_t *q = bk_act_view(act, k).q;
-    int16_t *sums = bk_sparse_sums(act, k);
+    int16_t *to = bk_sparse_sums(act, k);
     size_t nb = bk_div_up(k, 32);
     for (size_t b = 0; b < nb; b += BK_CHUNK_BLOCKS) {
         __m256i low[8], high[8];
         eight_blocks(q, b, nb, low);
         eight_blocks(q, b + 8, nb, high);
-        for (size_t j = 0; j < BK_BLOCK_TILES; j++, sums += BK_CHUNK_BLOCKS) {
+        for (size_t j = 0; j < BK_BLOCK_TILES; j++, to += BK_CHUNK_BLOCKS) {
             __m256i both = _mm256_packs_epi32(low[j], high[j]);
-            _mm256_storeu_si256((__m256i *)(void *)sums, _mm256_permute4x64_epi64(both, 0xD8));
+            _mm256_storeu_si256((__m256i *)(void *)to, _mm256_permute4x64_epi64(both, 0xD8));
         }
     }
 }

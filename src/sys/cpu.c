@@ -29,6 +29,7 @@ enum {
     EBX7_AVX512F = 1u << 16,
     EBX7_AVX512DQ = 1u << 17,
     EBX7_AVX512BW = 1u << 30,
+    ECX7_AVX512VBMI2 = 1u << 6,
     ECX7_AVX512VNNI = 1u << 11,
     EAX71_AVXVNNI = 1u << 4,
     EAX71_AVX512BF16 = 1u << 5,
@@ -53,6 +54,10 @@ static bool has_avx512_vnni(const bk_cpuid *id) {
 
 bool bk_cpuid_avxvnni_vex(const bk_cpuid *id) {
     return has_avx2(id) && all_set(id->leaf7_1_eax, EAX71_AVXVNNI);
+}
+
+bool bk_cpuid_avx512_vbmi2(const bk_cpuid *id) {
+    return has_avx512_vnni(id) && all_set(id->leaf7_ecx, ECX7_AVX512VBMI2);
 }
 
 bool bk_cpuid_avx512_bf16(const bk_cpuid *id) {
@@ -113,6 +118,11 @@ bk_cpu_level bk_cpu_best(void) {
 bool bk_cpu_has_avxvnni_vex(void) {
     bk_cpuid id = read_cpuid();
     return bk_cpuid_avxvnni_vex(&id);
+}
+
+bool bk_cpu_has_avx512_vbmi2(void) {
+    bk_cpuid id = read_cpuid();
+    return bk_cpuid_avx512_vbmi2(&id);
 }
 
 bool bk_cpu_has_avx512_bf16(void) {

@@ -29,6 +29,9 @@ bool bk_cpu_level_parse(const char *name, bk_cpu_level *out);
  * lacks becomes the best that it has. INVALID when there is no level of that name. */
 bk_status bk_cpu_level_choose(const char *name, bk_cpu_level *out, bk_error *err);
 
+/* Expanding bytes by a mask (VBMI2), beside the level avx512. */
+bool bk_cpu_has_avx512_vbmi2(void);
+
 /* The CPU's marketing name, "" when unknown. */
 const char *bk_cpu_model_name(char *out, size_t cap);
 

@@ -14,6 +14,7 @@ typedef struct bk_cpuid {
 bk_cpu_level bk_cpuid_level(const bk_cpuid *id);
 bool bk_cpuid_avxvnni_vex(const bk_cpuid *id);
 bool bk_cpuid_avx512_bf16(const bk_cpuid *id);
+bool bk_cpuid_avx512_vbmi2(const bk_cpuid *id);
 
 /* Cores among the CPUs 0..n_cpus-1 for which allowed[cpu] is true: threads of one core (SMT) count
  * once. Reads ROOT/sys/devices/system/cpu/cpuN/topology; root is "" on the machine itself. A CPU

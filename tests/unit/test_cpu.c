@@ -52,7 +52,12 @@ static void test_levels_of_known_cpus(void **state) {
     assert_false(bk_cpuid_avx512_bf16(&with_bf16));
     with_bf16.leaf7_1_eax |= 0x20;
     assert_true(bk_cpuid_avx512_bf16(&with_bf16));
+    with_bf16.leaf7_ecx &= ~0x40u;
+    assert_false(bk_cpuid_avx512_vbmi2(&with_bf16));
+    with_bf16.leaf7_ecx |= 0x40;
+    assert_true(bk_cpuid_avx512_vbmi2(&with_bf16));
     with_bf16.xcr0 = 0x7;
+    assert_false(bk_cpuid_avx512_vbmi2(&with_bf16));
     assert_false(bk_cpuid_avx512_bf16(&with_bf16));
 }
 
