@@ -37,6 +37,7 @@ python_tests=(
     'tests/cli/test_train_mlp.py'
     'tests/cli/test_quantize.py'
     'tests/compress/compare_numpy.py build/release/tests/compress/matrices'
+    'tests/compress/test_prune.py'
     'tests/train/test_train.py'
     'tests/train/test_repair.py build/release/brisk'
     'tests/cli/test_profile.py'

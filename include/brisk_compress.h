@@ -111,6 +111,13 @@ typedef enum brisk_prune_choice {
     BRISK_PRUNE_CONTIGUOUS    /* neighbours that together turn them least */
 } brisk_prune_choice;
 
+/* How the ratio is spread over the layers. */
+typedef enum brisk_prune_spread {
+    BRISK_PRUNE_UNIFORM,
+    BRISK_PRUNE_OUTLIERS, /* layers with more outliers lose less */
+    BRISK_PRUNE_MEASURED  /* by the divergence that pruning each alone causes */
+} brisk_prune_spread;
+
 /* Fill with brisk_prune_default. */
 typedef struct brisk_prune_options {
     const char *strategy;  /* a name of brisk_prune_strategies */
@@ -121,8 +128,11 @@ typedef struct brisk_prune_options {
     size_t max_tokens; /* of it that are read; 0: all */
     bool no_repair;    /* what stays keeps its values */
     brisk_prune_choice choice;
-    const char *type; /* of the matrices in the result, "q8_0"; NULL: each as it was */
-    const char *eval; /* text for perplexity before and after, [eval_len]; NULL: none */
+    int keep_n, keep_m;        /* strategy nm: of each keep_m weights keep_n stay */
+    brisk_prune_spread spread; /* single weights */
+    bool sparse;               /* write matrices with many zeros as sparse tensors */
+    const char *type;          /* of the matrices in the result, "q8_0"; NULL: each as it was */
+    const char *eval;          /* text for perplexity before and after, [eval_len]; NULL: none */
     size_t eval_len;
     bool bench;  /* measure the speed before and after */
     int threads; /* 0: as many as the process may use */
@@ -141,7 +151,8 @@ typedef struct brisk_prune_side {
 typedef struct brisk_prune_result {
     double ratio;              /* that was left out */
     char removed[160];         /* "320 of 1536 feed-forward channels in each of 30 layers" */
-    size_t calibration_tokens; /* that were read */
+    size_t calibration_tokens; /* that were read; 0: unknown or none */
+    size_t sparse_tensors;     /* that were written as such */
     brisk_prune_side before, after;
     /* After to before, medians of runs that took turns. */
     double decode_ratio, prefill_ratio;

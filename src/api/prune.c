@@ -6,6 +6,7 @@
 #include "brisk_compress.h"
 
 _Static_assert((int)BRISK_PRUNE_CONTIGUOUS == (int)BK_PRUNE_CONTIGUOUS, "choices agree");
+_Static_assert((int)BRISK_PRUNE_MEASURED == (int)BK_PRUNE_MEASURED, "spreads agree");
 
 enum { DEFAULT_TOKENS = 20000 };
 
@@ -29,6 +30,7 @@ static brisk_prune_side side(const bk_prune_side *s) {
 static void convert(const bk_prune_result *r, brisk_prune_result *out) {
     *out = (brisk_prune_result){.ratio = r->ratio,
                                 .calibration_tokens = r->calibration_tokens,
+                                .sparse_tensors = r->sparse_tensors,
                                 .before = side(&r->before),
                                 .after = side(&r->after),
                                 .decode_ratio = r->decode_ratio,
@@ -49,6 +51,10 @@ BK_API brisk_status brisk_prune(const char *in, const char *out, const brisk_pru
                           .max_tokens = p->max_tokens,
                           .no_repair = p->no_repair,
                           .choice = (bk_prune_choice)p->choice,
+                          .keep_n = p->keep_n,
+                          .keep_m = p->keep_m,
+                          .spread = (bk_prune_spread)p->spread,
+                          .sparse = p->sparse,
                           .type = p->type,
                           .eval = {p->eval, p->eval ? p->eval_len : 0},
                           .bench = p->bench,

@@ -9,7 +9,8 @@
 typedef struct prune {
     const char *model, *out, *calibrate, *eval;
     float ratio, target_speed;
-    int choice, tokens;
+    const char *nm;
+    int choice, tokens, ratios;
     bool no_bench, json;
     brisk_prune_options o;
     cli_progress bar;
@@ -54,6 +55,7 @@ static void print_text(const prune *p, const brisk_prune_result *r) {
     print_row("tensors", cli_bytes(x->bytes, a, sizeof a), cli_bytes(y->bytes, b, sizeof b),
               quotient(y->bytes, x->bytes));
     print_number("zeros", (double)x->zeros, (double)y->zeros, 0, 0);
+    if (r->sparse_tensors) printf("%zu matrices are stored sparsely\n", r->sparse_tensors);
     if (x->decode > 0) print_number("decode tokens/s", x->decode, y->decode, 1, r->decode_ratio);
     if (x->prefill > 0)
         print_number("prefill tokens/s", x->prefill, y->prefill, 1, r->prefill_ratio);
@@ -87,6 +89,7 @@ static void print_json(const prune *p, const brisk_prune_result *r) {
     bk_json_key_double(&w, "ratio", r->ratio);
     bk_json_key_str(&w, "removed", r->removed);
     bk_json_key_uint(&w, "calibration_tokens", r->calibration_tokens);
+    bk_json_key_uint(&w, "sparse_tensors", r->sparse_tensors);
     json_side(&w, "before", &r->before, q->tokens ? q->ref_ppl : 0);
     json_side(&w, "after", &r->after, q->tokens ? q->ppl : 0);
     if (r->decode_ratio > 0) bk_json_key_double(&w, "decode_ratio", r->decode_ratio);
@@ -105,6 +108,24 @@ static void print_json(const prune *p, const brisk_prune_result *r) {
 
 /* ---- Running ------------------------------------------------------------------------------------- */
 
+static bool read_nm(prune *p) {
+    long long n = 0, m = 0;
+    char first[8];
+    const char *colon = p->nm ? strchr(p->nm, ':') : NULL;
+    size_t len = colon ? (size_t)(colon - p->nm) : 0;
+    if (!p->nm) return true;
+    if (colon && len < sizeof first) {
+        memcpy(first, p->nm, len);
+        first[len] = '\0';
+        if (opt_number(first, 1, 255, &n) && opt_number(colon + 1, 2, 256, &m) && n < m) {
+            p->o.keep_n = (int)n, p->o.keep_m = (int)m;
+            return true;
+        }
+    }
+    cli_fail("--nm '%s' found; N:M with N less than M wanted, as 2:4", p->nm);
+    return false;
+}
+
 static int go(prune *p) {
     char path[4096];
     brisk_prune_result result;
@@ -116,12 +137,14 @@ static int go(prune *p) {
         return cli_fail("give a strategy with --strategy: %s",
                         brisk_prune_strategies(known, sizeof known));
     }
+    if (!read_nm(p)) return EXIT_ERROR;
     if (!cli_model_path(p->model, path, sizeof path)) return EXIT_ERROR;
     if (p->calibrate && !cli_read_file(p->calibrate, &p->text)) return EXIT_ERROR;
     if (p->eval && !cli_read_file(p->eval, &p->eval_text)) return EXIT_ERROR;
     p->o.ratio = (double)p->ratio;
     p->o.target_speed = (double)p->target_speed;
     p->o.choice = (brisk_prune_choice)p->choice;
+    p->o.spread = (brisk_prune_spread)p->ratios;
     p->o.max_tokens = (size_t)p->tokens;
     p->o.bench = !p->no_bench;
     p->o.calibrate = p->text.data, p->o.calibrate_len = p->text.len;
@@ -164,6 +187,12 @@ int cmd_prune(int argc, char **argv) {
         {"--no-repair", NULL, "what stays keeps its values", OPT_FLAG, &p.o.no_repair, 0, 0},
         {"--choose", "kl|influence|contiguous", "how layers are chosen (kl)", OPT_CHOICE, &p.choice,
          0, 0},
+        {"--nm", "N:M", "strategy nm: of each M weights of a row N stay, as 2:4", OPT_STR, &p.nm, 0,
+         0},
+        {"--ratios", "uniform|outliers|kl", "single weights: of the layers (uniform)", OPT_CHOICE,
+         &p.ratios, 0, 0},
+        {"--sparse", NULL, "write matrices with many zeros as sparse tensors", OPT_FLAG,
+         &p.o.sparse, 0, 0},
         {"--type", "NAME", "of the matrices written (as they were)", OPT_STR, &p.o.type, 0, 0},
         {"--eval", "FILE", "text for perplexity and KL before and after", OPT_STR, &p.eval, 0, 0},
         {"--no-bench", NULL, "do not measure the speed before and after", OPT_FLAG, &p.no_bench, 0,

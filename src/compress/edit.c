@@ -12,7 +12,7 @@ struct bk_cut {
     bk_edit *edit;
     const bk_gguf *g;
     const bk_gguf_tensor *from;
-    char name[64];
+    char id[64], name[64]; /* before and after a renaming */
     bool omit;
     int32_t *rows, *cols; /* NULL: all */
     size_t n_rows, n_cols;
@@ -50,7 +50,8 @@ bk_status bk_edit_create(const bk_gguf *g, bk_pool *pool, const bk_quant *type, 
         bk_cut *c = &e->cuts[e->n_cuts++];
         *c = (bk_cut){.edit = e, .g = g, .from = t, .n_cols = (size_t)t->ne[0]};
         c->n_rows = (size_t)(t->n_elements / t->ne[0]);
-        snprintf(c->name, sizeof c->name, BK_STR_FMT, BK_STR_ARG(t->name));
+        snprintf(c->id, sizeof c->id, BK_STR_FMT, BK_STR_ARG(t->name));
+        bk_cut_rename(c, c->id);
     }
     return BK_OK;
 }
@@ -66,7 +67,7 @@ bk_gguf_builder *bk_edit_keys(bk_edit *e) { return e->builder; }
 
 bk_cut *bk_edit_find(bk_edit *e, const char *name) {
     for (size_t i = 0; i < e->n_cuts; i++)
-        if (bk_str_eq(e->cuts[i].from->name, bk_str_from(name))) return &e->cuts[i];
+        if (strcmp(e->cuts[i].id, name) == 0) return &e->cuts[i];
     return NULL;
 }
 
@@ -80,9 +81,12 @@ bk_cut *bk_edit_copy(bk_edit *e, const bk_cut *of, const char *name) {
     if (e->n_cuts == e->cap_cuts) return NULL;
     bk_cut *c = &e->cuts[e->n_cuts++];
     *c = *of;
+    snprintf(c->id, sizeof c->id, "%s", name);
     bk_cut_rename(c, name);
     return c;
 }
+
+static size_t row_bytes(const bk_quant *q, size_t n) { return n / q->block_len * q->block_bytes; }
 
 /* ---- What stays ---------------------------------------------------------------------------------- */
 
@@ -111,10 +115,20 @@ void bk_cut_cols(bk_cut *c, const int32_t *cols, size_t n) {
     if (c) keep(c, &c->cols, &c->n_cols, cols, n);
 }
 
+/* Of rows that are rounded already. */
+static void drop_rows(bk_cut *c, const int32_t *rows, size_t n) {
+    size_t bytes = row_bytes(c->to, c->n_cols);
+    uint8_t *out = bk_gguf_builder_alloc(c->edit->builder, n, bytes);
+    for (size_t i = 0; out && i < n; i++)
+        memcpy(out + i * bytes, c->data + (size_t)rows[i] * bytes, bytes);
+    if (out) c->data = out;
+}
+
 void bk_cut_rows(bk_cut *c, const int32_t *rows, size_t n) {
     if (c && c->from->n_dims == 1) {
         bk_cut_cols(c, rows, n);
     } else if (c) {
+        if (c->data) drop_rows(c, rows, n);
         keep(c, &c->rows, &c->n_rows, rows, n);
     }
 }
@@ -153,8 +167,6 @@ static bool keeps_bytes(const bk_cut *c) {
     if (!c->edit->type || c->from->n_dims == 1) return true;
     return type_of(c) == c->from->type;
 }
-
-static size_t row_bytes(const bk_quant *q, size_t n) { return n / q->block_len * q->block_bytes; }
 
 /* ---- Rows ---------------------------------------------------------------------------------------- */
 

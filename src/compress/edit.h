@@ -1,7 +1,7 @@
 /* A model with rows, columns or whole tensors taken out, others renamed, some with new values.
  *
  *     status = bk_edit_create(g, pool, NULL, &e, err);
- *     bk_edit_rows(bk_edit_find(e, "blk.0.ffn_up.weight"), rows, n);
+ *     bk_cut_rows(bk_edit_find(e, "blk.0.ffn_up.weight"), rows, n);
  *     bk_gguf_builder_u32(bk_edit_keys(e), "llama.feed_forward_length", n);
  *     status = bk_edit_finish(&e, &pruned, err);
  *
@@ -27,7 +27,7 @@ void bk_edit_destroy(bk_edit **e);
 /* Where keys are replaced. */
 bk_gguf_builder *bk_edit_keys(bk_edit *e);
 
-/* NULL when there is no such tensor; the functions below then do nothing. */
+/* By its name in g, or of a copy. NULL when there is none; the functions below then do nothing. */
 bk_cut *bk_edit_find(bk_edit *e, const char *name);
 /* The same for a printf format with a layer's number. */
 bk_cut *bk_edit_layer(bk_edit *e, const char *format, int layer);
@@ -37,8 +37,8 @@ bk_cut *bk_edit_copy(bk_edit *e, const bk_cut *of, const char *name);
 const bk_gguf_tensor *bk_cut_tensor(const bk_cut *c);
 void bk_cut_omit(bk_cut *c);
 void bk_cut_rename(bk_cut *c, const char *name); /* at most 63 bytes */
-/* Only these rows stay, numbers ascending or in any other order; of a vector: these values. The lists
- * are copied. */
+/* Only these rows stay, numbers of g's, ascending or in any other order; of a vector: these values. Rows
+ * may be cut after bk_cut_values as well. The lists are copied. */
 void bk_cut_rows(bk_cut *c, const int32_t *rows, size_t n);
 void bk_cut_cols(bk_cut *c, const int32_t *cols, size_t n);
 /* How much each of the columns that are to stay weighs when its values are rounded; [n], copied. */

@@ -15,14 +15,23 @@
 
 typedef struct strategy {
     const char *name;
-    bk_status (*cut)(bk_pruning *p);
-    const bk_family *family; /* that it is for */
+    const bk_family *family; /* that it is for; NULL: any */
     bool calibrate;          /* it cannot do without a text */
+    bk_status (*cut)(bk_pruning *p);
+    bk_status (*make)(bk_pruning *p,
+                      bk_gguf **out); /* instead: leaves zeros, all keeps its shape */
 } strategy;
 
 static const strategy strategies[] = {
-    {"channels", bk_prune_channels, &bk_transformer, true},
-    {"layers", bk_prune_layers, &bk_transformer, true},
+    {"channels", &bk_transformer, true, bk_prune_channels, NULL},
+    {"heads", &bk_transformer, true, bk_prune_heads, NULL},
+    {"layers", &bk_transformer, true, bk_prune_layers, NULL},
+    {"units", &bk_lstm, true, bk_prune_units, NULL},
+    {"magnitude", NULL, false, NULL, bk_prune_weights},
+    {"wanda", NULL, true, NULL, bk_prune_weights},
+    {"sparsegpt", NULL, true, NULL, bk_prune_weights},
+    {"nm", NULL, true, NULL, bk_prune_weights},
+    {"blocks", NULL, true, NULL, bk_prune_weights},
 };
 
 size_t bk_prune_strategies(char *out, size_t cap) {
@@ -49,6 +58,7 @@ static bk_status cut(bk_pruning *p, const strategy *s, double ratio, bool draft,
     p->ratio = ratio;
     p->draft = draft;
     *out = NULL;
+    if (s->make) return s->make(p, out);
     bk_status st = bk_edit_create(p->g, p->pool, p->type, &p->edit, p->err);
     if (!st) st = s->cut(p);
     if (!st) st = bk_edit_finish(&p->edit, out, p->err);
@@ -70,48 +80,65 @@ static bk_status time_ratio(bk_pruning *p, const strategy *s, double ratio, doub
 }
 
 /* The smallest ratio that reaches the speed: speed grows with the ratio, so the interval is halved until
- * what lies in it differs by less than one part in 64. */
+ * what lies in it differs by less than one part in 64. What takes nothing away, or all, has no speed. */
 static bk_status search_ratio(bk_pruning *p, const strategy *s, double *ratio) {
     enum { HALVINGS = 6 };
-    double low = 0, high = 0.95, speed = 0;
+    double low = 0, high = 0.95, fastest = 1, speed = 0;
+    bool reached = false;
     bk_status st = BK_OK;
     for (int i = 0; i < HALVINGS && !st; i++) {
         double middle = (low + high) / 2;
         bk_prune_progress(p, "searching the ratio", (double)i / HALVINGS);
         st = time_ratio(p, s, middle, &speed);
-        if (st == BK_ERR_INVALID && middle < 0.5) {
-            low = middle; /* so little takes nothing away */
-            st = BK_OK;
-        } else if (!st) {
-            *(speed < p->o->target_speed ? &low : &high) = middle;
-        }
+        bool possible = st != BK_ERR_INVALID, enough = !st && speed >= p->o->target_speed;
+        if (!st && speed > fastest) fastest = speed;
+        if (!possible) st = BK_OK;
+        reached = reached || enough;
+        *(enough || (!possible && middle > 0.5) ? &high : &low) = middle;
     }
     *ratio = high;
-    if (!st && high >= 0.95)
-        return bk_fail(p->err, BK_ERR_INVALID,
-                       "%s cannot reach %.3g times the decode speed: without %.0f %% it is %.2f "
-                       "times",
-                       s->name, p->o->target_speed, 100 * low, speed);
-    return st;
+    if (st || reached) return st;
+    return bk_fail(p->err, BK_ERR_INVALID,
+                   "%s cannot reach %.3g times the decode speed, %.2f times was the most", s->name,
+                   p->o->target_speed, fastest);
 }
 
-static bk_status check_options(const bk_prune_options *o, const strategy *s, bk_error *err) {
+static bk_status check_amount(const bk_prune_options *o, const strategy *s, bk_error *err) {
     bool speed = o->target_speed > 0;
+    if (strcmp(s->name, "nm") == 0) {
+        if (speed || o->ratio > 0)
+            return bk_fail(err, BK_ERR_INVALID, "strategy nm takes no ratio: --nm says what stays");
+        if (o->keep_n >= 1 && o->keep_n < o->keep_m && o->keep_m <= 256) return BK_OK;
+        return bk_fail(err, BK_ERR_INVALID, "%d of %d found; 1:2 to 255:256 wanted", o->keep_n,
+                       o->keep_m);
+    }
     if (speed == (o->ratio > 0))
         return bk_fail(err, BK_ERR_INVALID, "give a ratio or a target speed%s",
                        speed ? ", not both" : "");
+    if (speed && s->make)
+        return bk_fail(err, BK_ERR_INVALID,
+                       "strategy %s leaves zeros, whose speed depends on how they are stored: give "
+                       "a ratio",
+                       s->name);
     if (!speed && !(o->ratio < 1))
         return bk_fail(err, BK_ERR_INVALID, "ratio %.4g found, more than 0 and less than 1 wanted",
                        o->ratio);
     if (speed && !(o->target_speed > 1 && o->target_speed <= 100))
         return bk_fail(err, BK_ERR_INVALID, "target speed %.4g found, more than 1 to 100 wanted",
                        o->target_speed);
+    return BK_OK;
+}
+
+static bk_status check_options(const bk_prune_options *o, const strategy *s, bk_error *err) {
+    if (o->sparse && !s->make)
+        return bk_fail(err, BK_ERR_INVALID, "strategy %s leaves no zeros to store sparsely",
+                       s->name);
     if (s->calibrate && o->calibrate.len == 0)
         return bk_fail(err, BK_ERR_INVALID,
                        "strategy %s goes by what the model does with a text: give one with "
                        "--calibrate",
                        s->name);
-    return BK_OK;
+    return check_amount(o, s, err);
 }
 
 /* Texts, not whatever file lay there. */
@@ -126,7 +153,7 @@ static bk_status open_model(bk_pruning *p, const strategy *s) {
     if (st) return st;
     p->config = bk_model_config(p->model);
     p->arch = p->model->arch->name;
-    if (p->model->family == s->family) return BK_OK;
+    if (!s->family || p->model->family == s->family) return BK_OK;
     return bk_fail(p->err, BK_ERR_UNSUPPORTED, "strategy %s is not for models of architecture '%s'",
                    s->name, p->arch);
 }
@@ -134,14 +161,16 @@ static bk_status open_model(bk_pruning *p, const strategy *s) {
 static void wrote(double done, void *user) { bk_prune_progress(user, "writing", done); }
 
 static bk_status run(bk_pruning *p, const strategy *s, const char *out) {
-    bk_gguf *g = NULL;
+    bk_gguf *g = NULL, *sparse = NULL;
     double ratio = p->o->ratio;
     bk_gguf_write_options write = {.progress = wrote, .user = p, .cancel = p->o->cancel};
     bk_status st = open_model(p, s);
     if (!st && p->o->target_speed > 0) st = search_ratio(p, s, &ratio);
     if (!st) st = cut(p, s, ratio, false, &g);
-    if (!st) st = bk_prune_report(p, g);
-    if (!st) st = bk_gguf_write(g, out, &write, p->err);
+    if (!st && p->o->sparse) st = bk_prune_store_sparse(p, g, &sparse);
+    if (!st) st = bk_prune_report(p, sparse ? sparse : g);
+    if (!st) st = bk_gguf_write(sparse ? sparse : g, out, &write, p->err);
+    bk_gguf_destroy(&sparse);
     bk_gguf_destroy(&g);
     return st;
 }

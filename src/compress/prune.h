@@ -14,6 +14,13 @@ typedef enum bk_prune_choice {
     BK_PRUNE_CONTIGUOUS    /* neighbours that together turn them least */
 } bk_prune_choice;
 
+/* How the ratio is spread over the layers. */
+typedef enum bk_prune_spread {
+    BK_PRUNE_UNIFORM,
+    BK_PRUNE_OUTLIERS, /* layers with more outliers lose less */
+    BK_PRUNE_MEASURED  /* by the divergence that pruning each alone causes */
+} bk_prune_spread;
+
 typedef struct bk_prune_options {
     const char *strategy; /* a name of bk_prune_strategies */
     double ratio;         /* share to leave out, 0..1; 0: target_speed says */
@@ -22,10 +29,13 @@ typedef struct bk_prune_options {
     size_t max_tokens;    /* of it that are read; 0: all */
     bool no_repair;
     bk_prune_choice choice;
-    const char *type; /* of the matrices in the result; NULL: each as it was */
-    bk_str eval;      /* text for perplexity before and after; empty: none */
-    bool bench;       /* measure the speed before and after */
-    int threads;      /* 0: bk_cpu_default_threads() */
+    int keep_n, keep_m;     /* strategy nm: of each m weights n stay */
+    bk_prune_spread spread; /* single weights */
+    bool sparse;            /* write matrices with many zeros as sparse tensors */
+    const char *type;       /* of the matrices in the result; NULL: each as it was */
+    bk_str eval;            /* text for perplexity before and after; empty: none */
+    bool bench;             /* measure the speed before and after */
+    int threads;            /* 0: bk_cpu_default_threads() */
     /* What is done now, and how far it is; may be NULL. */
     void (*progress)(const char *what, double done, void *user);
     void *user;
@@ -42,7 +52,8 @@ typedef struct bk_prune_side {
 typedef struct bk_prune_result {
     double ratio;              /* that was left out of what the strategy cuts */
     char removed[160];         /* "320 of 1536 feed-forward channels in each of 30 layers" */
-    size_t calibration_tokens; /* that were read */
+    size_t calibration_tokens; /* that were read; 0: unknown or none */
+    size_t sparse_tensors;     /* that were written as such */
     bk_prune_side before, after;
     double decode_ratio, prefill_ratio; /* after to before, medians of pairs run side by side */
     bk_summary quality; /* of the result, the model before as reference; tokens 0: not measured */

@@ -2,7 +2,8 @@
  * at once, so what stays is an ordinary, narrower model.
  *
  * A channel is worth what it adds to the stream, E[z_i^2] |down column i|^2 (Wanda's score, Sun et al.
- * 2023, arXiv 2306.11695, summed over the column; FASP, arXiv 2501.09412). */
+ * 2023, arXiv 2306.11695, summed over the column; FASP, arXiv 2501.09412). When down is fitted to what
+ * is left, what counts is how well the others stand in for it (prune_obs.c). */
 #include <stdio.h>
 #include <string.h>
 
@@ -54,7 +55,10 @@ static bk_status choose(bk_pruning *p, const bk_cut *down, const bk_input_stats 
     if (!in) return BK_OK;
     bk_status st = bk_cut_read(down, r->down, p->err);
     if (st) return st;
-    score(r->down, bk_cut_n_rows(down), in->k, in->squares, r->score);
+    size_t rows = bk_cut_n_rows(down);
+    if (in->gram) st = bk_prune_choose(p, r->down, rows, in->k, in->gram, r->stay, r->keep);
+    if (in->gram && st != BK_ERR_INVALID) return st;
+    score(r->down, rows, in->k, in->squares, r->score);
     return bk_prune_best(p, r->score, in->k, r->stay, r->keep);
 }
 

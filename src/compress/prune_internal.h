@@ -26,6 +26,13 @@ typedef struct bk_pruning {
 /* Each records in p->edit what goes, and in p->result how much that was. */
 bk_status bk_prune_channels(bk_pruning *p);
 bk_status bk_prune_layers(bk_pruning *p);
+bk_status bk_prune_heads(bk_pruning *p);
+bk_status bk_prune_units(bk_pruning *p);
+/* Makes the whole result. */
+bk_status bk_prune_weights(bk_pruning *p, bk_gguf **out);
+
+/* The same model, which must outlive *out, with sparse tensors; INVALID when none is worth it. */
+bk_status bk_prune_store_sparse(bk_pruning *p, bk_gguf *dense, bk_gguf **out);
 
 bk_status bk_prune_cancelled(const bk_pruning *p);
 void bk_prune_progress(const bk_pruning *p, const char *what, double done);
@@ -49,6 +56,13 @@ bk_status bk_prune_count(bk_pruning *p, const char *what, size_t n, size_t step,
 
 /* The `stay` of n with the highest scores, ascending in out[stay]. NOMEM. */
 bk_status bk_prune_best(bk_pruning *p, const double *score, size_t n, size_t stay, int32_t *out);
+
+/* The `stay` of k inputs of w[rows][k] that the fitted outputs lose least with, given gram[k][k]. INVALID
+ * when that is singular even with damping, NOMEM. (prune_obs.c) */
+bk_status bk_prune_choose(bk_pruning *p, const float *w, size_t rows, size_t k, const float *gram,
+                          size_t stay, int32_t *keep);
+/* What linalg.h takes as the share of the mean: a tenth of the diagonal's median. */
+float bk_prune_damping(const float *gram, size_t k);
 
 /* "ARCH.suffix" */
 void bk_prune_key(bk_pruning *p, const char *suffix, uint32_t v);

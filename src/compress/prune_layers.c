@@ -94,9 +94,9 @@ typedef struct search {
     size_t window, n_windows, scored;
     bk_feed feed;
     bk_expected reference[SCORED]; /* of one window */
-    double *influence; /* [n_layers] */
-    double *kl;        /* [n_layers] */
-    bool *gone;        /* [n_layers] */
+    double *influence;             /* [n_layers] */
+    double *kl;                    /* [n_layers] */
+    bool *gone;                    /* [n_layers] */
 } search;
 
 static bk_status feed(search *s, size_t w) {
@@ -225,6 +225,7 @@ static bk_status prepare(search *s) {
     size_t n_layers = (size_t)p->config->n_layers;
     int context = bk_min_int(WINDOW, p->config->context_length);
     bk_status st = bk_windows_cut(p->model, p->o->calibrate, context, &s->text, p->err);
+    if (st == BK_ERR_INVALID) bk_error_prefix(p->err, "calibration text");
     if (st) return st;
     s->window = s->text.context;
     s->scored = bk_min_size(SCORED, s->window / 2);

@@ -108,6 +108,7 @@ static bk_status observe(watch *w, bk_stats **out) {
                           .user = w,
                           .cancel = p->o->cancel};
     bk_status st = bk_stats_collect(p->model, p->o->calibrate, &o, out, p->err);
+    if (st == BK_ERR_INVALID) bk_error_prefix(p->err, "calibration text");
     if (!st) p->result->calibration_tokens = bk_stats_tokens(*out);
     return st;
 }
@@ -144,8 +145,6 @@ bk_status bk_prune_each_layer(bk_pruning *p, const char *name, size_t k, bk_prun
 
 /* ---- Repair --------------------------------------------------------------------------------------- */
 
-#define DAMPING 0.01f
-
 static bk_status repair(bk_pruning *p, bk_cut *c, const int32_t *keep, size_t stay,
                         const float *gram) {
     size_t rows = bk_cut_n_rows(c), k = bk_cut_n_cols(c), words;
@@ -154,7 +153,8 @@ static bk_status repair(bk_pruning *p, bk_cut *c, const int32_t *keep, size_t st
     if (!w) return bk_fail(p->err, BK_ERR_NOMEM, "no memory to repair %zu rows of %zu", rows, k);
     bk_status st = bk_cut_read(c, w, p->err);
     if (!st)
-        st = bk_repair_columns(p->nn, w, rows, k, gram, keep, stay, DAMPING, w + rows * k, p->err);
+        st = bk_repair_columns(p->nn, w, rows, k, gram, keep, stay, bk_prune_damping(gram, k),
+                               w + rows * k, p->err);
     bk_cut_cols(c, keep, stay);
     if (!st) st = bk_cut_values(c, w + rows * k, p->err);
     bk_free(w);
