@@ -46,6 +46,7 @@ python_tests=(
     'tests/bench/test_compare.py'
     'tests/bench/test_texts.py'
     'tests/measure/test_eval.py'
+    'tests/cli/test_compare.py'
     'tests/truth/test_truth.py'
     'tests/server/test_openai.py'
     'tests/server/test_isolation.py'

@@ -218,6 +218,77 @@ brisk_status brisk_bench_sparse(const brisk_sparse_test *test, brisk_error *err)
 
 /* ---- Comparing recipes ---------------------------------------------------------------------------- */
 
+/* Fill with brisk_compare_default, which gives the values in brackets. Texts are borrowed. */
+typedef struct brisk_compare_options {
+    const char *calibrate; /* text for recipes, [calibrate_len]; NULL: none */
+    size_t calibrate_len;
+    const char *text; /* that quality is measured on, [text_len] */
+    size_t text_len;
+    const char *choices; /* JSON as for brisk_eval_choices, [choices_len]; NULL: none */
+    size_t choices_len;
+    int context;                /* tokens a window of the text; 0: 512 [0] */
+    int windows;                /* that are read of it; 0: all [0] */
+    int rounds;                 /* of timing, 1..100, each with one run of every model [5] */
+    int n_prompt, n_gen;        /* tokens of a run of prefill, of decoding [256, 32] */
+    int prompts, answer_tokens; /* greedy answers and their length; prompts 0: none [16, 64] */
+    int threads;                /* 0: as many as the process may use [0] */
+    /* What is done now and how far it is, 0..1; may be NULL. */
+    void (*progress)(const char *what, double done, void *user);
+    void *user;
+    const volatile bool *cancel; /* may be NULL */
+} brisk_compare_options;
+
+void brisk_compare_default(brisk_compare_options *options);
+
+/* What dense models (nothing left out) reach where a model is: one of them, or a mixture of two, tensor by
+ * tensor, on the line between them. */
+typedef struct brisk_compare_rival {
+    int fast, slow; /* rows; equal: that one; -1: none reaches it */
+    double value;
+} brisk_compare_rival;
+
+typedef struct brisk_compare_phase {
+    double speed;  /* tokens/s, median */
+    double ratio;  /* to the source's in the same round, median */
+    double spread; /* half of what lies between the quartiles of the ratio, as a share of it */
+    brisk_compare_rival equal_speed;   /* value: their mean KL at this speed */
+    brisk_compare_rival equal_quality; /* value: their speed at this mean KL, as a ratio */
+    bool
+        dominated; /* a row is as fast and as good, or (of a pruned one) the dense rivals of this speed are
+                       better */
+    int by;        /* that row; -1: those rivals, or none */
+    bool tie; /* a speed within the spread would turn the verdict */
+} brisk_compare_phase;
+
+typedef struct brisk_compare_row {
+    const char *name; /* "source", the recipe, or the file's name */
+    bool dense;
+    uint64_t file_bytes, resident_bytes, n_params;
+    brisk_compare_phase decode, prefill;
+    brisk_eval_result quality; /* the source is the reference */
+    brisk_greedy_result answers;
+    brisk_choices_result choices; /* questions 0: none */
+} brisk_compare_row;
+
+typedef struct brisk_comparison {
+    const brisk_compare_row *rows; /* [n_rows], the first is the source */
+    size_t n_rows;
+    const char *cpu_level; /* "avx512" */
+    int threads;
+} brisk_comparison;
+
+/* Makes a candidate of the model `source` (a file or folder) by each of recipes[n], 1 to 63, and measures
+ * all in one run, whose speeds are taken in turns. A recipe is a list of steps with "+" between them: a
+ * type or mixture of brisk_quantize ("q4_0"), or "prune:STRATEGY:RATIO" of brisk_prune, with ":no-repair"
+ * behind it if wished. The path of a model that is there stands for itself. Candidates are files in
+ * $TMPDIR one at a time, and all are loaded at once. Dense are those without a pruning, of files those
+ * with as many weights as the source. *out is freed with brisk_comparison_free. INVALID (a recipe, vocabularies that differ), and
+ * the errors of making, opening and measuring. */
+brisk_status brisk_compare(const char *source, const char *const *recipes, size_t n,
+                           const brisk_compare_options *options, brisk_comparison **out,
+                           brisk_error *err);
+void brisk_comparison_free(brisk_comparison **comparison);
+
 #ifdef __cplusplus
 }
 #endif

@@ -5,6 +5,7 @@
 #include "base/json_write.h"
 #include "brisk_compress.h"
 #include "cli/cli.h"
+#include "cli/compare.h"
 
 typedef struct prune {
     const char *model, *out, *calibrate, *eval;
@@ -167,6 +168,7 @@ static int go(prune *p) {
 }
 
 int cmd_prune(int argc, char **argv) {
+    if (compare_asked(argc, argv)) return compare_run("prune", argc, argv);
     prune p = {0};
     brisk_prune_default(&p.o);
     p.tokens = (int)p.o.max_tokens;

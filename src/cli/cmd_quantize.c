@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "brisk_compress.h"
 #include "cli/cli.h"
+#include "cli/compare.h"
 
 enum { MOST_TYPES = 64 };
 
@@ -208,6 +209,7 @@ static void free_all(quantizing *q, bk_buf *text) {
 }
 
 int cmd_quantize(int argc, char **argv) {
+    if (compare_asked(argc, argv)) return compare_run("quantize", argc, argv);
     quantizing q = {0};
     brisk_quantize_options *o = &q.o;
     const char *calibrate = NULL;

@@ -48,8 +48,8 @@ static bk_status weight_create_sparse(bk_device *d, const bk_sparse *s, bk_weigh
     if (good) w->packed.data = bk_slabs_alloc(&cpu->weights, bk_packed_bytes(&w->packed));
     bk_status status = BK_OK;
     if (!good || !w->packed.data)
-        status = bk_fail(err, BK_ERR_NOMEM, "no memory for %zu x %zu sparse weights", s->n_rows,
-                         s->k);
+        status =
+            bk_fail(err, BK_ERR_NOMEM, "no memory for %zu x %zu sparse weights", s->n_rows, s->k);
     else if (!bk_pack_sparse(&w->packed, s))
         status = bk_fail(err, BK_ERR_IO, "a sparse matrix changed while it was read");
     if (status == BK_OK)

@@ -74,7 +74,8 @@ typedef struct bk_model_meta {
     const char *architecture, *name; /* printable, owned by the model */
     const char *quantization;        /* type that holds most weights */
     uint64_t n_params, file_bytes, tensor_bytes, resident_bytes, token_bytes;
-    int n_sparse, n_filled; /* matrices that are sparse, and that are in the file but not in memory */
+    int n_sparse,
+        n_filled; /* matrices that are sparse, and that are in the file but not in memory */
     bk_cpu_level cpu_level;
     bk_kv_type kv_type;
     bool fast;

@@ -40,13 +40,11 @@ static bk_status make(trial *t, const bk_device *like, const bk_sparse *s, bk_er
     if (!rows || !t->x || !t->y) status = bk_fail(err, BK_ERR_NOMEM, "no memory for a measurement");
     for (size_t i = 0; status == BK_OK && i < s->k; i++) t->x[i] = (float)(i % 7) - 3;
     if (status == BK_OK) status = bk_sparse_decode(s, rows, err);
-    if (status == BK_OK)
-        status = bk_device_cpu_create(like->level, like->threads, &t->device, err);
+    if (status == BK_OK) status = bk_device_cpu_create(like->level, like->threads, &t->device, err);
     if (status == BK_OK)
         status = t->device->ops->weight_create(t->device, s->type, s->n_rows, s->k, &t->w[0], err);
     if (status == BK_OK) t->device->ops->weight_load(t->device, t->w[0], rows, 0, s->n_rows);
-    if (status == BK_OK)
-        status = t->device->ops->weight_create_sparse(t->device, s, &t->w[1], err);
+    if (status == BK_OK) status = t->device->ops->weight_create_sparse(t->device, s, &t->w[1], err);
     bk_free(rows);
     return status;
 }
@@ -85,8 +83,8 @@ static bool in_cache(uint64_t token_bytes) {
 
 bk_status bk_sparse_choose(bk_sparse_choice *c, const bk_device *d, const bk_sparse *s, bool *use,
                            bk_error *err) {
-    bk_sparse_known k = {s->kind, s->type->type, s->n_rows, s->k,
-                         (int)(32 * bk_sparse_density(s)), false};
+    bk_sparse_known k = {s->kind, s->type->type, s->n_rows, s->k, (int)(32 * bk_sparse_density(s)),
+                         false};
     *use = c->use == BK_SPARSE_ALWAYS;
     if (c->use != BK_SPARSE_FASTER) return BK_OK;
     for (size_t i = 0; i < c->n; i++) {

@@ -21,7 +21,8 @@ typedef struct bk_sparse_known {
 
 typedef struct bk_sparse_choice {
     bk_sparse_use use;
-    uint64_t token_bytes; /* that decoding reads of the whole model: more than caches hold, or less */
+    uint64_t
+        token_bytes; /* that decoding reads of the whole model: more than caches hold, or less */
     bk_sparse_known known[BK_SPARSE_KNOWN];
     size_t n;
 } bk_sparse_choice;
