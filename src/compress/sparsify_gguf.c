@@ -1,30 +1,22 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "compress/round.h"
 #include "compress/sparsify_model.h"
 #include "format/gguf_build.h"
 
 /* ---- Types ------------------------------------------------------------------------------------------- */
-
-static void encode(const bk_quant *q, const float *x, const float *importance, uint8_t *out,
-                   size_t n) {
-    if (q->search)
-        q->search(x, importance, out, n);
-    else
-        q->quantize(x, out, n);
-}
 
 bool bk_quant_keeps_zeros(const bk_quant *q) {
     enum { MOST = 256 };
     float x[MOST], back[MOST];
     uint8_t blocks[4 * MOST];
     size_t n = bk_round_up(32, q->block_len);
-    if (!(q->search || q->quantize) || n > MOST ||
-        n / q->block_len * q->block_bytes > sizeof blocks)
+    if (!bk_round_to(q) || n > MOST || n / q->block_len * q->block_bytes > sizeof blocks)
         return false;
     /* Not as far up as down, so that none lies in the middle by chance. */
-    for (size_t i = 0; i < n; i++) x[i] = i % 2 ? (float)(i * i % 61) - 17.3f : 0;
-    encode(q, x, NULL, blocks, n);
+    for (size_t i = 0; i < MOST; i++) x[i] = i % 2 ? (float)(i * i % 61) - 17.3f : 0;
+    bk_round_row(q, false, x, NULL, blocks, n);
     bk_quant_dequantize(q, blocks, back, n);
     for (size_t i = 0; i < n; i += 2)
         if (back[i] != 0) return false;
@@ -80,7 +72,8 @@ static bk_status encode_rows(const bk_quant *q, const bk_sparsified *m, uint8_t 
         const double *squares = m->squares ? m->squares + r / m->rows * m->k : NULL;
         for (size_t j = 0; squares && r % m->rows == 0 && j < m->k; j++)
             importance[j] = (float)squares[j];
-        encode(q, m->w + r * m->k, squares ? importance : NULL, out + r * row_bytes, m->k);
+        bk_round_row(q, false, m->w + r * m->k, squares ? importance : NULL, out + r * row_bytes,
+                     m->k);
     }
     bk_free(importance);
     return BK_OK;

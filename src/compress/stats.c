@@ -13,7 +13,7 @@ typedef struct entry {
     const void *key; /* the first of the weights */
     bk_input_stats stats;
     bk_vec gram; /* while collecting */
-    bool want_gram;
+    bool want_gram, want_rows;
 } entry;
 
 typedef struct named {
@@ -71,6 +71,10 @@ static bool want_gram(const collector *c, const char *name, const bk_input_stats
     return c->o->gram && s->n_matrices == 1 && c->o->gram(name, s->k, c->o->user);
 }
 
+static bool want_rows(const collector *c, const char *name, const bk_input_stats *s) {
+    return s->n_matrices == 1 && c->o->keep && c->o->keep(name, s->k, c->o->user);
+}
+
 static bk_status prepare_gram(collector *c, entry *e) {
     bk_status st = BK_OK;
     size_t k = e->stats.k, words;
@@ -101,6 +105,7 @@ static entry *entry_of(collector *c, const bk_weight *const *w, int n, size_t k,
         bool again = s->n_names && strcmp(to->name, to[-1].name) == 0; /* parts of one tensor */
         if (to->name[0] == '\0' || again) continue;
         if (!e->want_gram && want_gram(c, to->name, &e->stats)) c->status = prepare_gram(c, e);
+        if (!e->want_rows) e->want_rows = want_rows(c, to->name, &e->stats);
         s->n_names++;
     }
     s->n_entries++;
@@ -117,6 +122,17 @@ static void count(bk_input_stats *s, size_t matrix, const float *x, size_t ld, s
         }
     }
     s->rows[matrix] += n;
+}
+
+/* Before they are counted. */
+static bk_status keep_rows(collector *c, bk_input_stats *s, const float *x, size_t ld, size_t n) {
+    size_t rows = (size_t)s->rows[0], values;
+    float *all =
+        bk_mul_size(rows + n, s->k, &values) ? bk_realloc(s->x, values, sizeof *all) : NULL;
+    if (!all) return bk_fail(c->err, BK_ERR_NOMEM, "no memory for %zu rows of inputs", rows + n);
+    s->x = all;
+    for (size_t r = 0; r < n; r++) memcpy(all + (rows + r) * s->k, x + r * ld, s->k * sizeof *all);
+    return BK_OK;
 }
 
 static bk_status count_gram(collector *c, entry *e, const float *x, size_t ld, size_t n) {
@@ -153,12 +169,13 @@ static void see_rows(collector *c, const bk_weight *const *w, int n_weights, siz
     entry *e = entry_of(c, w, n_weights, k, matrices);
     if (!e && !c->status) c->status = bk_fail(c->err, BK_ERR_NOMEM, "no memory for statistics");
     if (c->status) return;
-    for (size_t m = 0; m < matrices; m++) {
+    if (e->want_rows) c->status = keep_rows(c, &e->stats, x, ld, n);
+    for (size_t m = 0; m < matrices && !c->status; m++) {
         size_t first = routes ? (size_t)routes->first[m] : 0;
         size_t end = routes ? (size_t)routes->first[m + 1] : n;
         count(&e->stats, m, x + first * ld, ld, end - first);
     }
-    if (e->want_gram) c->status = count_gram(c, e, x, ld, n);
+    if (e->want_gram && !c->status) c->status = count_gram(c, e, x, ld, n);
 }
 
 static void see(const bk_cmd *cmd, const float *x, size_t ld, void *user) {
@@ -290,6 +307,7 @@ void bk_stats_destroy(bk_stats **s) {
         bk_free(e->squares);
         bk_free(e->sums);
         bk_free(e->gram);
+        bk_free(e->x);
     }
     bk_free((*s)->entries);
     bk_free((*s)->names);

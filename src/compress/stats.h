@@ -12,6 +12,7 @@ typedef struct bk_input_stats {
     double *squares;      /* [n_matrices][k] sums of x^2 */
     double *sums;         /* [n_matrices][k] sums of x */
     float *gram;          /* [k][k] sum of x x^T; NULL: not wanted, or of experts */
+    float *x;             /* [rows][k] the rows themselves; likewise */
 } bk_input_stats;
 
 typedef struct bk_stats bk_stats;
@@ -21,6 +22,8 @@ typedef struct bk_stats_options {
     size_t max_tokens; /* of the text that are read; 0: all */
     /* Whether the Gram matrix of this tensor's input is wanted, k * k floats; NULL: of none. */
     bool (*gram)(const char *tensor, size_t k, void *user);
+    /* Whether the rows are kept. */
+    bool (*keep)(const char *tensor, size_t k, void *user);
     void (*progress)(double done, void *user); /* may be NULL */
     void *user;
     const volatile bool *cancel; /* polled between windows; may be NULL */
