@@ -113,12 +113,13 @@ static void sparse_end(const bk_packed *w, size_t group, const bk_strip *s, cons
 
 /* ---- Direct ---------------------------------------------------------------------------------------- */
 
-/* Adds the next one or two tiles of `left`, a line, times the activations of a block at a[c]. */
-INLINE void sparse_line(int bits, const uint8_t *line, unsigned *left, const int8_t *const a[],
-                        size_t cols, tile_sum sum[HALVES][SPARSE_COLS]) {
-    size_t j = next_tile(left), i = bits == 4 ? next_tile(left) : 0;
+/* Adds a line, one tile or two at offsets[0] and [1], times the activations of a block at a[c]. `there`:
+ * all bits or none. */
+INLINE void sparse_line(int bits, const uint8_t *line, __m256i there, const uint8_t *offsets,
+                        const int8_t *const a[], size_t cols, tile_sum sum[HALVES][SPARSE_COLS]) {
+    const size_t j = offsets[0], i = bits == 4 ? offsets[1] : 0;
     UNROLL for (size_t h = 0; h < HALVES; h++) {
-        const __m256i v = load(line + 32 * h);
+        const __m256i v = _mm256_and_si256(load(line + 32 * h), there);
         UNROLL for (size_t c = 0; c < cols; c++) {
             if (bits == 8) {
                 sum_add(bits, &sum[h][c], v, broadcast(a[c] + j));
@@ -131,37 +132,35 @@ INLINE void sparse_line(int bits, const uint8_t *line, unsigned *left, const int
 }
 
 /* One group. The first `usual` lines of a block are gone through whatever their number, those that there
- * are not times zeros behind a copy of its activations: hardly a branch is guessed wrongly. */
+ * are not as zeros: hardly a branch is guessed wrongly. */
 INLINE void sparse_group(int bits, size_t usual, const bk_packed *w, const bk_strip *s,
                          const tile_act *x, size_t cols, __m256 acc[HALVES][BK_TILE_COLS]) {
     enum { AHEAD = 20 * BK_LINE };
+    const size_t step = bits == 4 ? 2 : 1;
+    const __m256i all = _mm256_set1_epi32(-1);
     int32_t starts[SPARSE_COLS][BK_CHUNK_BLOCKS];
-    _Alignas(32) int8_t copy[SPARSE_COLS][64];
     const int8_t *a[SPARSE_COLS];
     const uint8_t *line = s->values, *d = s->d;
     const float no_scale = bk_sparse_no_scale(w);
-    UNROLL for (size_t c = 0; c < cols; c++) {
-        acc[0][c] = acc[1][c] = _mm256_setzero_ps();
-        a[c] = copy[c];
-        memset(copy[c], 0, sizeof copy[c]);
-    }
+    UNROLL for (size_t c = 0; c < cols; c++) { acc[0][c] = acc[1][c] = _mm256_setzero_ps(); }
     for (size_t b = 0; b < w->k / 32; b++) {
-        unsigned index = s->index[b], left = index | NO_TILES;
-        size_t i = b % BK_CHUNK_BLOCKS;
+        unsigned index = s->index[b];
+        const uint8_t *offsets = tile_offsets(index);
+        size_t i = b % BK_CHUNK_BLOCKS, lines = count_lines(bits, index);
         tile_sum sum[HALVES][SPARSE_COLS];
         if (i == 0) sparse_starts(bits, s->index + b, b / BK_CHUNK_BLOCKS, x, cols, starts);
         UNROLL for (size_t c = 0; c < cols; c++) {
-            __m256i q = load((const uint8_t *)x[c].q + 32 * b);
-            _mm256_store_si256((__m256i *)(void *)copy[c], q);
+            a[c] = x[c].q + 32 * b;
             sum[0][c] = sum[1][c] = sum_start(starts[c][i]);
         }
         UNROLL for (size_t p = 0; p < 3; p++) __builtin_prefetch(line + AHEAD + p * BK_LINE, 0, 3);
-        const uint8_t *at = line;
-        UNROLL for (size_t n = 0; n < usual; n++, at += BK_LINE)
-            sparse_line(bits, at, &left, a, cols, sum);
-        for (; __builtin_expect(left & 255, 0); at += BK_LINE)
-            sparse_line(bits, at, &left, a, cols, sum);
-        line += bk_tiles_lines(w, index) * BK_LINE;
+        UNROLL for (size_t n = 0; n < usual; n++) {
+            __m256i there = _mm256_set1_epi32(0 - (n < lines));
+            sparse_line(bits, line + n * BK_LINE, there, offsets + step * n, a, cols, sum);
+        }
+        for (size_t n = usual; __builtin_expect(n < lines, 0); n++)
+            sparse_line(bits, line + n * BK_LINE, all, offsets + step * n, a, cols, sum);
+        line += lines * BK_LINE;
         UNROLL for (size_t h = 0; h < HALVES; h++) {
             __m256 scale = index ? load_f16(d, 0, h) : _mm256_set1_ps(no_scale);
             UNROLL for (size_t c = 0; c < cols; c++) {

@@ -7,7 +7,7 @@
 
 /* Columns whose sums are registers; sets of so many for which a block's tiles are gone through one set
  * after another. How many tiles a block has is a branch that is guessed wrongly once for all sets. */
-enum { TILE_COLS = 12, TILE_SETS = 4 };
+enum { TILE_COLS = 12, TILE_SETS = 1 };
 
 INLINE __m512i load(const uint8_t *p) { return _mm512_loadu_si512(p); }
 
@@ -81,18 +81,16 @@ INLINE void ask_ahead(const uint8_t *line) {
     UNROLL for (size_t i = 0; i < 3; i++) __builtin_prefetch(line + AHEAD + i * BK_LINE, 0, 3);
 }
 
-/* sum[c][0] + sum[c][1] += dots of the next one or two tiles of `left`, a line, with the activations of a
- * block at a[c]. */
-INLINE void line_dots(int bits, const uint8_t *line, unsigned *left, const int8_t *const a[],
+/* sum[c][0] + sum[c][1] += dots of a line, one tile or two at offsets[0] and [1], with the activations of
+ * a block at a[c]. */
+INLINE void line_dots(int bits, __m512i v, const uint8_t *offsets, const int8_t *const a[],
                       size_t cols, __m512i sum[][2]) {
-    const size_t second = cols < 4;
-    const __m512i v = load(line);
-    size_t j = next_tile(left);
+    const size_t second = cols < 4, j = offsets[0];
     if (bits == 8) {
         UNROLL for (size_t c = 0; c < cols; c++) sum[c][0] = dot(sum[c][0], v, a[c] + j);
         return;
     }
-    size_t i = next_tile(left);
+    const size_t i = offsets[1];
     const __m512i low = low_nibbles(v), high = high_nibbles(v);
     UNROLL for (size_t c = 0; c < cols; c++) {
         sum[c][0] = dot(sum[c][0], low, a[c] + j);
@@ -100,23 +98,28 @@ INLINE void line_dots(int bits, const uint8_t *line, unsigned *left, const int8_
     }
 }
 
-/* acc += one block. The first `usual` lines are gone through whatever their number: those that there are
- * not are multiplied with the zeros behind the activations at a[c], so that hardly a branch is guessed
- * wrongly. */
-INLINE void steady_block(int bits, size_t usual, unsigned index, const uint8_t *line, __m512 d,
-                         const int8_t *const a[], const int32_t (*starts)[BK_CHUNK_BLOCKS],
-                         const tile_act *x, size_t cols, size_t b, __m512 *acc) {
+/* acc += one block. The first `usual` lines are gone through whatever their number, those that there are
+ * not as zeros, so that hardly a branch is guessed wrongly. */
+INLINE void steady_block(int bits, size_t usual, unsigned index, size_t lines, const uint8_t *line,
+                         __m512 d, const int32_t (*starts)[BK_CHUNK_BLOCKS], const tile_act *x,
+                         size_t cols, size_t b, __m512 *acc) {
+    const size_t step = bits == 4 ? 2 : 1;
+    const uint8_t *offsets = tile_offsets(index);
+    const int8_t *a[BK_DIRECT_COLS];
     __m512i sum[BK_DIRECT_COLS][2], all[BK_DIRECT_COLS];
-    unsigned left = index | NO_TILES;
     UNROLL for (size_t c = 0; c < cols; c++) {
         sum[c][0] = _mm512_set1_epi32(starts[c][b % BK_CHUNK_BLOCKS]);
         sum[c][1] = _mm512_setzero_si512();
+        a[c] = x[c].q + 32 * b;
     }
     ask_ahead(line);
-    UNROLL for (size_t i = 0; i < usual; i++, line += BK_LINE)
-        line_dots(bits, line, &left, a, cols, sum);
-    for (; __builtin_expect(left & 255, 0); line += BK_LINE)
-        line_dots(bits, line, &left, a, cols, sum);
+    UNROLL for (size_t i = 0; i < usual; i++) {
+        __mmask16 there = (__mmask16)(0 - (i < lines));
+        line_dots(bits, _mm512_maskz_loadu_epi32(there, line + i * BK_LINE), offsets + step * i, a,
+                  cols, sum);
+    }
+    for (size_t i = usual; __builtin_expect(i < lines, 0); i++)
+        line_dots(bits, load(line + i * BK_LINE), offsets + step * i, a, cols, sum);
     UNROLL for (size_t c = 0; c < cols; c++) all[c] = _mm512_add_epi32(sum[c][0], sum[c][1]);
     scale_block(all, d, x, cols, b, acc);
 }
@@ -131,23 +134,15 @@ INLINE void steady_group(int bits, size_t usual, const bk_packed *w, const bk_st
     const uint8_t *none = (const uint8_t *)(bits == 4 ? none_4 : none_8);
     const uint8_t *line = s->values, *d = s->d;
     int32_t starts[BK_DIRECT_COLS][BK_CHUNK_BLOCKS];
-    _Alignas(64) int8_t copy[BK_DIRECT_COLS][64];
-    const int8_t *a[BK_DIRECT_COLS];
-    UNROLL for (size_t c = 0; c < cols; c++) {
-        acc[c] = _mm512_setzero_ps();
-        a[c] = copy[c];
-        _mm512_store_si512(copy[c], _mm512_setzero_si512());
-    }
+    UNROLL for (size_t c = 0; c < cols; c++) acc[c] = _mm512_setzero_ps();
     for (size_t b = 0; b < w->k / 32; b++) {
         unsigned index = s->index[b];
         if (b % BK_CHUNK_BLOCKS == 0)
             chunk_starts(s->index + b, b / BK_CHUNK_BLOCKS, bits == 4 ? 3 : 7, x, cols, starts);
-        UNROLL for (size_t c = 0; c < cols; c++) _mm256_store_si256(
-            (__m256i *)(void *)copy[c],
-            _mm256_loadu_si256((const __m256i *)(const void *)(x[c].q + 32 * b)));
-        steady_block(bits, usual, index, line, load_f16(index ? d : none, 0), a, starts, x, cols, b,
-                     acc);
-        line += bk_tiles_lines(w, index) * BK_LINE;
+        size_t lines = count_lines(bits, index);
+        steady_block(bits, usual, index, lines, line, load_f16(index ? d : none, 0), starts, x,
+                     cols, b, acc);
+        line += lines * BK_LINE;
         d += index ? 32 : 0;
     }
 }
@@ -160,10 +155,11 @@ INLINE void loop_group(int bits, const bk_packed *w, const bk_strip *s, const ti
     int32_t starts[BK_DIRECT_COLS][BK_CHUNK_BLOCKS];
     UNROLL for (size_t c = 0; c < cols; c++) acc[c] = _mm512_setzero_ps();
     for (size_t b = 0; b < w->k / 32; b++) {
-        unsigned left = s->index[b];
+        unsigned index = s->index[b];
+        const uint8_t *offsets = tile_offsets(index);
         if (b % BK_CHUNK_BLOCKS == 0)
             chunk_starts(s->index + b, b / BK_CHUNK_BLOCKS, bits == 4 ? 3 : 7, x, cols, starts);
-        if (!left) {
+        if (!index) {
             absent_block(no_scale, x, cols, b, acc);
             continue;
         }
@@ -174,8 +170,10 @@ INLINE void loop_group(int bits, const bk_packed *w, const bk_strip *s, const ti
             a[c] = x[c].q + 32 * b;
         }
         ask_ahead(line);
-        for (left |= NO_TILES; left & 255; line += BK_LINE)
-            line_dots(bits, line, &left, a, cols, sum);
+        for (size_t n = count_lines(bits, index); n > 0; n--, line += BK_LINE) {
+            line_dots(bits, load(line), offsets, a, cols, sum);
+            offsets += bits == 4 ? 2 : 1;
+        }
         UNROLL for (size_t c = 0; c < cols; c++) all[c] = sum[c][0];
         scale_block(all, load_f16(d, 0), x, cols, b, acc);
         d += 32;

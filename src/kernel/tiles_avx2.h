@@ -42,15 +42,17 @@ INLINE bk_sparse_at tiles_before(const bk_packed *w, const bk_strip *s, size_t b
     return at;
 }
 
-/* The tiles of a block, one after another as byte offsets of their activations. `left` begins as the
- * block's byte of the index, above which there are bits that name places behind the block: of an odd
- * number of nibbles the last is 0, and products of a fixed number of tiles have zeros there. */
-enum { NO_TILES = 0xFF00 };
+/* By a block's byte of the index, byte i: where the activations of its tile i are, from those of the block
+ * on; 0 past the last. */
+extern const uint64_t bk_tile_offsets[256];
 
-INLINE size_t next_tile(unsigned *left) {
-    size_t j = 4 * (size_t)__builtin_ctz(*left);
-    *left &= *left - 1;
-    return j;
+INLINE const uint8_t *tile_offsets(unsigned index) {
+    return (const uint8_t *)&bk_tile_offsets[index];
+}
+
+INLINE size_t count_lines(int bits, unsigned index) {
+    size_t n = (size_t)__builtin_popcount(index);
+    return bits == 4 ? (n + 1) / 2 : n;
 }
 
 #endif
