@@ -15,7 +15,7 @@
 
 typedef struct strategy {
     const char *name;
-    const bk_family *family; /* that it is for; NULL: any */
+    const bk_family *family; /* that it is for; NULL: any, or the simple network alone */
     bool calibrate;          /* it cannot do without a text */
     bk_status (*cut)(bk_pruning *p);
     bk_status (*make)(bk_pruning *p,
@@ -27,6 +27,7 @@ static const strategy strategies[] = {
     {"heads", &bk_transformer, true, bk_prune_heads, NULL},
     {"layers", &bk_transformer, true, bk_prune_layers, NULL},
     {"units", &bk_lstm, true, bk_prune_units, NULL},
+    {"neurons", NULL, false, bk_prune_neurons, NULL},
     {"magnitude", NULL, false, NULL, bk_prune_weights},
     {"wanda", NULL, true, NULL, bk_prune_weights},
     {"sparsegpt", NULL, true, NULL, bk_prune_weights},
@@ -148,12 +149,33 @@ static bk_status check_text(bk_str text, const char *what, bk_error *err) {
     return BK_OK;
 }
 
+/* A network from numbers to classes reads no text and is no bk_model. */
+static bk_status check_simple(bk_pruning *p, const strategy *s) {
+    const bk_prune_options *o = p->o;
+    bool fits = s->cut == bk_prune_neurons || (s->make && !s->calibrate);
+    if (!fits)
+        return bk_fail(p->err, BK_ERR_UNSUPPORTED,
+                       "strategy %s is not for models of architecture '%s'", s->name, p->arch);
+    if (o->calibrate.len || o->eval.len || o->target_speed > 0 || o->spread != BK_PRUNE_UNIFORM)
+        return bk_fail(p->err, BK_ERR_UNSUPPORTED,
+                       "a model of architecture '%s' reads no text: give a strategy and a ratio",
+                       p->arch);
+    return BK_OK;
+}
+
 static bk_status open_model(bk_pruning *p, const strategy *s) {
+    bk_str arch = {0};
+    if (bk_gguf_str(p->g, "general.architecture", &arch, NULL) == BK_OK &&
+        bk_str_eq(arch, BK_STR("mlp"))) {
+        p->arch = "mlp";
+        return check_simple(p, s);
+    }
     bk_status st = bk_prune_load(p, p->g, &p->model);
     if (st) return st;
     p->config = bk_model_config(p->model);
     p->arch = p->model->arch->name;
-    if (!s->family || p->model->family == s->family) return BK_OK;
+    bool any = !s->family && s->make;
+    if (any || p->model->family == s->family) return BK_OK;
     return bk_fail(p->err, BK_ERR_UNSUPPORTED, "strategy %s is not for models of architecture '%s'",
                    s->name, p->arch);
 }

@@ -10,7 +10,7 @@
 typedef struct bk_pruning {
     const bk_prune_options *o;
     const bk_gguf *g;
-    bk_model *model;         /* NULL for a network of train/mlp.h */
+    bk_model *model;         /* NULL for the simple network, architecture mlp */
     const bk_config *config; /* likewise */
     const char *arch;
     bk_pool *pool;
@@ -28,6 +28,7 @@ bk_status bk_prune_channels(bk_pruning *p);
 bk_status bk_prune_layers(bk_pruning *p);
 bk_status bk_prune_heads(bk_pruning *p);
 bk_status bk_prune_units(bk_pruning *p);
+bk_status bk_prune_neurons(bk_pruning *p);
 /* Makes the whole result. */
 bk_status bk_prune_weights(bk_pruning *p, bk_gguf **out);
 

@@ -103,7 +103,7 @@ bk_status bk_prune_report(bk_pruning *p, const bk_gguf *after) {
     bk_model *m = NULL;
     bk_status st = sizes(p, p->g, &p->result->before);
     if (!st) st = sizes(p, after, &p->result->after);
-    if (st || !(p->o->bench || p->o->eval.len)) return st;
+    if (st || !p->model || !(p->o->bench || p->o->eval.len)) return st;
     st = bk_prune_load(p, after, &m);
     if (!st && p->o->bench) {
         bk_prune_progress(p, "measuring", 0);

@@ -242,6 +242,31 @@ def lstm(m, ids, kept):
     return x @ m.values("output.weight").T + m.values("output.bias")
 
 
+class Simple(unittest.TestCase):
+    def test_neurons(self):
+        r = random.Random(5)
+        with open(at("table"), "w", encoding="utf-8") as f:
+            for _ in range(300):
+                row = [r.gauss(0, 1) for _ in range(6)]
+                f.write(",".join(f"{x:.4f}" for x in row) + f",{'ab'[row[0] * row[1] > 0]}\n")
+        must("train", "mlp", "--data", at("table"), "-o", at("mlp"), "--widths", "20,12", "--steps", "50")
+        report = json.loads(must("prune", "-m", at("mlp"), "-o", at("out"), "--strategy", "neurons", "--ratio",
+                                 "0.5", "--json"))
+        self.assertEqual(report["removed"], "16 of 32 neurons in 2 layers")
+        before, after = Model("mlp"), Model("out")
+        self.assertEqual(after.key("mlp.hidden_lengths"), [10, 6])
+        columns = list(range(6))
+        for i, width in enumerate((20, 12)):
+            was, now = before.values(f"blk.{i}.weight"), after.values(f"blk.{i}.weight")
+            following = before.values(f"blk.{i + 1}.weight" if i == 0 else "output.weight")
+            score = (was[:, columns] ** 2).sum(1) * (following ** 2).sum(0)
+            kept = np.sort(np.argsort(-score)[:width // 2])
+            np.testing.assert_array_equal(now, was[np.ix_(kept, columns)])
+            np.testing.assert_array_equal(after.values(f"blk.{i}.bias"), before.values(f"blk.{i}.bias")[kept])
+            columns = kept
+        np.testing.assert_array_equal(after.values("output.weight"), before.values("output.weight")[:, columns])
+
+
 class Weights(unittest.TestCase):
     def test_zeros(self):
         for strategy, more in (("magnitude", ["--ratio", "0.5"]), ("wanda", ["--ratio", "0.5"]),
@@ -294,6 +319,7 @@ class Failures(unittest.TestCase):
                    "channels", "--ratio", ".5")
         self.fails("calibration text: .*tokens", *llama, "--calibrate", at("short"), "--strategy",
                    "layers", "--ratio", ".5")
+        self.fails("architecture 'llama'", *llama, "--strategy", "neurons", "--ratio", ".5")
         self.fails("architecture 'llama'", *llama, *text, "--strategy", "units", "--ratio", ".5")
         self.fails("type 'q9' found", *llama, *text, "--strategy", "heads", "--ratio", ".5", "--type", "q9")
         self.fails("--nm '4:2' found", *llama, *text, "--strategy", "nm", "--nm", "4:2")
