@@ -27,6 +27,7 @@ text_tests=(
     'tests/template/compare_jinja2.py build/release/tests/template/render'
     'tests/template/compare_peer.py build/release/tests/template/render'
     'tests/quant/compare_gguf.py build/release/tests/quant/quantize'
+    'tests/quant/test_affine.py build/release/brisk tests/data/tiny_chat.gguf'
     'tests/gguf/test_broken.py'
     'tests/convert/test_convert.py'
     'tests/convert/test_lstm.py'

@@ -4,40 +4,41 @@
 #include <strings.h>
 
 /* Name, type of most tensors, general.file_type. */
-#define PRESETS(X)          \
-    X(F32, F32, 0)          \
-    X(F16, F16, 1)          \
-    X(BF16, BF16, 32)       \
-    X(Q8_0, Q8_0, 7)        \
-    X(Q6_K, Q6_K, 18)       \
-    X(Q5_0, Q5_0, 8)        \
-    X(Q5_1, Q5_1, 9)        \
-    X(Q5_K_S, Q5_K, 16)     \
-    X(Q5_K_M, Q5_K, 17)     \
-    X(Q4_0, Q4_0, 2)        \
-    X(Q4_1, Q4_1, 3)        \
-    X(Q4_K_S, Q4_K, 14)     \
-    X(Q4_K_M, Q4_K, 15)     \
-    X(IQ4_NL, IQ4_NL, 25)   \
-    X(IQ4_XS, IQ4_XS, 30)   \
-    X(MXFP4, MXFP4, -1)     \
-    X(MXFP4_MOE, MXFP4, 38) \
-    X(Q3_K_S, Q3_K, 11)     \
-    X(Q3_K_M, Q3_K, 12)     \
-    X(Q3_K_L, Q3_K, 13)     \
-    X(IQ3_XXS, IQ3_XXS, 23) \
-    X(IQ3_XS, IQ3_S, 22)    \
-    X(IQ3_S, IQ3_S, 26)     \
-    X(IQ3_M, IQ3_S, 27)     \
-    X(Q2_K, Q2_K, 10)       \
-    X(Q2_K_S, Q2_K, 21)     \
-    X(IQ2_XXS, IQ2_XXS, 19) \
-    X(IQ2_XS, IQ2_XS, 20)   \
-    X(IQ2_S, IQ2_XS, 28)    \
-    X(IQ2_M, IQ2_S, 29)     \
-    X(IQ1_S, IQ1_S, 24)     \
-    X(IQ1_M, IQ1_M, 31)     \
-    X(TQ1_0, TQ1_0, 36)     \
+#define PRESETS(X)              \
+    X(F32, F32, 0)              \
+    X(F16, F16, 1)              \
+    X(BF16, BF16, 32)           \
+    X(Q8_0, Q8_0, 7)            \
+    X(Q8_AFFINE, Q8_AFFINE, -1) \
+    X(Q6_K, Q6_K, 18)           \
+    X(Q5_0, Q5_0, 8)            \
+    X(Q5_1, Q5_1, 9)            \
+    X(Q5_K_S, Q5_K, 16)         \
+    X(Q5_K_M, Q5_K, 17)         \
+    X(Q4_0, Q4_0, 2)            \
+    X(Q4_1, Q4_1, 3)            \
+    X(Q4_K_S, Q4_K, 14)         \
+    X(Q4_K_M, Q4_K, 15)         \
+    X(IQ4_NL, IQ4_NL, 25)       \
+    X(IQ4_XS, IQ4_XS, 30)       \
+    X(MXFP4, MXFP4, -1)         \
+    X(MXFP4_MOE, MXFP4, 38)     \
+    X(Q3_K_S, Q3_K, 11)         \
+    X(Q3_K_M, Q3_K, 12)         \
+    X(Q3_K_L, Q3_K, 13)         \
+    X(IQ3_XXS, IQ3_XXS, 23)     \
+    X(IQ3_XS, IQ3_S, 22)        \
+    X(IQ3_S, IQ3_S, 26)         \
+    X(IQ3_M, IQ3_S, 27)         \
+    X(Q2_K, Q2_K, 10)           \
+    X(Q2_K_S, Q2_K, 21)         \
+    X(IQ2_XXS, IQ2_XXS, 19)     \
+    X(IQ2_XS, IQ2_XS, 20)       \
+    X(IQ2_S, IQ2_XS, 28)        \
+    X(IQ2_M, IQ2_S, 29)         \
+    X(IQ1_S, IQ1_S, 24)         \
+    X(IQ1_M, IQ1_M, 31)         \
+    X(TQ1_0, TQ1_0, 36)         \
     X(TQ2_0, TQ2_0, 37)
 
 #define ENTRY(name, base, number) {#name, BK_TYPE_##base, number},
@@ -150,7 +151,7 @@ static const struct rule {
     {P(MXFP4_MOE), ROLE_HEAD, 0, BK_TYPE_Q8_0},
     {ALL, ROLE_HEAD, MISFIT, BK_TYPE_Q8_0},
     {IQ1_2 | P(IQ3_XXS), ROLE_HEAD, 0, BK_TYPE_Q5_K},
-    {ALL & ~P(Q8_0), ROLE_HEAD, 0, BK_TYPE_Q6_K},
+    {ALL & ~P(Q8_0) & ~P(Q8_AFFINE), ROLE_HEAD, 0, BK_TYPE_Q6_K},
     {P(MXFP4_MOE), ROLE_ANY, STACK, BK_TYPE_MXFP4},
     {P(MXFP4_MOE), ROLE_ANY, 0, BK_TYPE_Q8_0},
     {P(IQ2_XXS) | P(IQ2_XS) | P(IQ1_S) | P(IQ1_M), ROLE_EMBED, 0, BK_TYPE_Q2_K},

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "format/gguf_build.h"
+#include "quant/affine.h"
 
 enum { MOST_TYPES = 64, CHUNK_WEIGHTS = 1 << 14 };
 
@@ -15,7 +16,7 @@ bk_status bk_round_type(const char *name, const bk_quant **out, bk_error *err) {
     size_t len = 0;
     for (uint32_t i = 0; i < MOST_TYPES; i++) {
         const bk_quant *q = bk_quant_find(i);
-        if (!bk_round_to(q)) continue;
+        if (!bk_round_whole_to(q)) continue;
         *out = q;
         if (strcasecmp(name, q->name) == 0) return BK_OK;
         if (len < sizeof known)
@@ -81,6 +82,7 @@ typedef struct job {
     uint8_t *out;
     const float *importance; /* [matrices][k] or NULL */
     float *rows;             /* [threads][k] */
+    bk_affine affine;        /* of Q8_AFFINE */
     size_t n_rows, k, chunk;
     _Atomic bool broken;
 } job;
@@ -101,7 +103,10 @@ static void round_rows(job *j, size_t first, size_t n, float *x) {
             j->importance ? j->importance + r / (size_t)s->tensor->ne[1] * j->k : NULL;
         bk_quant_dequantize(from, j->data + r * in_bytes, x, j->k);
         if (to->bits && !all_finite(x, j->k)) atomic_store(&j->broken, true);
-        bk_round_row(to, s->m->o.plain, x, importance, j->out + r * out_bytes, j->k);
+        if (to->type == BK_TYPE_Q8_AFFINE)
+            bk_affine_round(j->affine, x, j->out + r * out_bytes, j->k);
+        else
+            bk_round_row(to, s->m->o.plain, x, importance, j->out + r * out_bytes, j->k);
     }
 }
 
@@ -120,12 +125,25 @@ static void run(void *arg, int thread) {
     }
 }
 
+/* The one scale and minimum of a tensor, before any row of it is rounded. */
+static void find_affine(job *j) {
+    const bk_quant *from = j->s->tensor->type;
+    bk_affine_range range = {INFINITY, -INFINITY};
+    size_t row_bytes = j->k / from->block_len * from->block_bytes;
+    for (size_t r = 0; r < j->n_rows && !atomic_load(&j->broken); r++) {
+        bk_quant_dequantize(from, j->data + r * row_bytes, j->rows, j->k);
+        if (!bk_affine_extend(&range, j->rows, j->k)) atomic_store(&j->broken, true);
+    }
+    j->affine = bk_affine_of(range);
+}
+
 static bk_status round_tensor(job *j, bk_error *err) {
     const source *s = j->s;
     bk_pool *pool = s->m->o.pool;
     size_t threads = pool ? (size_t)bk_pool_threads(pool) : 1;
     j->rows = bk_alloc(threads, j->k * sizeof *j->rows);
     if (!j->rows) return bk_fail(err, BK_ERR_NOMEM, "no memory for rows of %zu weights", j->k);
+    if (s->to->type == BK_TYPE_Q8_AFFINE) find_affine(j);
     if (pool)
         bk_pool_run_steady(pool, run, j);
     else
@@ -134,8 +152,9 @@ static bk_status round_tensor(job *j, bk_error *err) {
     if (s->m->o.cancel && *s->m->o.cancel) return bk_fail(err, BK_ERR_CANCELLED, "cancelled");
     if (atomic_load(&j->broken))
         return bk_fail(err, BK_ERR_FORMAT,
-                       "tensor '" BK_STR_FMT "' has weights that are NaN or infinite, which no %s "
-                       "can hold",
+                       "tensor '" BK_STR_FMT
+                       "' has weights that are NaN, infinite or too large, which "
+                       "no %s can hold",
                        BK_STR_ARG(s->tensor->name), s->to->name);
     return BK_OK;
 }
@@ -181,7 +200,7 @@ static void add_tensor(bk_gguf_builder *b, model *m, const bk_gguf_tensor *t,
 
 static bk_status check(const bk_gguf_tensor *t, const bk_quant *type, bk_error *err) {
     if (type == t->type) return BK_OK;
-    if (!bk_round_to(type))
+    if (!bk_round_whole_to(type))
         return bk_fail(err, BK_ERR_UNSUPPORTED, "weights cannot be rounded to %s here", type->name);
     if (t->ne[0] % type->block_len == 0) return BK_OK;
     return bk_fail(err, BK_ERR_INVALID,

@@ -9,6 +9,10 @@
 /* The type of that name, in whatever case, which weights can be rounded to; INVALID names all there are. */
 bk_status bk_round_type(const char *name, const bk_quant **out, bk_error *err);
 static inline bool bk_round_to(const bk_quant *q) { return q && (q->quantize || q->search); }
+/* The same, or to be rounded as a whole tensor (quant/affine.h): what bk_round_model can do. */
+static inline bool bk_round_whole_to(const bk_quant *q) {
+    return bk_round_to(q) || (q && q->type == BK_TYPE_Q8_AFFINE);
+}
 
 /* One row of n weights. `plain`: to the nearest, one by one, where the type has that; otherwise the
  * search, weighed by importance[n] (NULL: by the type's own measure). */

@@ -267,7 +267,7 @@ static bk_status read_alignment(bk_gguf *g, bk_error *err) {
 
 static bk_status fail_type(bk_str name, uint32_t type, bk_error *err) {
     const char *known = bk_quant_type_name(type);
-    if (!known) {
+    if (!known || type == BK_TYPE_Q8_AFFINE) {
         return bk_fail(err, BK_ERR_FORMAT,
                        "tensor '" BK_STR_FMT "': its type %u is not defined by the "
                        "format",
@@ -277,7 +277,7 @@ static bk_status fail_type(bk_str name, uint32_t type, bk_error *err) {
     size_t len = 0;
     for (uint32_t t = 0; t < 64; t++) {
         const bk_quant *q = bk_quant_find(t);
-        if (!q || len >= sizeof list - 16) continue;
+        if (!q || t == BK_TYPE_Q8_AFFINE || len >= sizeof list - 16) continue;
         len += (size_t)snprintf(list + len, sizeof list - len, "%s%.10s", len ? ", " : "", q->name);
     }
     return bk_fail(err, BK_ERR_UNSUPPORTED,
@@ -331,7 +331,7 @@ static bk_status read_tensor(bk_gguf_tensor *t, size_t i, cursor *c, uint64_t *o
     if (status != BK_OK) return status;
     if (!take_u32(c, &type) || !take_u64(c, offset)) return fail_cut_tensor(t->name, c, err);
     t->type = bk_quant_find(type);
-    if (!t->type) return fail_type(t->name, type, err);
+    if (!t->type || type == BK_TYPE_Q8_AFFINE) return fail_type(t->name, type, err);
     if (t->ne[0] % t->type->block_len != 0) {
         return bk_fail(err, BK_ERR_FORMAT,
                        "tensor '" BK_STR_FMT

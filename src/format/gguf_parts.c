@@ -10,6 +10,7 @@ static const struct {
     bk_gguf_join join;
 } ways[] = {
     {"sparse", ".index", bk_gguf_join_sparse},
+    {"q8_affine", ".q8", bk_gguf_join_affine},
 };
 
 enum { MOST_NAME = 256 };

@@ -29,5 +29,6 @@ void *bk_gguf_alloc(bk_gguf *g, size_t n, size_t size);
 
 /* The ways. */
 bk_status bk_gguf_join_sparse(bk_gguf *g, bk_gguf_tensor *t, bk_error *err);
+bk_status bk_gguf_join_affine(bk_gguf *g, bk_gguf_tensor *t, bk_error *err);
 
 #endif

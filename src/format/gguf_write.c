@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "format/gguf_affine.h"
 #include "format/gguf_build.h"
 #include "format/gguf_internal.h"
 
@@ -83,8 +84,8 @@ static bk_status put_tensor(writer *w, const bk_gguf_tensor *t) {
     return status;
 }
 
-bk_status bk_gguf_write(const bk_gguf *g, const char *path, const bk_gguf_write_options *options,
-                        bk_error *err) {
+static bk_status write_as_it_is(const bk_gguf *g, const char *path,
+                                const bk_gguf_write_options *options, bk_error *err) {
     writer w = {.g = g, .file = {.fd = -1}, .err = err};
     bk_buf header = {0};
     if (options) w.o = *options;
@@ -98,5 +99,14 @@ bk_status bk_gguf_write(const bk_gguf *g, const char *path, const bk_gguf_write_
         status = put_tensor(&w, &g->tensors[i]);
     if (status == BK_OK) return bk_file_commit(&w.file, err);
     bk_file_abandon(&w.file);
+    return status;
+}
+
+bk_status bk_gguf_write(const bk_gguf *g, const char *path, const bk_gguf_write_options *options,
+                        bk_error *err) {
+    bk_gguf *split;
+    bk_status status = bk_gguf_split_affine(g, &split, err);
+    if (status == BK_OK) status = write_as_it_is(split ? split : g, path, options, err);
+    if (split) bk_gguf_destroy(&split);
     return status;
 }

@@ -38,6 +38,7 @@ INLINE fmt fmt_of(bk_plan plan, const bk_quant *t) {
     case BK_PLAN_C4_32: return fmt_shared(BK_LAYOUT_C4, 4, 32, t);
     case BK_PLAN_C4_16: return fmt_shared(BK_LAYOUT_C4, 4, 16, t);
     case BK_PLAN_B8_16: return fmt_shared(BK_LAYOUT_B8, 8, 16, t);
+    case BK_PLAN_B8_32: return fmt_shared(BK_LAYOUT_B8, 8, 32, t);
     default: return (fmt){0};
     }
 }
@@ -88,7 +89,7 @@ INLINE void ask_output(const float *to, size_t groups) {
 /* ---- Entry points over direct_cols of the including file --------------------------------------- */
 
 #define EACH_TYPE_PLAN(X) X(Q4_0) X(Q4_1) X(Q5_0) X(Q8_0) X(Q4_K) X(Q6_K)
-#define EACH_LAYOUT_PLAN(X) X(N4_16) X(N5_32) X(C4_32) X(C4_16) X(B8_16)
+#define EACH_LAYOUT_PLAN(X) X(N4_16) X(N5_32) X(C4_32) X(C4_16) X(B8_16) X(B8_32)
 
 /* The number of columns is a compile-time constant of each call: up to DIRECT_MOST, which the
  * including file defines by its registers, as DIRECT_WIDE, the cases above 4. */

@@ -334,7 +334,8 @@ static void tiles(const bk_packed *w, size_t first, size_t n, const bk_panel *pa
         [BK_PLAN_Q4_0] = tile_q4_0,   [BK_PLAN_Q4_1] = tile_q4_1,   [BK_PLAN_Q5_0] = tile_q5_0,
         [BK_PLAN_Q8_0] = tile_b8_32,  [BK_PLAN_Q4_K] = tile_q4_1,   [BK_PLAN_Q6_K] = tile_q6_k,
         [BK_PLAN_N4_16] = tile_n4_16, [BK_PLAN_N5_32] = tile_n5_32, [BK_PLAN_C4_32] = tile_b8_32,
-        [BK_PLAN_C4_16] = tile_b8_16, [BK_PLAN_B8_16] = tile_b8_16, [BK_PLAN_BITS_4] = tile_q4_0,
+        [BK_PLAN_C4_16] = tile_b8_16, [BK_PLAN_B8_16] = tile_b8_16, [BK_PLAN_B8_32] = tile_b8_32,
+        [BK_PLAN_BITS_4] = tile_q4_0,
     };
     if (!w->type->bits) {
         bk_float_tiles_avx2(w, first, n, panel, acts, pitch, cols, out, ldo, add);

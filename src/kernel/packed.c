@@ -25,6 +25,7 @@ static const struct {
     {BK_PLAN_C4_32, BK_LAYOUT_C4, 32, -1, 128, -1},
     {BK_PLAN_C4_16, BK_LAYOUT_C4, 16, -1, 128, -1},
     {BK_PLAN_B8_16, BK_LAYOUT_B8, 16, -1, 128, -1},
+    {BK_PLAN_B8_32, BK_LAYOUT_B8, 32, -1, 128, -1},
 };
 
 static bool fits(int wanted, int found) { return wanted < 0 || wanted == found; }

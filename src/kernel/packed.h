@@ -48,6 +48,7 @@ typedef enum bk_plan {
     BK_PLAN_C4_32,
     BK_PLAN_C4_16,
     BK_PLAN_B8_16,
+    BK_PLAN_B8_32,
     /* Sparse matrices (kernel/sparse.h): tiles of Q4_0 and of Q8_0, single weights of Q4_0. */
     BK_PLAN_TILES_4,
     BK_PLAN_TILES_8,

@@ -12,7 +12,7 @@
     X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) \
     X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k) \
     X(iq1_s) X(iq1_m) X(iq2_xxs) X(iq2_xs) X(iq2_s) X(iq3_xxs) X(iq3_s) X(iq4_nl) X(iq4_xs) \
-    X(mxfp4) X(tq1_0) X(tq2_0) X(i8)
+    X(mxfp4) X(tq1_0) X(tq2_0) X(i8) X(q8_affine)
 /* clang-format on */
 
 #define BK_FORMAT_EXTERN(name) extern const bk_quant bk_quant_##name;

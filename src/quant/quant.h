@@ -42,7 +42,9 @@ typedef enum bk_type {
     BK_TYPE_TQ1_0 = 34,
     BK_TYPE_TQ2_0 = 35,
     BK_TYPE_MXFP4 = 39,
-    BK_TYPE_NVFP4 = 40
+    BK_TYPE_NVFP4 = 40,
+    BK_TYPE_Q8_AFFINE =
+        63 /* brisk's own (quant/affine.h); files have it in parts, not as a number */
 } bk_type;
 
 /* How q lies in the packed lines; see kernel/packed.h. */

@@ -167,6 +167,12 @@ static void put_scales(check *c, check_weights kind, const bk_quant *type, uint8
         }
         return;
     }
+    if (type->type == BK_TYPE_Q8_AFFINE) {
+        float f[2] = {check_unit(c) * 0.05f, check_unit(c)};
+        if (kind == CHECK_W_SCALES) f[0] *= 60000, f[1] *= 60000;
+        memcpy(block, f, sizeof f);
+        return;
+    }
     put_half(c, kind, block + type->d_at);
     if (type->m_at) put_half(c, kind, block + type->m_at);
 }

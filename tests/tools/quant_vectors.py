@@ -43,6 +43,16 @@ def random_blocks(kind, rng):
     return raw
 
 
+def affine_values(rng):
+    """Q8_AFFINE, which is brisk's own: a float for the scale, one for the minimum, 32 numbers - 128."""
+    raw = np.array([rng.next() & 255 for _ in range(BLOCKS * 40)], np.uint8).reshape(BLOCKS, 40)
+    raw[:, [3, 7]] &= 0xBF
+    head = np.ascontiguousarray(raw[:, :8]).view("<f4")
+    middle = (head[:, 1].astype(np.float64) + 128 * head[:, 0].astype(np.float64)).astype(np.float32)
+    q = raw[:, 8:].view(np.int8).astype(np.float32)
+    return head[:, :1] * q + middle[:, None]
+
+
 def fnv1a(data):
     h = 0xCBF29CE484222325
     for b in data:
@@ -56,3 +66,5 @@ for name in FORMATS:
     # Adding zero turns -0 into 0: whether d * 0 + 0 keeps its sign is nobody's business.
     values = values.astype(np.float32) + np.float32(0)
     print(f"    {{BK_TYPE_{name}, 0x{fnv1a(values.tobytes()):016x}}},")
+affine = affine_values(Pcg32(63, 1)).astype(np.float32) + np.float32(0)
+print(f"    {{BK_TYPE_Q8_AFFINE, 0x{fnv1a(affine.tobytes()):016x}}},")

@@ -26,12 +26,15 @@ static const bk_quant *next_integer(const bk_quant *q) {
 
 /* Random bytes, with the scales (halves) kept finite. */
 static void random_blocks(const bk_quant *q, uint8_t *out) {
-    bool halves = q->type != BK_TYPE_MXFP4 && q->type != BK_TYPE_IQ1_M;
+    bool halves =
+        q->type != BK_TYPE_MXFP4 && q->type != BK_TYPE_IQ1_M && q->type != BK_TYPE_Q8_AFFINE;
     bk_rng r;
     bk_rng_seed(&r, q->type, 1);
     for (size_t i = 0; i < N_BLOCKS * q->block_bytes; i++) out[i] = (uint8_t)bk_rng_u32(&r);
     for (size_t b = 0; q->type == BK_TYPE_IQ1_M && b < N_BLOCKS; b++)
         out[b * q->block_bytes + 55] &= 0xBF; /* the top of a scale in four pieces */
+    for (size_t b = 0; q->type == BK_TYPE_Q8_AFFINE && b < N_BLOCKS; b++)
+        out[b * q->block_bytes + 3] &= 0xBF, out[b * q->block_bytes + 7] &= 0xBF; /* two floats */
     for (size_t b = 0; halves && b < N_BLOCKS; b++) {
         uint8_t *block = out + b * q->block_bytes;
         if ((block[q->d_at + 1] & 0x7C) == 0x7C) block[q->d_at + 1] ^= 0x40;
@@ -56,17 +59,18 @@ static void dequantize_matches_reference(void **state) {
         uint32_t type;
         uint64_t sum;
     } vectors[] = {
-        {BK_TYPE_Q4_0, 0xcda75176c8f21e7e},    {BK_TYPE_Q4_1, 0xf6fc49f7602a61a9},
-        {BK_TYPE_Q5_0, 0x029653867a77a4b9},    {BK_TYPE_Q5_1, 0x3647f55be8178822},
-        {BK_TYPE_Q8_0, 0x9a980d4091384fed},    {BK_TYPE_Q2_K, 0x3b7de657d18c5244},
-        {BK_TYPE_Q3_K, 0xb91d9e3fb25fea22},    {BK_TYPE_Q4_K, 0xd5a811689e61a077},
-        {BK_TYPE_Q5_K, 0xaa778f21d2f7d16c},    {BK_TYPE_Q6_K, 0xa39a2a3d0beb084d},
-        {BK_TYPE_IQ2_XXS, 0x37b6864e0430a87b}, {BK_TYPE_IQ2_XS, 0xf9327a22900d02d1},
-        {BK_TYPE_IQ2_S, 0x0207cdbb75c16dd3},   {BK_TYPE_IQ3_XXS, 0xf7f7835fce1b635c},
-        {BK_TYPE_IQ3_S, 0x2d39c0fd69bcdc07},   {BK_TYPE_IQ4_NL, 0x6f36117f964d2bcb},
-        {BK_TYPE_IQ4_XS, 0x9fd5586e456be178},  {BK_TYPE_MXFP4, 0xcc71c1b1f24e10f8},
-        {BK_TYPE_TQ2_0, 0x3ec801092223a01f},   {BK_TYPE_TQ1_0, 0x21d67076034784fe},
-        {BK_TYPE_IQ1_S, 0x4bf2f55c0a30e59e},   {BK_TYPE_IQ1_M, 0xe29e818c191acb44},
+        {BK_TYPE_Q4_0, 0xcda75176c8f21e7e},      {BK_TYPE_Q4_1, 0xf6fc49f7602a61a9},
+        {BK_TYPE_Q5_0, 0x029653867a77a4b9},      {BK_TYPE_Q5_1, 0x3647f55be8178822},
+        {BK_TYPE_Q8_0, 0x9a980d4091384fed},      {BK_TYPE_Q2_K, 0x3b7de657d18c5244},
+        {BK_TYPE_Q3_K, 0xb91d9e3fb25fea22},      {BK_TYPE_Q4_K, 0xd5a811689e61a077},
+        {BK_TYPE_Q5_K, 0xaa778f21d2f7d16c},      {BK_TYPE_Q6_K, 0xa39a2a3d0beb084d},
+        {BK_TYPE_IQ2_XXS, 0x37b6864e0430a87b},   {BK_TYPE_IQ2_XS, 0xf9327a22900d02d1},
+        {BK_TYPE_IQ2_S, 0x0207cdbb75c16dd3},     {BK_TYPE_IQ3_XXS, 0xf7f7835fce1b635c},
+        {BK_TYPE_IQ3_S, 0x2d39c0fd69bcdc07},     {BK_TYPE_IQ4_NL, 0x6f36117f964d2bcb},
+        {BK_TYPE_IQ4_XS, 0x9fd5586e456be178},    {BK_TYPE_MXFP4, 0xcc71c1b1f24e10f8},
+        {BK_TYPE_TQ2_0, 0x3ec801092223a01f},     {BK_TYPE_TQ1_0, 0x21d67076034784fe},
+        {BK_TYPE_IQ1_S, 0x4bf2f55c0a30e59e},     {BK_TYPE_IQ1_M, 0xe29e818c191acb44},
+        {BK_TYPE_Q8_AFFINE, 0x0d8a89232a48560f},
     };
     static uint8_t blocks[N_BLOCKS * MAX_BLOCK_BYTES];
     static float out[N_BLOCKS * MAX_BLOCK + 1];
@@ -235,6 +239,7 @@ static void registry(void **state) {
         {BK_TYPE_IQ1_M, "IQ1_M", 256, 56, 128, 16, 8, false},
         {BK_TYPE_TQ1_0, "TQ1_0", 256, 54, 1, 16, 2, false},
         {BK_TYPE_TQ2_0, "TQ2_0", 256, 66, 1, 16, 2, false},
+        {BK_TYPE_Q8_AFFINE, "Q8_AFFINE", 32, 40, 128, 32, 8, true},
     };
     size_t n = 0;
     for (uint32_t type = 0; type < 1000; type++) {
