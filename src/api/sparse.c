@@ -22,8 +22,12 @@ BK_API void brisk_sparse_test_default(brisk_sparse_test *test) {
 
 static void show_row(const bk_sparse_row *row, void *user) {
     const brisk_sparse_test *t = user;
-    const brisk_sparse_row out = {(brisk_sparse_form)row->form, row->density, row->columns,
-                                  row->cold, row->seconds, row->bytes};
+    const brisk_sparse_row out = {(brisk_sparse_form)row->form,
+                                  row->density,
+                                  row->columns,
+                                  row->cold,
+                                  row->seconds,
+                                  row->bytes};
     t->row(&out, t->user);
 }
 

@@ -185,7 +185,9 @@ static void describe(sparse_report *r, const brisk_sparse_test *t) {
     memcpy(r->columns, t->columns, sizeof r->columns);
     brisk_cpu_name(r->cpu, sizeof r->cpu);
     snprintf(r->cpu_level, sizeof r->cpu_level, "%s",
-             t->cpu_level ? t->cpu_level : machine.level ? machine.level : machine.best_level);
+             t->cpu_level    ? t->cpu_level
+             : machine.level ? machine.level
+                             : machine.best_level);
     time_t now = time(NULL);
     struct tm utc = {0};
     gmtime_r(&now, &utc);

@@ -68,7 +68,8 @@ static void put_field(bk_buf *out, const sparse_report *r, int i, bool cold) {
     a.bottom = a.top + HEIGHT;
     put_axes(out, &a, i == 0, true);
     bk_buf_printf(out, "<text class='h' x='%.0f' y='%.0f'>%d vector%s, %s</text>\n", a.left,
-                  a.top - 8, columns, columns == 1 ? "" : "s", cold ? "from memory" : "in the cache");
+                  a.top - 8, columns, columns == 1 ? "" : "s",
+                  cold ? "from memory" : "in the cache");
     for (int f = BRISK_SPARSE_FORMS - 1; f >= BRISK_SPARSE_TILES_Q4_0; f--)
         put_line(out, &a, r, f, columns, cold);
 }
@@ -96,7 +97,8 @@ void sparse_svg(const sparse_report *r, bk_buf *out) {
                   "times as fast</text>\n<text class='n' x='20' y='48'>",
                   r->m, r->k);
     cli_put_markup(out, r->cpu);
-    bk_buf_printf(out, ", %s kernels, %d thread%s, %s; over the faster of dense q4_0 and q8_0</text>\n",
+    bk_buf_printf(out,
+                  ", %s kernels, %d thread%s, %s; over the faster of dense q4_0 and q8_0</text>\n",
                   r->cpu_level, r->threads, r->threads == 1 ? "" : "s", r->date);
     put_legend(out);
     for (int cold = 0; cold < 2; cold++)

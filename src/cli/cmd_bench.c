@@ -52,15 +52,15 @@ static bool parse(bench *b, int argc, char **argv, int *status) {
         {"-o --output", "md|csv|json|jsonl", "format on stdout (md)", OPT_CHOICE, &b->format, 0, 0},
         {"--no-warmup", NULL, "no run beforehand", OPT_FLAG, &b->no_warm_up, 0, 0},
     };
-    const opt_table table = {.verb = "bench",
-                             .usage = "usage: brisk bench [-m MODEL] [options]",
-                             .about =
-                                 "Measures prompt and decode speed, as llama-bench does. Lists "
-                                 "are 1,2,4 or 2-8+2 or 1-8*2.\n"
-                                 "brisk bench matmul measures a matrix product, bench sparse sparse "
-                                 "ones, bench read memory\nalone, bench serve a server.",
-                             .specs = specs,
-                             .n_specs = BK_ARRAY_LEN(specs)};
+    const opt_table table = {
+        .verb = "bench",
+        .usage = "usage: brisk bench [-m MODEL] [options]",
+        .about = "Measures prompt and decode speed, as llama-bench does. Lists "
+                 "are 1,2,4 or 2-8+2 or 1-8*2.\n"
+                 "brisk bench matmul measures a matrix product, bench sparse sparse "
+                 "ones, bench read memory\nalone, bench serve a server.",
+        .specs = specs,
+        .n_specs = BK_ARRAY_LEN(specs)};
     return cli_options(&table, argc, argv, status);
 }
 

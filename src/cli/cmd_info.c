@@ -32,8 +32,7 @@ static void print_table(const char *path, const brisk_model_info *i, bool metada
     if (!metadata_only) {
         ROW("in memory", "%s, of which %s are read per token",
             cli_bytes(i->resident_bytes, a, sizeof a), cli_bytes(i->token_bytes, b, sizeof b));
-        if (i->n_sparse + i->n_filled > 0)
-            ROW("sparse", "%s", cli_sparse(i, text, sizeof text));
+        if (i->n_sparse + i->n_filled > 0) ROW("sparse", "%s", cli_sparse(i, text, sizeof text));
         ROW("kernels", "%s, %d thread%s", i->cpu_level, i->threads, i->threads == 1 ? "" : "s");
     }
 #undef ROW

@@ -21,6 +21,7 @@ size_t bk_csr_bytes(const bk_csr *c);
 
 /* out[n][n_rows] = x[n][k] times the transposed matrix, rows shared among the pool's threads. xt: room for
  * k * n floats, where x is laid the other way round if n > 1. */
-void bk_csr_multiply(const bk_csr *c, bk_pool *pool, const float *x, size_t n, float *xt, float *out);
+void bk_csr_multiply(const bk_csr *c, bk_pool *pool, const float *x, size_t n, float *xt,
+                     float *out);
 
 #endif

@@ -54,14 +54,6 @@ static __m512 channel(const bk_strip *s, size_t k) {
     return _mm512_fmadd_ps(load_f16(s->d, b), _mm512_cvtepi32_ps(q), _mm512_setzero_ps());
 }
 
-/* Asks for a block's share of a group's bytes and of the values some blocks ahead. */
-INLINE void ask_ahead(const uint8_t *index, const uint8_t *values) {
-    enum { AHEAD = 8 };
-    __builtin_prefetch(index + AHEAD * BK_LINE, 0, 3);
-    UNROLL for (size_t i = 0; i < 3; i++)
-        __builtin_prefetch(values + (AHEAD * 2 + i) * BK_LINE, 0, 3);
-}
-
 INLINE void direct_group(const bk_packed *w, const bk_strip *s, const bk_act *x, size_t cols,
                          __m512 *acc) {
     UNROLL for (size_t c = 0; c < cols; c++) acc[c] = _mm512_setzero_ps();
@@ -69,7 +61,7 @@ INLINE void direct_group(const bk_packed *w, const bk_strip *s, const bk_act *x,
         const uint8_t *values = values_of(s, b);
         const bits_block block = read_masks(s->index + b * BK_TILE_PLACES);
         __m512i sum[BK_DIRECT_COLS];
-        ask_ahead(s->index + b * BK_TILE_PLACES, values);
+        bk_strip_ask(s, b);
         UNROLL for (size_t c = 0; c < cols; c++) sum[c] =
             _mm512_srai_epi32(_mm512_set1_epi32(x[c].nsum[b]), 4);
         UNROLL for (size_t j = 0; j < BK_BLOCK_TILES; j++) {
@@ -78,8 +70,9 @@ INLINE void direct_group(const bk_packed *w, const bk_strip *s, const bk_act *x,
                 dot(sum[c], q, x[c].q + 32 * b + 4 * j);
         }
         const __m512 d = load_f16(s->d, b);
-        UNROLL for (size_t c = 0; c < cols; c++) acc[c] = _mm512_fmadd_ps(
-            _mm512_mul_ps(_mm512_cvtepi32_ps(sum[c]), _mm512_set1_ps(x[c].s[b])), d, acc[c]);
+        UNROLL for (size_t c = 0; c < cols; c++) acc[c] =
+            _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[c]), _mm512_set1_ps(x[c].s[b])), d,
+                            acc[c]);
     }
 }
 

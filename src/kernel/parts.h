@@ -65,9 +65,10 @@ void bk_tile_sums_avx2(size_t k, void *act);
 void bk_direct_avx512(DIRECT_ARGS);
 void bk_expand_avx512(const bk_packed *w, size_t first, size_t n, const bk_panel *panel);
 /* Tiles, to which the matrix products of a level hand these on. */
-#define TILES_KERNELS(level)                                                         \
-    void bk_tiles_direct_##level(DIRECT_ARGS);                                       \
-    void bk_tiles_expand_##level(const bk_packed *w, size_t first, size_t n, const bk_panel *panel); \
+#define TILES_KERNELS(level)                                                 \
+    void bk_tiles_direct_##level(DIRECT_ARGS);                               \
+    void bk_tiles_expand_##level(const bk_packed *w, size_t first, size_t n, \
+                                 const bk_panel *panel);                     \
     void bk_tiles_tiles_##level(TILES_ARGS);
 TILES_KERNELS(avx2)
 TILES_KERNELS(avxvnni)

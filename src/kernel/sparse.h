@@ -69,12 +69,16 @@ typedef struct bk_strip {
     const bk_sparse_at *at;
     const uint8_t *index, *d, *values;
     const uint16_t *before;
+    const uint8_t *end; /* of the group: where the next one begins */
+    size_t share;       /* lines of a group that go with one of its blocks, rounded up */
 } bk_strip;
 
 static inline bk_strip bk_strip_view(const bk_packed *p, size_t group) {
     const uint8_t *at = p->data + p->group_at[group];
     bk_strip s = {.at = (const void *)at};
     s.index = at + bk_strip_index_at(p);
+    s.end = p->data + p->group_at[group + 1];
+    s.share = bk_div_up((size_t)(s.end - at), p->k / 32 * BK_LINE);
     s.before = (const void *)(at + bk_strip_before_at(p));
     s.d = at + bk_strip_d_at(p);
     s.values = s.d + bk_round_up(s.at[bk_sparse_chunks(p->k)].scales * (size_t)32, BK_LINE);
@@ -85,6 +89,13 @@ static inline bk_strip bk_strip_view(const bk_packed *p, size_t group) {
 static inline size_t bk_tiles_lines(const bk_packed *p, unsigned index) {
     size_t n = (size_t)__builtin_popcount(index);
     return p->plan == BK_PLAN_TILES_4 ? (n + 1) / 2 : n;
+}
+
+/* Asks for block b's share of the next group, all of whose parts thus come in one stream: each by itself
+ * is too short for the hardware to run ahead of it. */
+static inline void bk_strip_ask(const bk_strip *s, size_t b) {
+    const uint8_t *p = s->end + b * s->share * BK_LINE;
+    for (size_t i = 0; i < s->share; i++) __builtin_prefetch(p + i * BK_LINE, 0, 3);
 }
 
 /* The -0 or 0 that is the scale of an absent block. */

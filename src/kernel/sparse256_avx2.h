@@ -135,7 +135,6 @@ INLINE void sparse_line(int bits, const uint8_t *line, __m256i there, const uint
  * are not as zeros: hardly a branch is guessed wrongly. */
 INLINE void sparse_group(int bits, size_t usual, const bk_packed *w, const bk_strip *s,
                          const tile_act *x, size_t cols, __m256 acc[HALVES][BK_TILE_COLS]) {
-    enum { AHEAD = 20 * BK_LINE };
     const size_t step = bits == 4 ? 2 : 1;
     const __m256i all = _mm256_set1_epi32(-1);
     int32_t starts[SPARSE_COLS][BK_CHUNK_BLOCKS];
@@ -153,7 +152,7 @@ INLINE void sparse_group(int bits, size_t usual, const bk_packed *w, const bk_st
             a[c] = x[c].q + 32 * b;
             sum[0][c] = sum[1][c] = sum_start(starts[c][i]);
         }
-        UNROLL for (size_t p = 0; p < 3; p++) __builtin_prefetch(line + AHEAD + p * BK_LINE, 0, 3);
+        bk_strip_ask(s, b);
         UNROLL for (size_t n = 0; n < usual; n++) {
             __m256i there = _mm256_set1_epi32(0 - (n < lines));
             sparse_line(bits, line + n * BK_LINE, there, offsets + step * n, a, cols, sum);
@@ -343,18 +342,20 @@ INLINE void tile_run(int bits, const sparse_job *j, size_t g, size_t c0, size_t 
     tile_end(j, g, c0, sets * cols, &t);
 }
 
-#define WIDTH(BITS, COLS)                                                                        \
-    static void tile_##BITS##_##COLS(const sparse_job *j, size_t g, size_t c0, size_t sets) {    \
-        tile_run(BITS, j, g, c0, sets, COLS);                                                    \
+#define WIDTH(BITS, COLS)                                                                     \
+    static void tile_##BITS##_##COLS(const sparse_job *j, size_t g, size_t c0, size_t sets) { \
+        tile_run(BITS, j, g, c0, sets, COLS);                                                 \
     }
-WIDTH(4, 1) WIDTH(4, 2) WIDTH(4, 3) WIDTH(4, 4) WIDTH(4, 5) WIDTH(4, 6)
-WIDTH(8, 1) WIDTH(8, 2) WIDTH(8, 3) /* fewer: without VNNI they have twice the sums */
+WIDTH(4, 1)
+WIDTH(4, 2) WIDTH(4, 3) WIDTH(4, 4) WIDTH(4, 5) WIDTH(4, 6) WIDTH(8, 1) WIDTH(8, 2)
+    WIDTH(8, 3) /* fewer: without VNNI they have twice the sums */
 
-void TILES_OF(tiles)(TILES_ARGS) {
-    static void (*const run_4[])(const sparse_job *, size_t, size_t, size_t) = {
-        tile_4_1, tile_4_2, tile_4_3, tile_4_4, tile_4_5, tile_4_6};
-    static void (*const run_8[])(const sparse_job *, size_t, size_t, size_t) = {
-        tile_8_1, tile_8_2, tile_8_3};
+    void TILES_OF(tiles)(TILES_ARGS) {
+    static void (*const run_4[])(const sparse_job *, size_t, size_t, size_t) = {tile_4_1, tile_4_2,
+                                                                                tile_4_3, tile_4_4,
+                                                                                tile_4_5, tile_4_6};
+    static void (*const run_8[])(const sparse_job *, size_t, size_t, size_t) = {tile_8_1, tile_8_2,
+                                                                                tile_8_3};
     const sparse_job j = {w, first, n, panel, acts, pitch, out, ldo, add};
     const bool four = w->plan == BK_PLAN_TILES_4;
     for (size_t done = 0, width, sets; done < cols; done += sets * width) {

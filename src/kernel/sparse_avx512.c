@@ -25,8 +25,8 @@ INLINE __m512i high_nibbles(__m512i x) { return low_nibbles(_mm512_srli_epi16(x,
 
 /* Where the dots of a chunk's blocks begin, minus zero times the sum of the activations that have
  * tiles; for each column 16 blocks. */
-INLINE void chunk_starts(const uint8_t *index, size_t chunk, int shift, const tile_act *x, size_t cols,
-                         int32_t starts[][BK_CHUNK_BLOCKS]) {
+INLINE void chunk_starts(const uint8_t *index, size_t chunk, int shift, const tile_act *x,
+                         size_t cols, int32_t starts[][BK_CHUNK_BLOCKS]) {
     const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)index);
     __mmask16 there[BK_BLOCK_TILES];
     UNROLL for (int j = 0; j < BK_BLOCK_TILES; j++) there[j] =
@@ -75,12 +75,6 @@ static __m512 channel(const bk_packed *w, const bk_strip *s, size_t k) {
 
 /* ---- Direct ---------------------------------------------------------------------------------------- */
 
-/* Asks for what is some blocks ahead in a stream of lines. */
-INLINE void ask_ahead(const uint8_t *line) {
-    enum { AHEAD = 20 * BK_LINE };
-    UNROLL for (size_t i = 0; i < 3; i++) __builtin_prefetch(line + AHEAD + i * BK_LINE, 0, 3);
-}
-
 /* sum[c][0] + sum[c][1] += dots of a line, one tile or two at offsets[0] and [1], with the activations of
  * a block at a[c]. */
 INLINE void line_dots(int bits, __m512i v, const uint8_t *offsets, const int8_t *const a[],
@@ -112,7 +106,6 @@ INLINE void steady_block(int bits, size_t usual, unsigned index, size_t lines, c
         sum[c][1] = _mm512_setzero_si512();
         a[c] = x[c].q + 32 * b;
     }
-    ask_ahead(line);
     UNROLL for (size_t i = 0; i < usual; i++) {
         __mmask16 there = (__mmask16)(0 - (i < lines));
         line_dots(bits, _mm512_maskz_loadu_epi32(there, line + i * BK_LINE), offsets + step * i, a,
@@ -127,9 +120,9 @@ INLINE void steady_block(int bits, size_t usual, unsigned index, size_t lines, c
 /* Few columns. */
 INLINE void steady_group(int bits, size_t usual, const bk_packed *w, const bk_strip *s,
                          const tile_act *x, size_t cols, __m512 *acc) {
-    static const uint16_t none_4[BK_GROUP_ROWS] = {
-        0x8000, 0x8000, 0x8000, 0x8000, 0x8000, 0x8000, 0x8000, 0x8000,
-        0x8000, 0x8000, 0x8000, 0x8000, 0x8000, 0x8000, 0x8000, 0x8000};
+    static const uint16_t none_4[BK_GROUP_ROWS] = {0x8000, 0x8000, 0x8000, 0x8000, 0x8000, 0x8000,
+                                                   0x8000, 0x8000, 0x8000, 0x8000, 0x8000, 0x8000,
+                                                   0x8000, 0x8000, 0x8000, 0x8000};
     static const uint16_t none_8[BK_GROUP_ROWS] = {0};
     const uint8_t *none = (const uint8_t *)(bits == 4 ? none_4 : none_8);
     const uint8_t *line = s->values, *d = s->d;
@@ -140,6 +133,7 @@ INLINE void steady_group(int bits, size_t usual, const bk_packed *w, const bk_st
         if (b % BK_CHUNK_BLOCKS == 0)
             chunk_starts(s->index + b, b / BK_CHUNK_BLOCKS, bits == 4 ? 3 : 7, x, cols, starts);
         size_t lines = count_lines(bits, index);
+        bk_strip_ask(s, b);
         steady_block(bits, usual, index, lines, line, load_f16(index ? d : none, 0), starts, x,
                      cols, b, acc);
         line += lines * BK_LINE;
@@ -169,7 +163,7 @@ INLINE void loop_group(int bits, const bk_packed *w, const bk_strip *s, const ti
             sum[c][0] = _mm512_set1_epi32(starts[c][b % BK_CHUNK_BLOCKS]);
             a[c] = x[c].q + 32 * b;
         }
-        ask_ahead(line);
+        bk_strip_ask(s, b);
         for (size_t n = count_lines(bits, index); n > 0; n--, line += BK_LINE) {
             line_dots(bits, load(line), offsets, a, cols, sum);
             offsets += bits == 4 ? 2 : 1;
@@ -227,7 +221,8 @@ INLINE void direct_cols(int bits, const bk_packed *w, size_t first, size_t n, co
         const int bits = BITS;                                                   \
         switch (cols) {                                                          \
             CASE(1)                                                              \
-            CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) default              \
+            CASE(2)                                                              \
+            CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) default                      \
                 : direct_cols(bits, w, first, n, acts, pitch, 8, out, ldo, add); \
             break;                                                               \
         }                                                                        \
@@ -348,17 +343,18 @@ INLINE void tile_run(const job *j, size_t g, size_t c0, size_t sets, size_t cols
     }
 }
 
-#define WIDTH(COLS)                                                               \
-    static void tile_##COLS(const job *j, size_t g, size_t c0, size_t sets) {     \
-        tile_run(j, g, c0, sets, COLS);                                           \
+#define WIDTH(COLS)                                                           \
+    static void tile_##COLS(const job *j, size_t g, size_t c0, size_t sets) { \
+        tile_run(j, g, c0, sets, COLS);                                       \
     }
-WIDTH(1) WIDTH(2) WIDTH(3) WIDTH(4) WIDTH(5) WIDTH(6) WIDTH(7) WIDTH(8) WIDTH(9) WIDTH(10)
-WIDTH(11) WIDTH(12)
+WIDTH(1)
+WIDTH(2) WIDTH(3) WIDTH(4) WIDTH(5) WIDTH(6) WIDTH(7) WIDTH(8) WIDTH(9) WIDTH(10) WIDTH(11)
+    WIDTH(12)
 
-void bk_tiles_tiles_avx512(TILES_ARGS) {
-    static void (*const run[])(const job *, size_t, size_t, size_t) = {
-        tile_1, tile_2, tile_3, tile_4,  tile_5,  tile_6,
-        tile_7, tile_8, tile_9, tile_10, tile_11, tile_12};
+        void bk_tiles_tiles_avx512(TILES_ARGS) {
+    static void (*const run[])(const job *, size_t, size_t,
+                               size_t) = {tile_1, tile_2, tile_3, tile_4,  tile_5,  tile_6,
+                                          tile_7, tile_8, tile_9, tile_10, tile_11, tile_12};
     job j = {w, first, n, panel, acts, pitch, out, ldo, add};
     for (size_t done = 0, width, sets; done < cols; done += sets * width) {
         width = bk_strip_cols(cols - done, TILE_COLS);

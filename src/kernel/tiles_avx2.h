@@ -29,12 +29,11 @@ INLINE bk_sparse_at tiles_before(const bk_packed *w, const bk_strip *s, size_t b
     size_t chunk = b / BK_CHUNK_BLOCKS, i = b % BK_CHUNK_BLOCKS;
     const void *index = s->index + chunk * BK_CHUNK_BLOCKS;
     bk_sparse_at at = s->at[chunk];
-    __m128i x = _mm_and_si128(_mm_loadu_si128(index),
-                              _mm_cmplt_epi8(places, _mm_set1_epi8((char)i)));
+    __m128i x =
+        _mm_and_si128(_mm_loadu_si128(index), _mm_cmplt_epi8(places, _mm_set1_epi8((char)i)));
     unsigned none = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(x, zero));
-    __m128i n = _mm_add_epi8(
-        _mm_shuffle_epi8(counts, _mm_and_si128(x, low)),
-        _mm_shuffle_epi8(counts, _mm_and_si128(_mm_srli_epi16(x, 4), low)));
+    __m128i n = _mm_add_epi8(_mm_shuffle_epi8(counts, _mm_and_si128(x, low)),
+                             _mm_shuffle_epi8(counts, _mm_and_si128(_mm_srli_epi16(x, 4), low)));
     if (w->plan == BK_PLAN_TILES_4) n = _mm_avg_epu8(n, zero); /* two to a line */
     n = _mm_sad_epu8(n, zero);
     at.scales += BK_CHUNK_BLOCKS - (uint32_t)__builtin_popcount(none);

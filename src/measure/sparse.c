@@ -21,8 +21,8 @@ typedef struct bench {
     bk_weight *w[BK_FORMS];
     bk_weight *thin; /* the dense matrix of which single weights are left */
     bk_csr csr;
-    size_t vectors;                   /* at most */
-    float *x, *xt, *y, *want, *rows;  /* rows: the matrix of single weights as CSR has it */
+    size_t vectors;                  /* at most */
+    float *x, *xt, *y, *want, *rows; /* rows: the matrix of single weights as CSR has it */
     uint64_t best[BK_FORMS], bytes[BK_FORMS];
 } bench;
 
@@ -59,8 +59,7 @@ static bk_status make_blocks(const bk_sparse_test *t, const bk_quant *type, bool
 
 static bk_status make_dense(bench *b, const bk_quant *type, const uint8_t *blocks, bk_weight **w,
                             bk_error *err) {
-    bk_status st =
-        b->device->ops->weight_create(b->device, type, b->t->m, b->t->k, w, err);
+    bk_status st = b->device->ops->weight_create(b->device, type, b->t->m, b->t->k, w, err);
     if (!st) b->device->ops->weight_load(b->device, *w, blocks, 0, b->t->m);
     return st;
 }
@@ -203,7 +202,7 @@ static bk_status run_case(bench *b, double density, int columns, bool cold, bk_e
         if (b->t->cancel && *b->t->cancel) return bk_fail(err, BK_ERR_CANCELLED, "cancelled");
     }
     for (int f = 0; f < BK_FORMS && !st; f++) {
-        bk_sparse_row row = {(bk_sparse_form)f, density, columns, cold,
+        bk_sparse_row row = {(bk_sparse_form)f,         density,    columns, cold,
                              (double)b->best[f] * 1e-9, b->bytes[f]};
         b->t->row(&row, b->t->user);
     }

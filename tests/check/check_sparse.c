@@ -229,7 +229,7 @@ static void run_timed(void *arg) {
 }
 
 static void bench_shape(check *c, const form *f, size_t n_rows, size_t k, unsigned percent) {
-    static const size_t many[] = {1, 8, 128};
+    static const size_t many[] = {1, 4, 8, 128};
     size_t pitch = bk_sparse_act_bytes(k);
     pair p;
     if (!make_pair(c, f, n_rows, k, CHECK_W_RANDOM, percent, &p)) return;
