@@ -71,11 +71,6 @@ typedef struct brisk_model_options {
     /* Which matrices that the file stores sparsely stay so: those that are faster than dense ones here,
      * by a short measurement; all; none. The results are the same. */
     enum { BRISK_SPARSE_AUTO, BRISK_SPARSE_ON, BRISK_SPARSE_OFF } sparse;
-    /* The head keeps the rows of some tokens alone, so answers are chosen among these and the tokens
-     * of the text before: "N", the N most common, "FILE", the ids in a file, or "N:FILE", the N that
-     * stand there most often. NULL: all. Where the caller names tokens or wants logits or
-     * probabilities all are computed. */
-    const char *head_keep;
     /* Called while weights are packed, done in 0..1; may be NULL. */
     void (*progress)(double done, void *user);
     void *progress_user;
@@ -108,11 +103,9 @@ typedef struct brisk_model_info {
     uint64_t resident_bytes; /* memory that the loaded weights take */
     uint64_t token_bytes;    /* weight bytes read to decode one token */
     bool has_chat_template;
-    bool fast;     /* as it was opened */
-    int n_sparse;  /* matrices that are stored and multiplied sparsely */
-    int n_filled;  /* sparse ones of the file that are dense in memory, since that is faster here */
-    int head_kept; /* tokens that a trimmed head keeps; 0: all */
-    uint64_t head_bytes; /* memory for them, in resident_bytes too */
+    bool fast; /* as it was opened */
+    int n_sparse; /* matrices that are stored and multiplied sparsely */
+    int n_filled; /* sparse ones of the file that are dense in memory, since that is faster here */
 } brisk_model_info;
 
 void brisk_model_get_info(const brisk_model *model, brisk_model_info *info);

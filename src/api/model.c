@@ -20,7 +20,6 @@ BK_API brisk_status brisk_model_open(const char *path, const brisk_model_options
                                .kv_type = options->kv_type,
                                .fast = options->fast,
                                .sparse = (bk_sparse_use)options->sparse,
-                               .head_keep = options->head_keep,
                                .progress = options->progress,
                                .progress_user = options->progress_user};
     }
@@ -51,8 +50,6 @@ BK_API void brisk_model_get_info(const brisk_model *model, brisk_model_info *inf
                                .cpu_level = bk_cpu_level_name(m->cpu_level),
                                .kv_type = bk_kv_type_name(m->kv_type),
                                .fast = m->fast,
-                               .head_kept = (int)m->head_kept,
-                               .head_bytes = m->head_bytes,
                                .threads = m->threads,
                                .n_layers = c->n_layers,
                                .n_embd = c->n_embd,

@@ -77,9 +77,8 @@ typedef struct cli_open {
     const char *pre; /* name of a pre-tokenizer in place of the file's, or NULL */
     cli_cache_types cache;
     bool fast;
-    int sparse; /* the value of the option --sparse */
-    const char *head_keep;
-    bool untold; /* whoever opens it says himself what that costs */
+    int sparse;  /* the value of the option --sparse */
+    bool untold; /* whoever opens it says himself what fast costs */
 } cli_open;
 
 /* Measures on a short text what fast costs this model, and prints it on stderr; false after printing why
@@ -94,21 +93,11 @@ bool cli_tell_fast(brisk_model *model);
     }
 
 /* The option --sparse; out is an int *. */
-#define CLI_SPARSE_SPEC(out)                                                                      \
-    {                                                                                             \
+#define CLI_SPARSE_SPEC(out)                                                                   \
+    {                                                                                          \
         "--sparse", "auto|on|off", "sparse matrices stay so where that is faster (auto), or all", \
-            OPT_CHOICE, out, 0, 0                                                                 \
+            OPT_CHOICE, out, 0, 0                                                              \
     }
-
-/* The option --head-keep; out is a const char *. */
-#define CLI_HEAD_SPEC(out)                                                                   \
-    {                                                                                        \
-        "--head-keep", "N|FILE|N:FILE",                                                      \
-            "choose among N tokens and the prompt's, or those in a file", OPT_STR, out, 0, 0 \
-    }
-
-/* Says on stderr what a trimmed head keeps and takes. */
-void cli_tell_head(const brisk_model *model);
 
 /* The option -hf of an opt_spec table; out is a const char *. */
 #define CLI_HUB_SPEC(out)                                                                   \

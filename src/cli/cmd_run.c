@@ -172,8 +172,7 @@ static bool open_all(run *r) {
                   .pre = r->pre,
                   .cache = r->cache,
                   .fast = r->fast,
-                  .sparse = r->sparse,
-                  .head_keep = r->head_keep};
+                  .sparse = r->sparse};
     r->model = cli_open_model(&o, r->path, sizeof r->path);
     if (!r->model) return false;
     brisk_model_get_info(r->model, &r->info);

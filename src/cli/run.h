@@ -10,7 +10,6 @@ typedef struct run {
     cli_cache_types cache;
     bool fast;
     int sparse;
-    const char *head_keep;
     opt_strs stop;
     int n_predict, context, batch, threads, color;
     brisk_sampling sampling;

@@ -69,7 +69,6 @@ bk_cpu_need bk_cpu_lstm_need(const bk_cmd *cmd);
 void bk_cpu_route(bk_cpu_device *d, const bk_cmd *cmd);
 void bk_cpu_combine(bk_cpu_device *d, const bk_cmd *cmd);
 void bk_cpu_soft_cap(bk_cpu_device *d, const bk_cmd *cmd);
-void bk_cpu_spread(bk_cpu_device *d, const bk_cmd *cmd);
 
 /* The pool's barrier within a command: the trace sees that the thread waits. */
 static inline void bk_cpu_meet(bk_cpu_device *d, int thread) {

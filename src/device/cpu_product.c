@@ -321,7 +321,7 @@ static const part *find_unit(const stretch *s, size_t unit, size_t *group) {
 }
 
 void bk_cpu_product_ahead(const bk_cpu_device *d, const bk_cmd *c, int thread) {
-    if (!few_rows(c) || c->product.groups) return;
+    if (!few_rows(c)) return;
     stretch s = stretch_of(d, c);
     size_t group, unit = bk_pool_share_begin(d->pool, thread, s.first[c->product.n]);
     const part *p = find_unit(&s, unit, &group);
@@ -336,13 +336,6 @@ static void multiply_few(bk_cpu_device *d, const bk_cmd *c, const operand *o, in
         const part *p = find_unit(&s, unit, &group);
         direct(d, c, o, p, group, s.size);
     }
-}
-
-/* The groups that are listed, each with all rows. */
-static void multiply_listed(bk_cpu_device *d, const bk_cmd *c, const operand *o) {
-    part p = part_at(c, 0);
-    for (size_t i; (i = bk_pool_next(d->pool)) < c->product.n_groups;)
-        direct(d, c, o, &p, (size_t)c->product.groups[i], 1);
 }
 
 static void make_private(bk_cpu_device *d, const bk_cmd *c, const operand *o, float *own,
@@ -377,9 +370,7 @@ void bk_cpu_product(bk_cpu_device *d, const bk_cmd *c, int thread) {
         make_private(d, c, &o, own, thread);
     else
         make_together(d, c, &o, own, thread);
-    if (c->product.groups)
-        multiply_listed(d, c, &o);
-    else if (few_rows(c))
+    if (few_rows(c))
         multiply_few(d, c, &o, thread);
     else
         multiply(d, c, &o, scratch);

@@ -49,8 +49,7 @@ typedef enum bk_op {
     BK_OP_LSTM,
     BK_OP_ROUTE,
     BK_OP_COMBINE,
-    BK_OP_SOFT_CAP,
-    BK_OP_SPREAD
+    BK_OP_SOFT_CAP
 } bk_op;
 
 /* How the input rows of a product come about. The device does this as part of the product: in its
@@ -117,10 +116,6 @@ typedef struct bk_cmd {
             bool fast; /* with the coarser scales of kernel/fast.h */
             const bk_routes *routes;
             const float *bias[BK_MAX_PRODUCTS]; /* out[i] = bias + ..., without add; NULL: none */
-            /* Only these groups of BK_GROUP_ROWS rows of w[0], its only one, go where they go always;
-             * the rest of out stays as it is. NULL: all. */
-            const int32_t *groups;
-            size_t n_groups;
         } product;
         /* Adds biases to q, k and v, norms every head of q and k, rotates these by the row's angles
          * (all in place), stores k and v into the pages, then
@@ -169,18 +164,6 @@ typedef struct bk_cmd {
             size_t n, ldx;
             float cap;
         } soft_cap;
-        /* Bits of words of 32: token i has bit i % 32 of word i / 32. Where a row's `allowed` has none,
-         * out is -infinity; where `keep` has one it is x, which has the kept ones side by side, `rank`
-         * of them before each word (x NULL: as it is); elsewhere as it is, with a soft cap unless that
-         * is 0. */
-        struct {
-            const float *x; /* [rows][ldx] */
-            size_t ldx;
-            const uint32_t *keep, *rank, *allowed; /* [words], [words], [rows][words] */
-            size_t words, n;                       /* n: values of a row of out */
-            float cap;
-            float *out; /* [rows][n] */
-        } spread;
     };
 } bk_cmd;
 

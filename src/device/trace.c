@@ -73,8 +73,7 @@ bk_cost bk_cmd_cost(const bk_cmd *c, size_t experts) {
     case BK_OP_EMBED: return embed_cost(c);
     case BK_OP_ROUTE:
     case BK_OP_COMBINE:
-    case BK_OP_SOFT_CAP:
-    case BK_OP_SPREAD: break;
+    case BK_OP_SOFT_CAP: break;
     }
     return (bk_cost){0};
 }

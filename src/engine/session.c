@@ -28,7 +28,6 @@ struct bk_session {
     size_t chosen, chosen_end; /* tokens of the latest answer; all others go as prompts */
     float *logits;             /* [n_vocab] */
     bool logits_valid;         /* they follow tokens[n - 1] */
-    bool spare;                /* logits may be left out */
     float *rows;               /* [ROW_BATCH][n_vocab], made by the first eval_rows */
 };
 
@@ -239,18 +238,10 @@ static bk_status forward(bk_session *s, size_t n, size_t n_logits, float *logits
                     .tokens = s->tokens + at,
                     .n = n,
                     .exact = is_chosen(s, at),
-                    .spare = s->spare,
-                    .history = s->tokens,
                     .n_logits = n_logits,
                     .logits = logits,
                     .long_context = bk_config_long_context(bk_model_config(s->model), s->context)};
     return bk_exec_forward(s->shared->exec, &rows, 1, err);
-}
-
-void bk_session_spare(bk_session *s, bool spare) {
-    if (spare == s->spare) return;
-    s->spare = spare;
-    if (bk_model_get_meta(s->model)->head_kept) s->logits_valid = false;
 }
 
 static bool cancelled(const volatile bool *cancel) { return cancel && *cancel; }

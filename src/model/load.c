@@ -181,24 +181,14 @@ static bk_status load_sparse(loader *l, const binding *b, bool *done) {
     return BK_OK;
 }
 
-/* Whether the tensor is the head: output.weight, or the embedding where there is none. */
-static bool is_head(const loader *l, const binding *b) {
-    const bk_weights *w = &l->m->weights;
-    bool own = bk_gguf_find_tensor(l->g, "output.weight") != NULL;
-    return b->slot == (void **)(own ? (uintptr_t)&w->head : (uintptr_t)&w->embed);
-}
-
 /* Of the embedding one row is read, unless it is the head as well; of experts those that are used. */
 static uint64_t bytes_per_token(const loader *l, const binding *b) {
     const bk_config *c = &l->m->config;
     if (b->slot == (void **)(void *)&l->m->weights.embed &&
         bk_gguf_find_tensor(l->g, "output.weight"))
         return 0;
-    uint64_t bytes = file_bytes(b->tensor);
-    if (is_head(l, b) && l->m->head.keep)
-        return bytes / (uint64_t)c->n_vocab * (uint64_t)l->m->head.n_kept;
-    if (b->role->kind != BK_ROLE_EXPERTS) return bytes;
-    return bytes / (uint64_t)c->n_experts * (uint64_t)c->n_experts_used;
+    if (b->role->kind != BK_ROLE_EXPERTS) return file_bytes(b->tensor);
+    return b->tensor->bytes / (uint64_t)c->n_experts * (uint64_t)c->n_experts_used;
 }
 
 static void count_meta(loader *l) {
@@ -226,8 +216,6 @@ static uint64_t memory_needed(const loader *l) {
             sum += t->n_elements * sizeof(float);
         } else if (bk_packed_init(&p, t->type, (size_t)(t->ne[1] * t->ne[2]), (size_t)t->ne[0])) {
             sum += bk_packed_bytes(&p);
-            if (l->m->head.keep && is_head(l, &l->bound[i]))
-                sum += bk_packed_bytes(&p) / p.n_rows * (l->m->head.n_kept + BK_GROUP_ROWS);
         }
     }
     return sum;
@@ -237,14 +225,13 @@ static bk_status load_tensors(loader *l, const bk_model_options *o) {
     uint64_t done = 0;
     for (size_t i = 0; i < l->n_bound; i++) {
         binding *b = &l->bound[i];
-        bool trimmed = l->m->head.keep && is_head(l, b), loaded = false;
-        bk_status status = trimmed ? BK_OK : load_sparse(l, b, &loaded);
+        bool loaded;
+        bk_status status = load_sparse(l, b, &loaded);
         if (status == BK_OK && !loaded) status = bk_gguf_read(l->g, b->tensor, &b->data, l->err);
         if (status != BK_OK) return status;
         done += file_bytes(b->tensor);
         if (loaded) continue;
         if (b->role->kind == BK_ROLE_VECTOR) status = load_vector(l, b);
-        if (trimmed) status = bk_head_load(l->m, b->tensor->type, b->data, l->err);
         size_t parts = b->role->kind == BK_ROLE_VECTOR ? 0 : (size_t)parts_of(b->role);
         for (size_t p = 0; status == BK_OK && p < parts; p++) status = load_matrix(l, b, p);
         bk_gguf_release(l->g, b->tensor, b->data);
@@ -259,7 +246,6 @@ bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options 
                           bk_error *err) {
     loader l = {.g = g, .m = m, .err = err};
     bk_status status = bind_all(&l);
-    if (status == BK_OK && options->head_keep) status = bk_head_choose(m, options->head_keep, err);
     if (status != BK_OK) return status;
     count_meta(&l);
     if (options->vocab_only) return BK_OK;
@@ -277,8 +263,6 @@ bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options 
     status = load_tensors(&l, options);
     if (status != BK_OK) return status;
     if (!m->weights.head) m->weights.head = m->weights.embed;
-    if (m->head.kept) status = bk_head_load_bias(m, err);
-    if (status != BK_OK) return status;
     return m->config.rope.dims ? bk_rope_make(m, err) : BK_OK;
 }
 
@@ -308,7 +292,6 @@ void bk_model_weight_name(const bk_model *m, const bk_weight *w, char name[BK_TE
 void bk_free_weights(bk_model *m) {
     bk_device *d = m->device;
     if (!d || !m->weights.layers) return;
-    d->ops->weight_destroy(d, m->head.kept);
     if (m->weights.head != m->weights.embed) d->ops->weight_destroy(d, m->weights.head);
     d->ops->weight_destroy(d, m->weights.embed);
     d->ops->weight_destroy(d, m->weights.project);

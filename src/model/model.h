@@ -27,7 +27,6 @@ typedef struct bk_model_options {
     const char *kv_type; /* of keys and values in the cache (bk_kv_type_find); NULL: "q16" */
     bool fast;           /* prompts with the coarser scales of kernel/fast.h */
     bk_sparse_use sparse;
-    const char *head_keep; /* what a trimmed head keeps (bk_head_choose); NULL: all */
     void (*progress)(double done, void *user);
     void *progress_user;
 } bk_model_options;
@@ -80,8 +79,6 @@ typedef struct bk_model_meta {
     bk_cpu_level cpu_level;
     bk_kv_type kv_type;
     bool fast;
-    size_t head_kept;    /* tokens of a trimmed head; 0: it is whole */
-    uint64_t head_bytes; /* of memory for it, beside the whole head */
     int threads;
 } bk_model_meta;
 
@@ -154,15 +151,10 @@ typedef struct bk_rows {
     bool long_context; /* bk_config_long_context; the same in all passes of a sequence */
     bool exact; /* in a model opened `fast`: the tokens are no prompt but chosen by the model,
                           which costs no precision; the same for all of a pass */
-    /* The caller can do without the logits that a trimmed head leaves out: they are -infinity. Those
-     * of the sequence's own tokens are there: history[0 .. length + n); NULL: they are not. */
-    bool spare;
-    const int32_t *history;
 } bk_rows;
 
 /* One pass over the weights for all rows. The bits of every logit and state depend on the tokens of its
- * sequence alone (and on which of these are `exact`, in a model opened `fast`; and on `spare` and
- * `history`, with a trimmed head): not on the other rows,
+ * sequence alone (and on which of these are `exact`, in a model opened `fast`): not on the other rows,
  * on how a prompt is cut, or on the number of threads.
  * On failure no sequence has changed. INVALID, LIMIT (too many rows, context full), NOMEM. */
 bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *err);
