@@ -41,6 +41,7 @@ python_tests=(
     'tests/compress/test_prune.py'
     'tests/train/test_train.py'
     'tests/train/test_repair.py build/release/brisk'
+    'tests/cli/test_head.py'
     'tests/cli/test_profile.py'
     'tests/cli/test_bench_matmul.py'
     'tests/cli/test_sparse.py'

@@ -71,6 +71,16 @@ typedef struct brisk_model_options {
     /* Which matrices that the file stores sparsely stay so: those that are faster than dense ones here,
      * by a short measurement; all; none. The results are the same. */
     enum { BRISK_SPARSE_AUTO, BRISK_SPARSE_ON, BRISK_SPARSE_OFF } sparse;
+    /* The head keeps the rows of some tokens alone, so answers are chosen among these and the tokens
+     * of the text before: "N", the N most common, "FILE", the ids in a file, or "N:FILE", the N that
+     * stand there most often. NULL: all. Where the caller names tokens or wants logits or
+     * probabilities all are computed. */
+    const char *head_keep;
+    /* NULL or "full": the head computes all logits. "screen": a copy of it with 4 bits a weight estimates
+     * them, and those that its error bound does not rule out are computed, for greedy answers and for
+     * sampling with min_p alone; the text is the same. "screen:6": with the bound of 6 standard deviations
+     * of errors at random in place of the one that always holds. */
+    const char *head;
     /* Called while weights are packed, done in 0..1; may be NULL. */
     void (*progress)(double done, void *user);
     void *progress_user;
@@ -106,6 +116,12 @@ typedef struct brisk_model_info {
     bool fast; /* as it was opened */
     int n_sparse; /* matrices that are stored and multiplied sparsely */
     int n_filled; /* sparse ones of the file that are dense in memory, since that is faster here */
+    int head_kept;       /* tokens that a trimmed head keeps; 0: all */
+    uint64_t head_bytes; /* memory for them, or for a screen, in resident_bytes too */
+    bool head_screen;
+    /* So far: predictions that were screened, rows of the head computed for all of these, and predictions
+     * that wanted all rows. */
+    uint64_t head_screened, head_computed, head_whole;
 } brisk_model_info;
 
 void brisk_model_get_info(const brisk_model *model, brisk_model_info *info);

@@ -244,8 +244,9 @@ brisk_status brisk_bench_matmul(const brisk_matmul_test *test, brisk_matmul_resu
 typedef struct brisk_eval_options {
     int context;            /* tokens per window of a text; 0: 512 */
     brisk_model *reference; /* compare with this model's predictions; NULL: none, but of a model
-                                     opened `fast` its own, computed exactly, where there is no other
-                                     reference either */
+                                     opened `fast` its own, computed exactly, or with `head_keep` with
+                                     its whole head, where there is no other reference
+                                     either */
     const char *reference_logits; /* or with the rows of this .npy file (float32 or float64,
                                      [rows, n_vocab]); NULL: none */
     const char *save_logits;      /* write the rows as float32 to this .npy file; NULL: none */

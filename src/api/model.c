@@ -20,6 +20,8 @@ BK_API brisk_status brisk_model_open(const char *path, const brisk_model_options
                                .kv_type = options->kv_type,
                                .fast = options->fast,
                                .sparse = (bk_sparse_use)options->sparse,
+                               .head_keep = options->head_keep,
+                               .head = options->head,
                                .progress = options->progress,
                                .progress_user = options->progress_user};
     }
@@ -50,6 +52,9 @@ BK_API void brisk_model_get_info(const brisk_model *model, brisk_model_info *inf
                                .cpu_level = bk_cpu_level_name(m->cpu_level),
                                .kv_type = bk_kv_type_name(m->kv_type),
                                .fast = m->fast,
+                               .head_kept = (int)m->head_kept,
+                               .head_bytes = m->head_bytes,
+                               .head_screen = m->head_screen,
                                .threads = m->threads,
                                .n_layers = c->n_layers,
                                .n_embd = c->n_embd,
@@ -68,6 +73,8 @@ BK_API void brisk_model_get_info(const brisk_model *model, brisk_model_info *inf
                                .token_bytes = m->token_bytes,
                                .n_sparse = m->n_sparse,
                                .n_filled = m->n_filled};
+    bk_head_counts(bk_api_cmodel(model), &info->head_screened, &info->head_computed,
+                   &info->head_whole);
     info->has_chat_template = bk_model_template(bk_api_cmodel(model), NULL) != NULL;
 }
 

@@ -63,6 +63,7 @@ static void collect(fields *all, const bench_row *r) {
     add(all, "type_k", TEXT, "%s", r->info.kv_type);
     add(all, "type_v", TEXT, "%s", r->info.kv_type);
     add(all, "fast", TRUTH, "%s", r->info.fast ? "true" : "false");
+    add(all, "head_keep", WHOLE, "%d", r->info.head_kept);
     add(all, "n_gpu_layers", WHOLE, "0");
     add(all, "flash_attn", WHOLE, "1");
     add(all, "embeddings", TRUTH, "false");

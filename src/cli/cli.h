@@ -77,8 +77,9 @@ typedef struct cli_open {
     const char *pre; /* name of a pre-tokenizer in place of the file's, or NULL */
     cli_cache_types cache;
     bool fast;
-    int sparse;  /* the value of the option --sparse */
-    bool untold; /* whoever opens it says himself what fast costs */
+    int sparse; /* the value of the option --sparse */
+    const char *head, *head_keep;
+    bool untold; /* whoever opens it says himself what that costs */
 } cli_open;
 
 /* Measures on a short text what fast costs this model, and prints it on stderr; false after printing why
@@ -98,6 +99,19 @@ bool cli_tell_fast(brisk_model *model);
         "--sparse", "auto|on|off", "sparse matrices stay so where that is faster (auto), or all", \
             OPT_CHOICE, out, 0, 0                                                              \
     }
+
+/* The options --head and --head-keep; out is what has both as a const char *. */
+#define CLI_HEAD_SPECS(out)                                                                    \
+    {"--head", "full|screen", "screen: a coarse copy rules logits out first; the same text",   \
+     OPT_STR,  &(out)->head,  0,                                                               \
+     0},                                                                                       \
+    {                                                                                          \
+        "--head-keep", "N|FILE|N:FILE", "choose among N tokens and the prompt's, or a file's", \
+            OPT_STR, &(out)->head_keep, 0, 0                                                   \
+    }
+
+/* Says on stderr what a trimmed or screened head takes. */
+void cli_tell_head(const brisk_model *model);
 
 /* The option -hf of an opt_spec table; out is a const char *. */
 #define CLI_HUB_SPEC(out)                                                                   \

@@ -23,6 +23,7 @@ typedef struct bench {
     brisk_model *model;
     const char *model_name, *hub;
     cli_cache_types cache;
+    const char *head, *head_keep;
     bool fast;
     int sparse;
 } bench;
@@ -46,6 +47,7 @@ static bool parse(bench *b, int argc, char **argv, int *status) {
         CLI_CACHE_SPECS(&b->cache),
         CLI_FAST_SPEC(&b->fast),
         CLI_SPARSE_SPEC(&b->sparse),
+        CLI_HEAD_SPECS(b),
         {"-r --repetitions", "N", "runs of each test (5)", OPT_INT, &b->repetitions, 1, BENCH_MOST},
         {"-o --output", "md|csv|json|jsonl", "format on stdout (md)", OPT_CHOICE, &b->format, 0, 0},
         {"--no-warmup", NULL, "no run beforehand", OPT_FLAG, &b->no_warm_up, 0, 0},
@@ -160,6 +162,8 @@ static int run_model(bench *b, int threads, bench_row *row) {
                   .cache = b->cache,
                   .fast = b->fast,
                   .sparse = b->sparse,
+                  .head = b->head,
+                  .head_keep = b->head_keep,
                   .quiet = true};
     b->model = cli_open_model(&o, row->path, sizeof row->path);
     if (!b->model) return cli_failed();

@@ -12,6 +12,7 @@ typedef struct eval {
     int context, threads, greedy, greedy_tokens;
     cli_cache_types cache;
     bool json, fast;
+    const char *head, *head_keep;
     brisk_model *model, *reference;
     char path[4096];
     cli_progress bar;
@@ -173,6 +174,8 @@ static bool open_all(eval *e) {
                   .threads = e->threads,
                   .cache = e->cache,
                   .fast = e->fast,
+                  .head = e->head,
+                  .head_keep = e->head_keep,
                   .untold = true};
     if (e->file && !cli_read_file(e->file, &e->text)) return false;
     if (e->choices_file && !cli_read_file(e->choices_file, &e->choices_text)) return false;
@@ -181,6 +184,7 @@ static bool open_all(eval *e) {
     o.hub = NULL;
     o.cache = (cli_cache_types){0};
     o.fast = false;
+    o.head = o.head_keep = NULL;
     if (e->model && o.model)
         e->reference = cli_open_model(&o, reference_path, sizeof reference_path);
     return e->model && (!o.model || e->reference);
@@ -233,6 +237,7 @@ int cmd_eval(int argc, char **argv) {
          100000},
         CLI_CACHE_SPECS(&e.cache),
         CLI_FAST_SPEC(&e.fast),
+        CLI_HEAD_SPECS(&e),
         {"-t --threads", "N", "compute threads; 0: as many as there are cores", OPT_INT, &e.threads,
          0, 256},
         {"--json", NULL, "one JSON object", OPT_FLAG, &e.json, 0, 0},

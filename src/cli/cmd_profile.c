@@ -9,6 +9,7 @@ typedef struct profile {
     const char *model, *hub, *file, *html, *svg;
     int threads;
     bool fast;
+    const char *head, *head_keep;
     bool json, no_limits;
     cli_tokens tokens;
     profile_report report;
@@ -28,6 +29,7 @@ static bool parse(profile *p, int argc, char **argv, int *status) {
         {"-t --threads", "N", "compute threads; 0: as many as there are cores", OPT_INT,
          &p->threads, 0, 256},
         CLI_FAST_SPEC(&p->fast),
+        CLI_HEAD_SPECS(p),
         {"-r --repetitions", "N", "runs that are added up (3)", OPT_INT, &r->repetitions, 1, 1000},
         {"-f --file", "PATH", "take the tokens of this text (-: stdin) instead of random ones",
          OPT_STR, &p->file, 0, 0},
@@ -126,8 +128,13 @@ int cmd_profile(int argc, char **argv) {
     int status = 0;
     if (!parse(&p, argc, argv, &status)) return status;
     if (p.hub && p.model) return cli_fail("give -m or -hf, not both");
-    cli_open o = {
-        .model = p.model, .hub = p.hub, .threads = p.threads, .quiet = p.json, .fast = p.fast};
+    cli_open o = {.model = p.model,
+                  .hub = p.hub,
+                  .threads = p.threads,
+                  .quiet = p.json,
+                  .fast = p.fast,
+                  .head = p.head,
+                  .head_keep = p.head_keep};
     cli_catch(SIGINT);
     brisk_model *model = cli_open_model(&o, r->path, sizeof r->path);
     if (!model) return cli_failed();

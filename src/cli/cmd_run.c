@@ -59,6 +59,18 @@ static const char *finish_name(brisk_finish f) {
     return names[f];
 }
 
+/* What a screen has done so far. */
+static void print_screen(const run *r) {
+    brisk_model_info i;
+    brisk_model_get_info(r->model, &i);
+    if (!i.head_screen) return;
+    fprintf(stderr,
+            "[head: %llu tokens screened, %.0f rows computed for each; %llu with all rows]\n",
+            (unsigned long long)i.head_screened,
+            i.head_screened ? (double)i.head_computed / (double)i.head_screened : 0,
+            (unsigned long long)i.head_whole);
+}
+
 void run_print_figures(const run *r, const brisk_stats *s) {
     char memory[32], kv[32];
     bool color = cli_colored(r->color, stderr);
@@ -74,6 +86,7 @@ void run_print_figures(const run *r, const brisk_stats *s) {
             : s->finish == BRISK_FINISH_CONTEXT ? "the context is full"
                                                 : finish_name(s->finish),
             color ? "\033[0m" : "");
+    print_screen(r);
 }
 
 static void json_timings(bk_json *w, const run *r, const brisk_stats *s) {
@@ -172,7 +185,9 @@ static bool open_all(run *r) {
                   .pre = r->pre,
                   .cache = r->cache,
                   .fast = r->fast,
-                  .sparse = r->sparse};
+                  .sparse = r->sparse,
+                  .head = r->head,
+                  .head_keep = r->head_keep};
     r->model = cli_open_model(&o, r->path, sizeof r->path);
     if (!r->model) return false;
     brisk_model_get_info(r->model, &r->info);

@@ -19,6 +19,7 @@ typedef struct serve {
     int threads, pooling, compat;
     float budget_ms, queue_s, timeout_s, ping_s, drain_s;
     opt_strs keys;
+    const char *head, *head_keep;
     bool fast, no_prompt_cache, prompt_cache, embeddings, metrics, ui;
     bk_buf key_text, template_text;
     const char **all_keys;
@@ -55,6 +56,7 @@ static size_t engine_specs(serve *v, opt_spec *out) {
          &v->threads, 0, 256},
         CLI_CACHE_SPECS(&v->cache),
         CLI_FAST_SPEC(&v->fast),
+        CLI_HEAD_SPECS(v),
         {"--cache-prompt", NULL, "keep and share beginnings of prompts (the default)", OPT_FLAG,
          &v->prompt_cache, 0, 0},
         {"--no-cache-prompt --no-enable-prefix-caching", NULL,
@@ -218,7 +220,9 @@ static bool load(void *user, brisk_model **model, const char **name) {
                         .threads = v->threads,
                         .pre = v->pre,
                         .cache = v->cache,
-                        .fast = v->fast};
+                        .fast = v->fast,
+                        .head = v->head,
+                        .head_keep = v->head_keep};
     *model = cli_open_model(&o, v->path, sizeof v->path);
     if (!*model) return false;
     name_model(v);

@@ -1,4 +1,4 @@
-/* What the fast mode costs the model at hand. */
+/* What options that lose precision cost the model at hand. */
 #include <string.h>
 
 #include "brisk_tools.h"
@@ -29,4 +29,20 @@ bool cli_tell_fast(brisk_model *model) {
             "in %.0f %% (%zu tokens; of a text: brisk eval --fast -f TEXT)\n",
             r.kl_mean, 100 * r.top_agreement, r.compared);
     return true;
+}
+
+void cli_tell_head(const brisk_model *model) {
+    brisk_model_info info;
+    char size[32];
+    brisk_model_get_info(model, &info);
+    if (info.head_screen)
+        fprintf(stderr,
+                "head: screened, %s beside the whole head (greedy answers and sampling with min-p "
+                "alone)\n",
+                cli_bytes(info.head_bytes, size, sizeof size));
+    if (!info.head_kept) return;
+    fprintf(stderr,
+            "head: %d of %d tokens, and those of the prompt, to choose from; %s beside the whole "
+            "head (what it leaves out of a text: brisk eval --head-keep ... -f TEXT)\n",
+            info.head_kept, info.n_vocab, cli_bytes(info.head_bytes, size, sizeof size));
 }

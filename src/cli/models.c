@@ -210,6 +210,8 @@ brisk_model *cli_open_model(const cli_open *o, char *path, size_t cap) {
     options.sparse = o->sparse == 1   ? BRISK_SPARSE_ON
                      : o->sparse == 2 ? BRISK_SPARSE_OFF
                                       : BRISK_SPARSE_AUTO;
+    options.head = o->head;
+    options.head_keep = o->head_keep;
     if (!o->quiet) {
         options.progress = on_progress;
         options.progress_user = &bar;
@@ -219,6 +221,7 @@ brisk_model *cli_open_model(const cli_open *o, char *path, size_t cap) {
     brisk_status st = brisk_model_open(path, &options, &model, &err);
     cli_progress_end(&bar);
     if (st) cli_fail("%s", err.text);
+    if (!st && !o->untold) cli_tell_head(model);
     if (!st && o->fast && !o->untold && !cli_tell_fast(model)) brisk_model_close(&model);
     return model;
 }

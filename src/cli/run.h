@@ -10,6 +10,7 @@ typedef struct run {
     cli_cache_types cache;
     bool fast;
     int sparse;
+    const char *head, *head_keep;
     opt_strs stop;
     int n_predict, context, batch, threads, color;
     brisk_sampling sampling;

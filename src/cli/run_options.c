@@ -91,6 +91,7 @@ bool run_parse(run *r, int argc, char **argv, int *status) {
         CLI_CACHE_SPECS(&r->cache),
         CLI_FAST_SPEC(&r->fast),
         CLI_SPARSE_SPEC(&r->sparse),
+        CLI_HEAD_SPECS(r),
         {"--pre", "NAME", "pre-tokenizer in place of the file's tokenizer.ggml.pre", OPT_STR,
          &r->pre, 0, 0},
     };

@@ -168,6 +168,7 @@ static void run_region(void *arg, int thread) {
         case BK_OP_ROUTE: bk_cpu_route(job->d, c); break;
         case BK_OP_COMBINE: bk_cpu_combine(job->d, c); break;
         case BK_OP_SOFT_CAP: bk_cpu_soft_cap(job->d, c); break;
+        case BK_OP_SPREAD: bk_cpu_spread(job->d, c); break;
         }
         bk_trace_done(trace, thread, c);
     }

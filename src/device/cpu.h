@@ -68,7 +68,13 @@ void bk_cpu_lstm(bk_cpu_device *d, const bk_cmd *cmd, int thread);
 bk_cpu_need bk_cpu_lstm_need(const bk_cmd *cmd);
 void bk_cpu_route(bk_cpu_device *d, const bk_cmd *cmd);
 void bk_cpu_combine(bk_cpu_device *d, const bk_cmd *cmd);
+/* A product with a screen: acts are the quantised rows of its input, shared is scratch of
+ * BK_CPU_SCREEN_BYTES. */
+enum { BK_CPU_SCREEN_PARTS = 64, BK_CPU_SCREEN_BYTES = BK_CPU_SCREEN_PARTS * BK_SCREEN_ROWS * 8 };
+void bk_cpu_screen(bk_cpu_device *d, const bk_cmd *c, const void *acts, size_t pitch, void *shared,
+                   int thread);
 void bk_cpu_soft_cap(bk_cpu_device *d, const bk_cmd *cmd);
+void bk_cpu_spread(bk_cpu_device *d, const bk_cmd *cmd);
 
 /* The pool's barrier within a command: the trace sees that the thread waits. */
 static inline void bk_cpu_meet(bk_cpu_device *d, int thread) {

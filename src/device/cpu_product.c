@@ -73,8 +73,9 @@ static bool private_rows(const bk_cmd *c) { return c->rows <= PRIVATE_ROWS && fe
 /* A thread has room for a row on its way to being quantised, then for a panel or its own operand. */
 bk_cpu_need bk_cpu_product_need(const bk_cmd *c) {
     size_t k = c->product.input.k, rows = operand_bytes(c), row = row_bytes(k);
-    if (private_rows(c)) return (bk_cpu_need){0, row + rows};
-    return (bk_cpu_need){rows, few_rows(c) ? row : bk_max_size(row, bk_panel_bytes(k))};
+    size_t screen = c->product.screen ? BK_CPU_SCREEN_BYTES : 0;
+    if (private_rows(c)) return (bk_cpu_need){screen, row + rows};
+    return (bk_cpu_need){screen + rows, few_rows(c) ? row : bk_max_size(row, bk_panel_bytes(k))};
 }
 
 /* ---- Input ----------------------------------------------------------------------------------------- */
@@ -321,7 +322,7 @@ static const part *find_unit(const stretch *s, size_t unit, size_t *group) {
 }
 
 void bk_cpu_product_ahead(const bk_cpu_device *d, const bk_cmd *c, int thread) {
-    if (!few_rows(c)) return;
+    if (!few_rows(c) || c->product.groups || c->product.screen) return;
     stretch s = stretch_of(d, c);
     size_t group, unit = bk_pool_share_begin(d->pool, thread, s.first[c->product.n]);
     const part *p = find_unit(&s, unit, &group);
@@ -336,6 +337,13 @@ static void multiply_few(bk_cpu_device *d, const bk_cmd *c, const operand *o, in
         const part *p = find_unit(&s, unit, &group);
         direct(d, c, o, p, group, s.size);
     }
+}
+
+/* The groups that are listed, each with all rows. */
+static void multiply_listed(bk_cpu_device *d, const bk_cmd *c, const operand *o) {
+    part p = part_at(c, 0);
+    for (size_t i; (i = bk_pool_next(d->pool)) < c->product.n_groups;)
+        direct(d, c, o, &p, (size_t)c->product.groups[i], 1);
 }
 
 static void make_private(bk_cpu_device *d, const bk_cmd *c, const operand *o, float *own,
@@ -365,12 +373,17 @@ void bk_cpu_product(bk_cpu_device *d, const bk_cmd *c, int thread) {
     char *scratch = d->private[thread];
     float *own = (float *)(void *)scratch;
     bool private = private_rows(c);
-    operand o = operand_view(c, private ? scratch + row_bytes(c->product.input.k) : d->shared);
+    char *shared = (char *)d->shared + (c->product.screen ? BK_CPU_SCREEN_BYTES : 0);
+    operand o = operand_view(c, private ? scratch + row_bytes(c->product.input.k) : shared);
     if (private)
         make_private(d, c, &o, own, thread);
     else
         make_together(d, c, &o, own, thread);
-    if (few_rows(c))
+    if (c->product.screen)
+        bk_cpu_screen(d, c, o.acts, o.pitch, d->shared, thread);
+    else if (c->product.groups)
+        multiply_listed(d, c, &o);
+    else if (few_rows(c))
         multiply_few(d, c, &o, thread);
     else
         multiply(d, c, &o, scratch);

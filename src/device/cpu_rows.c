@@ -72,3 +72,32 @@ void bk_cpu_soft_cap(bk_cpu_device *d, const bk_cmd *c) {
                              bk_min_size(CHUNK, c->soft_cap.n - begin), c->soft_cap.cap);
     }
 }
+
+/* Tokens of one word, of which `bits` may stay; x: the first of those that are kept. */
+static void spread_word(bk_cpu_device *d, const bk_cmd *c, uint32_t bits, uint32_t keep,
+                        const float *x, float *out, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        bool kept = keep >> i & 1;
+        if (!(bits >> i & 1))
+            out[i] = -INFINITY;
+        else if (x && kept)
+            out[i] = *x;
+        else if (x && c->spread.cap != 0)
+            d->kernels->soft_cap(out + i, 1, c->spread.cap);
+        if (x && kept) x++;
+    }
+}
+
+void bk_cpu_spread(bk_cpu_device *d, const bk_cmd *c) {
+    enum { WORDS = 128 };
+    size_t words = c->spread.words, chunks = bk_div_up(words, WORDS), n = c->spread.n;
+    for (size_t i; (i = bk_pool_next(d->pool)) < c->rows * chunks;) {
+        size_t row = i / chunks, begin = i % chunks * WORDS;
+        for (size_t w = begin; w < bk_min_size(begin + WORDS, words); w++) {
+            const float *x = c->spread.x;
+            if (x) x += row * c->spread.ldx + c->spread.rank[w];
+            spread_word(d, c, c->spread.allowed[row * words + w], c->spread.keep[w], x,
+                        c->spread.out + row * n + w * 32, bk_min_size(32, n - w * 32));
+        }
+    }
+}

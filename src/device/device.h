@@ -49,7 +49,8 @@ typedef enum bk_op {
     BK_OP_LSTM,
     BK_OP_ROUTE,
     BK_OP_COMBINE,
-    BK_OP_SOFT_CAP
+    BK_OP_SOFT_CAP,
+    BK_OP_SPREAD
 } bk_op;
 
 /* How the input rows of a product come about. The device does this as part of the product: in its
@@ -91,6 +92,22 @@ typedef struct bk_routes {
 
 enum { BK_MAX_PRODUCTS = 3 };
 
+/* Bounds with which most rows of a product need not be computed. out holds estimates of all of a few rows
+ * (at most BK_SCREEN_ROWS): products of other weights with the same input, which are off by at most
+ *     factor * radius[i] * |input|      and by at most
+ *     factor * radius[i] * (sum over blocks b of 32 of share[i][b] / 255 * |input b| + |input| / 1024)
+ * for row i of w; radius is the upper half of a float. A group of rows is computed when one of its
+ * estimates may belong to a value within `margin` of the largest; what stays behind becomes -infinity. */
+enum { BK_SCREEN_ROWS = 8, BK_SCREEN_BLOCKS = 256 }; /* BLOCKS: of an input, at most */
+
+typedef struct bk_screen {
+    const uint16_t *radius; /* [n_rows of w] */
+    const uint8_t *share;   /* [n_rows of w][k / 32] */
+    float factor;
+    float margin[BK_SCREEN_ROWS];
+    uint64_t computed; /* counts rows of w that were, for all rows of the input */
+} bk_screen;
+
 typedef struct bk_cmd {
     bk_op op;
     const char *what; /* the model's name for it, in traces (device/trace.h); static */
@@ -116,6 +133,11 @@ typedef struct bk_cmd {
             bool fast; /* with the coarser scales of kernel/fast.h */
             const bk_routes *routes;
             const float *bias[BK_MAX_PRODUCTS]; /* out[i] = bias + ..., without add; NULL: none */
+            /* Only these groups of BK_GROUP_ROWS rows of w[0], its only one, go where they go always;
+             * the rest of out stays as it is. NULL: all. */
+            const int32_t *groups;
+            size_t n_groups;
+            bk_screen *screen; /* w[0] alone, of an integer format; NULL: all is computed */
         } product;
         /* Adds biases to q, k and v, norms every head of q and k, rotates these by the row's angles
          * (all in place), stores k and v into the pages, then
@@ -164,6 +186,18 @@ typedef struct bk_cmd {
             size_t n, ldx;
             float cap;
         } soft_cap;
+        /* Bits of words of 32: token i has bit i % 32 of word i / 32. Where a row's `allowed` has none,
+         * out is -infinity; where `keep` has one it is x, which has the kept ones side by side, `rank`
+         * of them before each word (x NULL: as it is); elsewhere as it is, with a soft cap unless that
+         * is 0. */
+        struct {
+            const float *x; /* [rows][ldx] */
+            size_t ldx;
+            const uint32_t *keep, *rank, *allowed; /* [words], [words], [rows][words] */
+            size_t words, n;                       /* n: values of a row of out */
+            float cap;
+            float *out; /* [rows][n] */
+        } spread;
     };
 } bk_cmd;
 

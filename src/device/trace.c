@@ -21,6 +21,12 @@ static bk_cost product_cost(const bk_cmd *c, size_t experts) {
     size_t of = routes ? (size_t)routes->n_experts : 1;
     for (int i = 0; i < c->product.n; i++) {
         const bk_weight *w = c->product.w[i];
+        if (c->product.screen) continue; /* nobody knows beforehand */
+        if (c->product.groups) {
+            size_t all = bk_div_up(bk_weight_rows(w), BK_GROUP_ROWS);
+            cost.bytes += bk_weight_bytes(w) / all * c->product.n_groups;
+            continue;
+        }
         /* Kernels widen halves and multiply in float. */
         bk_arith arith = bk_weight_type(w)->bits ? BK_ARITH_INT8 : BK_ARITH_F32;
         cost.bytes += bk_weight_bytes(w) / of * (routes ? experts : 1);
@@ -73,7 +79,8 @@ bk_cost bk_cmd_cost(const bk_cmd *c, size_t experts) {
     case BK_OP_EMBED: return embed_cost(c);
     case BK_OP_ROUTE:
     case BK_OP_COMBINE:
-    case BK_OP_SOFT_CAP: break;
+    case BK_OP_SOFT_CAP:
+    case BK_OP_SPREAD: break;
     }
     return (bk_cost){0};
 }

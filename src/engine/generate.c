@@ -125,6 +125,7 @@ bk_status bk_generate(bk_session *s, const bk_generate_options *options, bk_stat
                 .started = bk_now_ns()};
     bk_session_tokens(s, &a.stats.prompt_tokens);
     a.stats.cached_tokens = bk_session_computed(s);
+    bk_session_spare(s, options->sampling.n_biases == 0, bk_sampling_margin(&options->sampling));
     bk_status st = prepare(&a, err);
     if (!st) st = run(&a, err);
     if (a.stats.generated_tokens > 0) {
@@ -132,6 +133,7 @@ bk_status bk_generate(bk_session *s, const bk_generate_options *options, bk_stat
         a.stats.decode_ms = ms(a.first, a.last);
     }
     if (stats) *stats = a.stats;
+    bk_session_spare(s, false, 0);
     bk_sampler_destroy(&a.sampler);
     bk_reply_free(&a.reply);
     return st;

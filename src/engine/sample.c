@@ -68,6 +68,14 @@ static bool penalties_on(const bk_sampling *p) {
                                       p->frequency_penalty != 0.0f);
 }
 
+float bk_sampling_margin(const bk_sampling *p) {
+    bool typical = p->typical_p > 0 && p->typical_p < 1;
+    if (penalties_on(p) || p->n_biases > 0) return INFINITY;
+    if (p->temperature <= 0 || p->top_k == 1) return 0;
+    if (p->top_k > 0 || typical || p->top_p < 1 || p->min_p <= 0) return INFINITY;
+    return -logf(p->min_p) + 1e-4f;
+}
+
 bk_status bk_sample_scratch_create(size_t n_vocab, bk_sample_scratch **out, bk_error *err) {
     *out = NULL;
     bk_sample_scratch *w = n_vocab ? bk_alloc_zero(1, sizeof *w) : NULL;

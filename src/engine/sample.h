@@ -39,6 +39,10 @@ bk_status bk_sampling_check(const bk_sampling *p, bk_error *err);
 /* The same for its biases over n_vocab tokens. */
 bk_status bk_sampling_check_biases(const bk_sampling *p, size_t n_vocab, bk_error *err);
 
+/* How far below the largest logit one may be and still matter: 0 for greedy choices; infinity where all
+ * do, such as with top-k, whose place among the others counts. */
+float bk_sampling_margin(const bk_sampling *p);
+
 /* Reserves all that sampling over n_vocab tokens needs; scratch (for n_vocab, outlives the sampler) may
  * be NULL: then it has its own. INVALID, NOMEM. */
 bk_status bk_sampler_create(const bk_sampling *p, size_t n_vocab, bk_sample_scratch *scratch,

@@ -91,6 +91,13 @@ static inline size_t bk_sequence_states(const bk_sequence *s) {
     return s->request->pooling == BK_POOLING_MEAN ? s->rows : 1;
 }
 
+/* Whether it can do without the logits that a trimmed head leaves out: nobody has named tokens, nor wants
+ * to know probabilities. */
+static inline bool bk_sequence_spare(const bk_sequence *s) {
+    const bk_request *r = s->request;
+    return r->n_biases == 0 && r->logprobs < 0 && !r->prompt_logprobs && r->n_allowed == 0;
+}
+
 static inline size_t bk_sequence_generated(const bk_sequence *s) { return s->n - s->n_prompt; }
 
 #endif

@@ -28,6 +28,8 @@ struct bk_session {
     size_t chosen, chosen_end; /* tokens of the latest answer; all others go as prompts */
     float *logits;             /* [n_vocab] */
     bool logits_valid;         /* they follow tokens[n - 1] */
+    bool spare;                /* logits may be left out, */
+    float margin;              /* so far below the best */
     float *rows;               /* [ROW_BATCH][n_vocab], made by the first eval_rows */
 };
 
@@ -238,10 +240,22 @@ static bk_status forward(bk_session *s, size_t n, size_t n_logits, float *logits
                     .tokens = s->tokens + at,
                     .n = n,
                     .exact = is_chosen(s, at),
+                    .spare = s->spare,
+                    .margin = s->margin,
+                    .history = s->tokens,
                     .n_logits = n_logits,
                     .logits = logits,
                     .long_context = bk_config_long_context(bk_model_config(s->model), s->context)};
     return bk_exec_forward(s->shared->exec, &rows, 1, err);
+}
+
+void bk_session_spare(bk_session *s, bool spare, float margin) {
+    const bk_model_meta *meta = bk_model_get_meta(s->model);
+    if (spare == s->spare && margin == s->margin) return;
+    s->spare = spare;
+    s->margin = margin;
+    /* What a screen has left out, or others need: again. */
+    if (meta->head_kept || meta->head_screen) s->logits_valid = false;
 }
 
 static bool cancelled(const volatile bool *cancel) { return cancel && *cancel; }

@@ -48,6 +48,10 @@ bk_status bk_session_fork(const bk_session *s, bk_session **out, bk_error *err);
 bk_status bk_session_eval(bk_session *s, const float **logits, const volatile bool *cancel,
                           bk_error *err);
 
+/* Whether what is computed from now on may lack the logits that a trimmed or screened head leaves out
+ * (bk_rows.spare and margin); at first it may not. */
+void bk_session_spare(bk_session *s, bool spare, float margin);
+
 /* Appends n tokens and calls row(i, logits after tokens[i]) for each, in order. */
 typedef void (*bk_row_fn)(size_t index, const float *logits, void *user);
 bk_status bk_session_eval_rows(bk_session *s, const int32_t *tokens, size_t n, bk_row_fn row,

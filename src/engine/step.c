@@ -242,6 +242,9 @@ static size_t list_rows(bk_engine *e, bk_rows *rows) {
                               .tokens = s->tokens + bk_kv_len(s->kv),
                               .n = s->rows,
                               .exact = !bk_sequence_in_prompt(s),
+                              .spare = bk_sequence_spare(s),
+                              .margin = bk_sampling_margin(&s->request->sampling),
+                              .history = s->tokens,
                               .n_logits = s->n_logits,
                               .logits = s->n_logits ? logits : NULL,
                               .long_context = bk_config_long_context(c, (size_t)e->o.context)};

@@ -60,6 +60,7 @@ static bk_status generate(bk_feed *f, const bk_bench_test *t, bk_kv **kv, const 
                                 .tokens = tokens + i,
                                 .n = 1,
                                 .exact = true,
+                                .spare = true,
                                 .n_logits = 1,
                                 .logits = f->rows + s * f->n_vocab,
                                 .long_context = bk_feed_long_context(f)};

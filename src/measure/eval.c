@@ -34,7 +34,9 @@ static bk_status open_reference(eval *e, size_t rows, bk_error *err) {
     size_t n_vocab = first->n_vocab, other = n_vocab;
     bk_status st = BK_OK;
     bk_model *reference = e->o->reference;
-    bool itself = !reference && !e->o->reference_logits && bk_model_get_meta(first->model)->fast;
+    const bk_model_meta *meta = bk_model_get_meta(first->model);
+    bool itself = !reference && !e->o->reference_logits &&
+                  (meta->fast || meta->head_kept || meta->head_screen);
     if (reference || itself) {
         e->have_reference = true;
         st = bk_feed_init(&e->reference, itself ? first->model : reference, BATCH, ROWS, err);
@@ -67,6 +69,7 @@ static bk_status eval_open(eval *e, bk_model *const *models, size_t n, const bk_
     for (; e->n < n && !st; e->n++) {
         candidate *c = &e->models[e->n];
         st = bk_feed_init(&c->feed, models[e->n], BATCH, ROWS, err);
+        c->feed.spare = true;
         if (!st && c->feed.n_vocab != e->models[0].feed.n_vocab) {
             st = bk_fail(err, BK_ERR_INVALID,
                          "one model predicts %zu tokens, another %zu: their vocabularies differ",
@@ -121,12 +124,13 @@ static bk_status one_row(eval *e, size_t i, int32_t next, size_t part, bk_error 
     return st;
 }
 
-static bk_status rewind_all(eval *e, size_t context, bk_error *err) {
+static bk_status rewind_all(eval *e, const int32_t *tokens, size_t context, bk_error *err) {
     bk_status st = e->have_reference ? bk_feed_rewind(&e->reference, 0, err) : BK_OK;
     e->reference.context = context;
     for (size_t k = 0; k < e->n && !st; k++) {
         st = bk_feed_rewind(&e->models[k].feed, 0, err);
         e->models[k].feed.context = context;
+        e->models[k].feed.history = tokens;
     }
     return st;
 }
@@ -143,7 +147,7 @@ static bk_status feed(eval *e, const int32_t *tokens, size_t n, size_t rows, bk_
  * follows, is known when has_next. */
 static bk_status window(eval *e, const int32_t *tokens, size_t first, size_t n, bool has_next,
                         bk_error *err) {
-    bk_status st = rewind_all(e, n, err);
+    bk_status st = rewind_all(e, tokens, n, err);
     if (!st) st = feed(e, tokens, first, 0, err);
     for (size_t at = first; at < n && !st; at += ROWS) {
         size_t count = bk_min_size(n - at, ROWS);

@@ -8,7 +8,8 @@
 typedef struct bk_eval_options {
     int context;         /* tokens per window of a text; 0: 512 */
     bk_model *reference; /* compare with this model; NULL: none, but of a fast model itself,
-                                     computed exactly, where there is no other reference either */
+                                     computed exactly, of one with a trimmed head
+                                     itself with the whole one, where there is no other either */
     const char *reference_logits; /* or with the rows of this .npy file; NULL: none */
     const char *save_logits;      /* write the rows to this .npy file; NULL: none */
     /* After each window or sequence: how many are done, of how many, and the perplexity so far. */

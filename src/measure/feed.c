@@ -51,6 +51,8 @@ bk_status bk_feed_tokens(bk_feed *f, const int32_t *tokens, size_t n, size_t row
                         .tokens = tokens + at,
                         .n = count,
                         .exact = f->exact,
+                        .spare = f->spare,
+                        .history = f->history,
                         .n_logits = want,
                         .logits = want ? f->rows : NULL,
                         .long_context = bk_feed_long_context(f)};

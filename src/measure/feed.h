@@ -9,9 +9,11 @@ typedef struct bk_feed {
     bk_exec *exec;
     bk_kv *kv;
     size_t batch, max_rows, n_vocab;
-    size_t context; /* tokens that the sequence will have */
-    bool exact;     /* bk_rows' exact of what is fed */
-    float *rows;    /* [max_rows][n_vocab] */
+    size_t context;         /* tokens that the sequence will have */
+    bool exact;             /* bk_rows' exact of what is fed */
+    bool spare;             /* bk_rows' */
+    const int32_t *history; /* bk_rows' of the sequence that is fed; NULL: none */
+    float *rows;            /* [max_rows][n_vocab] */
 } bk_feed;
 
 /* batch tokens a pass, logits of at most max_rows (1..batch) of them. INVALID, NOMEM. */

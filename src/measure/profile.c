@@ -22,10 +22,10 @@ static bk_status run(bk_feed *f, const bk_bench_test *t, const int32_t *tokens, 
     if (!st) st = feed(f, &out->prefill, tokens, (size_t)t->n_prompt, t->cancel, err);
     tokens += t->n_prompt;
     bk_model_set_trace(f->model, out->decode.trace);
-    f->exact = true;
+    f->exact = f->spare = true;
     for (size_t i = 0; i < n_gen && !st; i++)
         st = feed(f, &out->decode, tokens + i, 1, t->cancel, err);
-    f->exact = false;
+    f->exact = f->spare = false;
     return st;
 }
 

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "device/device.h"
 #include "format/gguf.h"
+#include "model/head.h"
 #include "model/model.h"
 
 /* A metadata key "<architecture>.<suffix>" -> a field of bk_config. */
@@ -107,6 +108,7 @@ struct bk_model {
     bk_config config;
     bk_model_meta meta;
     bk_weights weights;
+    bk_head head;
     int n_groups;
     bk_kv_group group[BK_MAX_GROUPS];
     bk_attn_shape attn[BK_MAX_GROUPS];
@@ -137,6 +139,14 @@ typedef struct bk_pass {
     /* Once recorded: where the rows will be before the last norm, and what the delta is still to be
      * added by (NULL: there is none). */
     const float *last_x, *last_post_norm;
+    /* Of a trimmed head. whole: a row wants every logit, so all are computed. */
+    bool whole;
+    float *kept;       /* [n_logits][n_kept] */
+    uint32_t *allowed; /* [n_logits][words] tokens that a row may have */
+    int32_t *groups; /* groups of rows of the whole head that the rows have beside the kept ones */
+    size_t n_groups;
+    bool screened; /* the rows can do with a screened head, */
+    bk_screen screen;
     /* Experts: scores [rows][n_experts], gate and up of all slots, what they say [slots][n_embd]. */
     float *scores, *expert_gate_up, *expert_out;
     bk_routes routes;
@@ -209,6 +219,17 @@ bk_cmd *bk_pass_add(bk_pass *p, bk_op op, const char *what, size_t rows);
  * y[rows][ld] (+)= w input. */
 bk_cmd *bk_pass_products(bk_pass *p, const char *what, size_t rows, bk_input input, bool add);
 void bk_pass_product(bk_cmd *c, const bk_weight *w, float *y, size_t ld);
+
+/* head.c. Which tokens the rows of one sequence may have, [n_logits][words], before it has grown; then
+ * groups[] of all of the pass. */
+void bk_head_allow(bk_pass *p, uint32_t *bits, const bk_rows *r);
+void bk_head_list(bk_pass *p, const uint32_t *bits, int32_t *groups);
+/* Whether a screened head serves all rows of a pass, with what is to be reached; counts what it did. */
+bool bk_head_screens(const bk_model *m, const bk_rows *rows, size_t n, bk_screen *screen);
+void bk_head_count(const bk_pass *p);
+/* From the states of p->logit_rows, prepared as `in` says, to p->logits; at most BK_HEAD_CMDS. */
+enum { BK_HEAD_CMDS = 4 };
+void bk_head_record(bk_pass *p, const char *what, bk_input in);
 
 /* rope.c */
 bk_status bk_rope_read(const bk_gguf *g, const char *arch, bk_rope_config *r, bk_error *err);

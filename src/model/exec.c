@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernel/packed.h"
 #include "model/arch.h"
 
 struct bk_exec {
@@ -25,6 +26,10 @@ static size_t list_buffers(bk_exec *x, bk_buffer *b) {
     b[count++] = BK_BUFFER(x->tokens, n, 1);
     b[count++] = BK_BUFFER(x->logit_rows, x->max_logits + 1, 1);
     b[count++] = BK_BUFFER(x->logits, x->max_logits + 1, (size_t)c->n_vocab);
+    size_t trimmed = x->model->head.kept ? x->max_logits + 1 : 0;
+    b[count++] = BK_BUFFER(x->pass.kept, trimmed, x->model->head.n_kept);
+    b[count++] = BK_BUFFER(x->pass.allowed, trimmed, x->model->head.words);
+    b[count++] = BK_BUFFER(x->pass.groups, trimmed != 0, (size_t)c->n_vocab / BK_GROUP_ROWS + 1);
     for (int g = 0; dims && g < x->model->n_groups; g++)
         b[count++] = BK_BUFFER(x->angles[g], n, dims);
     return count + x->model->family->buffers(&x->pass, c, n, b + count);
@@ -127,7 +132,10 @@ static void fill(bk_exec *x, const bk_rows *rows, size_t n) {
     bk_pass *p = &x->pass;
     size_t dims = (size_t)m->config.rope.dims;
     p->n_rows = p->n_logits = 0;
+    p->whole = false;
+    p->screened = bk_head_screens(m, rows, n, &p->screen);
     for (size_t i = 0; i < n; i++) {
+        if (m->head.kept) bk_head_allow(p, p->allowed + p->n_logits * m->head.words, &rows[i]);
         size_t len = bk_kv_len(rows[i].kv);
         for (int g = 0; g < m->n_groups; g++)
             x->seqs[i].pages[g] = bk_kv_table(rows[i].kv, g, NULL);
@@ -150,6 +158,7 @@ static void fill(bk_exec *x, const bk_rows *rows, size_t n) {
     p->seqs = x->seqs;
     for (int g = 0; g < m->n_groups; g++) p->angles[g] = x->angles[g];
     p->n_cmds = 0;
+    if (m->head.kept) bk_head_list(p, p->allowed, p->groups);
 }
 
 /* The callers' memory where that is one run, as it is for a single sequence; else NULL. */
@@ -204,6 +213,7 @@ bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *e
         return status;
     }
     for (size_t i = 0; i < n; i++) bk_kv_commit(rows[i].kv, rows[i].n);
+    if (x->model->head.coarse) bk_head_count(&x->pass);
     if (!direct) copy_logits(x, rows, n, n_vocab);
     copy_hidden(x, rows, n);
     return BK_OK;

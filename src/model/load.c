@@ -27,6 +27,8 @@ typedef struct loader {
     bk_model *m;
     binding *bound;
     size_t n_bound;
+    bool screen; /* a screened head, */
+    double z;    /* with these bounds */
     bk_error *err;
     bk_sparse_choice sparse;
 } loader;
@@ -154,15 +156,24 @@ static uint64_t file_bytes(const bk_gguf_tensor *t) {
     return s ? bk_sparse_bytes(s) : t->bytes;
 }
 
+/* Whether the tensor is the head: output.weight, or the embedding where there is none. */
+static bool is_head(const loader *l, const binding *b) {
+    const bk_weights *w = &l->m->weights;
+    bool own = bk_gguf_find_tensor(l->g, "output.weight") != NULL;
+    return b->slot == (void **)(own ? (uintptr_t)&w->head : (uintptr_t)&w->embed);
+}
+
 /* A matrix as the file has it, when it is sparse and stays so; *done is false otherwise. */
 static bk_status load_sparse(loader *l, const binding *b, bool *done) {
     bk_device *d = l->m->device;
     const bk_sparse *s = bk_gguf_sparse_of(b->tensor);
     *done = false;
     if (!s || b->role->kind == BK_ROLE_VECTOR) return BK_OK;
-    bool use = false;
+    /* Heads that leave logits out want rows. */
+    bool use = false, dense = is_head(l, b) && (l->screen || l->m->head.keep);
     bk_status status = BK_OK;
-    if (b->role->kind == BK_ROLE_MATRIX) status = bk_sparse_choose(&l->sparse, d, s, &use, l->err);
+    if (b->role->kind == BK_ROLE_MATRIX && !dense)
+        status = bk_sparse_choose(&l->sparse, d, s, &use, l->err);
     if (status == BK_OK && use)
         status = d->ops->weight_create_sparse(d, s, (bk_weight **)(void *)b->slot, l->err);
     if (status != BK_OK) {
@@ -187,8 +198,11 @@ static uint64_t bytes_per_token(const loader *l, const binding *b) {
     if (b->slot == (void **)(void *)&l->m->weights.embed &&
         bk_gguf_find_tensor(l->g, "output.weight"))
         return 0;
+    uint64_t bytes = b->tensor->bytes;
+    if (is_head(l, b) && l->m->head.keep)
+        return bytes / (uint64_t)c->n_vocab * (uint64_t)l->m->head.n_kept;
     if (b->role->kind != BK_ROLE_EXPERTS) return file_bytes(b->tensor);
-    return b->tensor->bytes / (uint64_t)c->n_experts * (uint64_t)c->n_experts_used;
+    return bytes / (uint64_t)c->n_experts * (uint64_t)c->n_experts_used;
 }
 
 static void count_meta(loader *l) {
@@ -216,6 +230,10 @@ static uint64_t memory_needed(const loader *l) {
             sum += t->n_elements * sizeof(float);
         } else if (bk_packed_init(&p, t->type, (size_t)(t->ne[1] * t->ne[2]), (size_t)t->ne[0])) {
             sum += bk_packed_bytes(&p);
+            if (l->screen && is_head(l, &l->bound[i]))
+                sum += t->n_elements / 32 * 19 + 2 * t->ne[1];
+            if (l->m->head.keep && is_head(l, &l->bound[i]))
+                sum += bk_packed_bytes(&p) / p.n_rows * (l->m->head.n_kept + BK_GROUP_ROWS);
         }
     }
     return sum;
@@ -232,6 +250,10 @@ static bk_status load_tensors(loader *l, const bk_model_options *o) {
         done += file_bytes(b->tensor);
         if (loaded) continue;
         if (b->role->kind == BK_ROLE_VECTOR) status = load_vector(l, b);
+        if (l->m->head.keep && is_head(l, b))
+            status = bk_head_load(l->m, b->tensor->type, b->data, l->err);
+        if (status == BK_OK && l->screen && is_head(l, b))
+            status = bk_head_screen(l->m, b->tensor->type, b->data, l->z, l->err);
         size_t parts = b->role->kind == BK_ROLE_VECTOR ? 0 : (size_t)parts_of(b->role);
         for (size_t p = 0; status == BK_OK && p < parts; p++) status = load_matrix(l, b, p);
         bk_gguf_release(l->g, b->tensor, b->data);
@@ -242,10 +264,28 @@ static bk_status load_tensors(loader *l, const bk_model_options *o) {
     return BK_OK;
 }
 
+/* "full", "screen" or "screen:Z". */
+static bk_status read_head(loader *l, const bk_model_options *o) {
+    const char *head = o->head ? o->head : "full";
+    char *end = NULL;
+    l->screen = strncmp(head, "screen", 6) == 0;
+    if (l->screen && head[6] == ':') l->z = strtod(head + 7, &end);
+    bool known = l->screen
+                     ? !head[6] || (end && end != head + 7 && !*end && l->z >= 1 && l->z <= 100)
+                     : strcmp(head, "full") == 0;
+    if (known && !(l->screen && o->head_keep)) return BK_OK;
+    return bk_fail(l->err, BK_ERR_INVALID,
+                   "head '%.40s'%s: wanted full, screen, or screen:Z with Z from 1 to 100, and a "
+                   "trimmed head has no screen",
+                   head, o->head_keep ? " of a trimmed head" : "");
+}
+
 bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options *options,
                           bk_error *err) {
     loader l = {.g = g, .m = m, .err = err};
-    bk_status status = bind_all(&l);
+    bk_status status = read_head(&l, options);
+    if (status == BK_OK) status = bind_all(&l);
+    if (status == BK_OK && options->head_keep) status = bk_head_choose(m, options->head_keep, err);
     if (status != BK_OK) return status;
     count_meta(&l);
     if (options->vocab_only) return BK_OK;
@@ -263,6 +303,8 @@ bk_status bk_load_weights(const bk_gguf *g, bk_model *m, const bk_model_options 
     status = load_tensors(&l, options);
     if (status != BK_OK) return status;
     if (!m->weights.head) m->weights.head = m->weights.embed;
+    if (m->head.kept) status = bk_head_load_bias(m, err);
+    if (status != BK_OK) return status;
     return m->config.rope.dims ? bk_rope_make(m, err) : BK_OK;
 }
 
@@ -292,6 +334,12 @@ void bk_model_weight_name(const bk_model *m, const bk_weight *w, char name[BK_TE
 void bk_free_weights(bk_model *m) {
     bk_device *d = m->device;
     if (!d || !m->weights.layers) return;
+    d->ops->weight_destroy(d, m->head.kept);
+    d->ops->weight_destroy(d, m->head.coarse);
+    bk_free(m->head.radius);
+    bk_free(m->head.share);
+    m->head.radius = NULL;
+    m->head.share = NULL;
     if (m->weights.head != m->weights.embed) d->ops->weight_destroy(d, m->weights.head);
     d->ops->weight_destroy(d, m->weights.embed);
     d->ops->weight_destroy(d, m->weights.project);

@@ -104,12 +104,10 @@ static void record(bk_pass *p) {
     if (p->n_logits == 0) return;
     bk_input last = rows_of(p->last_x, out);
     last.index = p->logit_rows;
-    c = bk_pass_products(p, "decoder", p->n_logits, last, false);
-    bk_pass_product(c, w->head, p->logits, (size_t)cfg->n_vocab);
-    c->product.bias[0] = w->head_bias;
+    bk_head_record(p, "decoder", last);
 }
 
-static size_t cmds(const bk_config *c) { return 3 + 2 * (size_t)c->n_layers; }
+static size_t cmds(const bk_config *c) { return 2 + BK_HEAD_CMDS + 2 * (size_t)c->n_layers; }
 
 static void hidden(const bk_pass *p, size_t row, float *out) {
     size_t n = (size_t)p->model->config.n_out;

@@ -22,11 +22,13 @@ typedef struct bk_model_options {
     int threads;           /* 0: bk_cpu_default_threads() */
     const char *cpu_level; /* NULL: $BRISK_CPU, else the best */
     bool vocab_only;
-    bool tokenizer_only; /* nothing but tokenizer and template, whatever the architecture */
-    const char *pre;     /* in place of tokenizer.ggml.pre; NULL: the file's */
-    const char *kv_type; /* of keys and values in the cache (bk_kv_type_find); NULL: "q16" */
-    bool fast;           /* prompts with the coarser scales of kernel/fast.h */
+    bool tokenizer_only;   /* nothing but tokenizer and template, whatever the architecture */
+    const char *pre;       /* in place of tokenizer.ggml.pre; NULL: the file's */
+    const char *kv_type;   /* of keys and values in the cache (bk_kv_type_find); NULL: "q16" */
+    bool fast;             /* prompts with the coarser scales of kernel/fast.h */
     bk_sparse_use sparse;
+    const char *head_keep; /* what a trimmed head keeps (bk_head_choose); NULL: all */
+    const char *head;      /* "screen", "screen:Z" with bounds of Z deviations; NULL: "full" */
     void (*progress)(double done, void *user);
     void *progress_user;
 } bk_model_options;
@@ -79,6 +81,9 @@ typedef struct bk_model_meta {
     bk_cpu_level cpu_level;
     bk_kv_type kv_type;
     bool fast;
+    size_t head_kept; /* tokens of a trimmed head; 0: it is whole */
+    bool head_screen;
+    uint64_t head_bytes; /* of memory for either, beside the whole head */
     int threads;
 } bk_model_meta;
 
@@ -105,6 +110,10 @@ struct bk_gguf_builder;
 void bk_vocab_write(const bk_tokenizer_desc *desc, struct bk_gguf_builder *b);
 /* NULL when the file has none; then *why (may be NULL) says whether it is missing or broken. */
 const bk_template *bk_model_template(const bk_model *m, const char **why);
+
+/* Since it was loaded, of a screened head: rows of logits screened, rows of the head computed for these,
+ * and rows of logits that wanted all. */
+void bk_head_counts(const bk_model *m, uint64_t *screened, uint64_t *computed, uint64_t *whole);
 
 /* What its device does from now on is noted there, NULL: no more. Not while a pass runs. */
 struct bk_trace;
@@ -151,10 +160,16 @@ typedef struct bk_rows {
     bool long_context; /* bk_config_long_context; the same in all passes of a sequence */
     bool exact; /* in a model opened `fast`: the tokens are no prompt but chosen by the model,
                           which costs no precision; the same for all of a pass */
+    /* The caller can do without the logits that a trimmed or screened head leaves out: they are
+     * -infinity. With a trimmed one those of the sequence's own tokens are there: history[0 .. length + n); NULL: they are not. */
+    bool spare;
+    const int32_t *history;
+    float margin; /* a screened head may leave out what is further than this below the best */
 } bk_rows;
 
 /* One pass over the weights for all rows. The bits of every logit and state depend on the tokens of its
- * sequence alone (and on which of these are `exact`, in a model opened `fast`): not on the other rows,
+ * sequence alone (and on which of these are `exact`, in a model opened `fast`; and on `spare` and
+ * `history`, with a trimmed head): not on the other rows,
  * on how a prompt is cut, or on the number of threads.
  * On failure no sequence has changed. INVALID, LIMIT (too many rows, context full), NOMEM. */
 bk_status bk_exec_forward(bk_exec *x, const bk_rows *rows, size_t n, bk_error *err);

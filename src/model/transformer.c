@@ -140,18 +140,11 @@ static void experts(stream *s, const bk_layer *l) {
 static void head(stream *s) {
     bk_pass *p = s->p;
     const bk_model *m = p->model;
-    size_t n_vocab = (size_t)m->config.n_vocab;
     /* Few rows, and nobody needs their sum after this. */
     bk_input last = norm_of_x(s, m->weights.out_norm);
     last.index = p->logit_rows;
     if (s->post_norm) last.add = p->delta, last.add_weight = s->post_norm;
-    bk_pass_product(bk_pass_products(p, "head", p->n_logits, last, false), m->weights.head,
-                    p->logits, n_vocab);
-    if (m->config.logit_cap == 0) return;
-    bk_cmd *c = bk_pass_add(p, BK_OP_SOFT_CAP, "soft cap", p->n_logits);
-    c->soft_cap.x = p->logits;
-    c->soft_cap.n = c->soft_cap.ldx = n_vocab;
-    c->soft_cap.cap = m->config.logit_cap;
+    bk_head_record(p, "head", last);
 }
 
 void bk_transformer_record(bk_pass *p) {
@@ -197,7 +190,7 @@ void bk_transformer_hidden(const bk_pass *p, size_t row, float *out) {
 }
 
 size_t bk_transformer_cmds(const bk_config *c) {
-    return 3 + (size_t)c->n_layers * (c->features & BK_EXPERTS ? 8 : 5);
+    return 1 + BK_HEAD_CMDS + (size_t)c->n_layers * (c->features & BK_EXPERTS ? 8 : 5);
 }
 
 size_t bk_transformer_buffers(bk_pass *p, const bk_config *c, size_t n, bk_buffer *b) {
