@@ -10,8 +10,12 @@
 
 #include <brisk_compress.h>
 
-static const char *const usual[] = {"q8_0", "q4_0", "prune:channels:0.1", "prune:channels:0.2",
-                                    "prune:channels:0.2:no-repair", "prune:layers:0.1"};
+static const char *const usual[] = {"q8_0",
+                                    "q4_0",
+                                    "prune:channels:0.1",
+                                    "prune:channels:0.2",
+                                    "prune:channels:0.2:no-repair",
+                                    "prune:layers:0.1"};
 
 /* The text of a file, freed by the caller; NULL after saying why not. */
 static char *read_text(const char *path, size_t *len) {
@@ -82,9 +86,9 @@ int main(int argc, char **argv) {
     brisk_comparison *c = NULL;
     brisk_error err;
     brisk_status st =
-        argc > 4 ? brisk_compare(argv[1], (const char *const *)argv + 4, (size_t)argc - 4, &o, &c,
-                                 &err)
-                 : brisk_compare(argv[1], usual, sizeof usual / sizeof *usual, &o, &c, &err);
+        argc > 4
+            ? brisk_compare(argv[1], (const char *const *)argv + 4, (size_t)argc - 4, &o, &c, &err)
+            : brisk_compare(argv[1], usual, sizeof usual / sizeof *usual, &o, &c, &err);
     fprintf(stderr, "\n");
     if (st) {
         fprintf(stderr, "prune_compare: %s\n", err.text);

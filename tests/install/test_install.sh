@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # An installed copy is enough: `make install` to a folder of its own, examples/generate.c built
 # against it through pkg-config (shared and static), examples/pipeline.c likewise, run on the model in
-# BRISK_TEST_MODEL, and examples/matmul_threads.c, kv_cache.c, train_mlp.c and lstm_lm.c; what is installed
+# BRISK_TEST_MODEL, and examples/matmul_threads.c, kv_cache.c, train_mlp.c, lstm_lm.c,
+# prune_compare.c and lm_prune_compare.c; what is installed
 # is what is expected, and `make uninstall` leaves nothing.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -94,6 +95,20 @@ cp examples/lstm_lm.c "$tmp" || die 'no examples/lstm_lm.c'
     die 'running lstm_lm'
 grep -q '^step   60: .* on unseen text [12]\.' "$tmp/lstm_lm.txt" || die 'lstm_lm learned too little'
 grep -q '^200 characters, ' "$tmp/lstm_lm.txt" || die 'lstm_lm wrote too little'
+for name in prune_compare lm_prune_compare; do
+    cp "examples/$name.c" "$tmp" || die "no examples/$name.c"
+    # shellcheck disable=SC2046
+    (cd "$tmp" && gcc -std=c11 -Wall -Wextra -Werror -o "$name" "$name.c" \
+        $(pkg-config --cflags --libs brisk) -Wl,-rpath,"$prefix/lib") || die "building $name"
+done
+"$tmp/lm_prune_compare" tests/data/prose.txt "$tmp" 10 >"$tmp/lm_prune.txt" ||
+    die 'running lm_prune_compare'
+[ "$(grep -cE '^(lstm|transformer) +[a-z]+ +0\.[0-9]+ .* [0-9.]+x +[0-9]\.[0-9]+ +[0-9]' "$tmp/lm_prune.txt")" = 30 ] ||
+    die 'lm_prune_compare prints another table'
+"$tmp/prune_compare" "$tmp/transformer.gguf" tests/data/prose.txt tests/data/prose.txt q8_0 \
+    prune:channels:0.25 prune:channels:0.25+q8_0 >"$tmp/prune.txt" 2>"$tmp/prune.log" || die 'running prune_compare'
+[ "$(grep -c '^  prune:channels:0.25.* \(dominated\|worth it\)\|^  no dense' "$tmp/prune.txt")" = 2 ] ||
+    die 'prune_compare has no verdicts'
 (cd "$tmp" && "$prefix/bin/brisk" train mlp --steps 20) >"$tmp/mlp.txt" || die 'brisk train mlp'
 grep -q '64 columns, 10 classes' "$tmp/mlp.txt" || die 'brisk train mlp found other data'
 
