@@ -56,8 +56,13 @@ typedef struct brisk_quantize_options {
     /* What becomes of the weights: a type for most of them or a mixture, by llama-quantize's names ("q4_0",
      * "Q4_K_M"); matrices whose rows are too short for its blocks get one that fits. */
     const char *type;
-    bool pure;               /* the same type everywhere, no mixture */
-    bool leave_output;       /* the head stays as it is */
+    /* In place of a type, one of these: every matrix gets the type by which the whole loses least. Damage is
+     * measured on the text; without one it is guessed. 0: not given. */
+    double target_bpw; /* bits per weight, of all tensors */
+    double target_ms;  /* a decoded token, on this machine */
+    double target_kl;  /* mean KL from the source on the text, in nats: smallest model within it */
+    bool pure;         /* the same type everywhere, no mixture */
+    bool leave_output; /* the head stays as it is */
     const char *output_type; /* of the head; NULL: as the mixture says */
     const char *embedding_type;
     const char *const *tensor_types; /* "PATTERN=TYPE", POSIX extended regular expressions that are
@@ -71,6 +76,7 @@ typedef struct brisk_quantize_options {
     size_t text_len;
     const char *text_name; /* goes into files */
     int context;           /* tokens a window of the text; 0: 512 */
+    size_t max_tokens;     /* of the text that are read; 0: all */
     brisk_rounding rounding;
 
     int threads;  /* 0: one per core */
@@ -93,6 +99,9 @@ typedef struct brisk_quantize_report {
     char unweighted_name[64]; /* the first of these */
     size_t text_tokens;       /* read for statistics */
     double text_seconds, plan_seconds, round_seconds;
+    /* With a target; negative: not measured. kl is the mean KL from the source on text that the plan has
+     * not seen, where the text is long enough. */
+    double kl_estimate, kl, ms;
 } brisk_quantize_report;
 
 /* Rounds the matrices of a model (a GGUF file, a Hugging Face folder, what brisk_train wrote); vectors and

@@ -97,17 +97,38 @@ static bk_status find_preset(const char *name, const bk_preset **out, bk_error *
     return bk_fail(err, BK_ERR_INVALID, "type '%.40s' found; %s wanted", name, known);
 }
 
+static bk_status check_target(const brisk_quantize_options *o, bk_error *err) {
+    double t[] = {o->target_bpw, o->target_ms, o->target_kl};
+    int n = o->type != NULL;
+    for (size_t i = 0; i < 3; i++) {
+        if (!(t[i] >= 0 && t[i] <= 1e9))
+            return bk_fail(err, BK_ERR_INVALID, "a target of %g found", t[i]);
+        n += t[i] > 0;
+    }
+    if (n > 1) return bk_fail(err, BK_ERR_INVALID, "one type or one target, %d found", n);
+    if (o->target_kl > 0 && !o->text)
+        return bk_fail(err, BK_ERR_INVALID, "a KL is measured on a text: give one");
+    if (!o->target_bpw && !o->target_ms && !o->target_kl && o->imatrix && o->text)
+        return bk_fail(err, BK_ERR_INVALID,
+                       "an importance matrix and a text to collect one: which?");
+    return BK_OK;
+}
+
 static bk_status take_options(brisk_quantize_options *o, bk_quantize_options *out, bk_error *err) {
     *out = (bk_quantize_options){.plan = {.pure = o->pure,
                                           .leave_output = o->leave_output,
                                           .tensor_types = o->tensor_types,
                                           .n_tensor_types = o->n_tensor_types},
+                                 .target_bpw = o->target_bpw,
+                                 .target_ms = o->target_ms,
+                                 .target_kl = o->target_kl,
                                  .plain = o->rounding == BRISK_ROUND_PLAIN,
                                  .imatrix = o->imatrix,
                                  .imatrix_out = o->imatrix_out,
                                  .text = {o->text, o->text ? o->text_len : 0},
                                  .text_name = o->text_name ? o->text_name : "",
                                  .context = o->context,
+                                 .max_tokens = o->max_tokens,
                                  .threads = o->threads,
                                  .dry_run = o->dry_run,
                                  .progress = on_progress,
@@ -119,8 +140,7 @@ static bk_status take_options(brisk_quantize_options *o, bk_quantize_options *ou
     if (!st && o->embedding_type) st = bk_round_type(o->embedding_type, &out->plan.embedding, err);
     if (!st && (o->threads < 0 || o->threads > 256))
         st = bk_check_range("threads", o->threads, 0, 256, err);
-    if (!st && o->imatrix && o->text)
-        st = bk_fail(err, BK_ERR_INVALID, "an importance matrix and a text to collect one: which?");
+    if (!st) st = check_target(o, err);
     if (!st && o->imatrix_out && !o->imatrix && !o->text)
         st =
             bk_fail(err, BK_ERR_INVALID, "an importance matrix is collected from a text: give one");
@@ -136,7 +156,10 @@ static void give_report(const bk_quantize_report *r, brisk_quantize_report *out)
                                    .text_tokens = r->text_tokens,
                                    .text_seconds = r->text_seconds,
                                    .plan_seconds = r->plan_seconds,
-                                   .round_seconds = r->round_seconds};
+                                   .round_seconds = r->round_seconds,
+                                   .kl_estimate = r->target.kl_estimate,
+                                   .kl = r->target.kl,
+                                   .ms = r->target.ms};
     memcpy(out->unweighted_name, r->name, sizeof r->name);
 }
 
@@ -150,7 +173,8 @@ BK_API brisk_status brisk_quantize(const char *in, const char *out,
     bk_error e;
     bk_status st = take_options(&o, &inner, &e);
     bool plans = out || o.dry_run;
-    if (!st && plans && !inner.plan.preset) st = bk_fail(&e, BK_ERR_INVALID, "a type is wanted");
+    bool decided = inner.plan.preset || o.target_bpw > 0 || o.target_ms > 0 || o.target_kl > 0;
+    if (!st && plans && !decided) st = bk_fail(&e, BK_ERR_INVALID, "a type or a target is wanted");
     if (!st && !plans && !o.imatrix_out)
         st = bk_fail(&e, BK_ERR_INVALID,
                      "nothing to write: neither a model nor an importance matrix");

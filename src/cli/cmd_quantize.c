@@ -8,7 +8,7 @@
 #include "cli/cli.h"
 #include "cli/compare.h"
 
-enum { MOST_TYPES = 64 };
+enum { MOST_TYPES = 64, DEFAULT_TOKENS = 8192 };
 
 /* All tensors of one type, or one tensor. */
 typedef struct total {
@@ -106,9 +106,14 @@ static void print_text(const quantizing *q) {
            cli_bytes(r->bytes_after, after, 32), bits(r->bytes_before, r->weights),
            bits(r->bytes_after, r->weights));
     if (!q->o.dry_run) printf(", rounded in %.1f s", r->round_seconds);
+    if (r->plan_seconds >= 0.1) printf(", planned in %.1f s", r->plan_seconds);
     if (r->text_tokens)
         printf(" after %.1f s with %zu tokens of text", r->text_seconds, r->text_tokens);
     printf("\n");
+    if (r->kl_estimate >= 0) printf("estimated KL %.5f", r->kl_estimate);
+    if (r->kl >= 0) printf(", measured %.5f", r->kl);
+    if (r->ms >= 0) printf(", %.3f ms a token", r->ms);
+    if (r->kl_estimate >= 0) printf("\n");
 }
 
 static void put_tensor(bk_json *w, const row *r) {
@@ -137,6 +142,10 @@ static void print_json(const quantizing *q) {
     bk_json_key_uint(&w, "text_tokens", r->text_tokens);
     bk_json_key_double(&w, "text_seconds", r->text_seconds);
     bk_json_key_double(&w, "round_seconds", r->round_seconds);
+    bk_json_key_double(&w, "plan_seconds", r->plan_seconds);
+    if (r->kl_estimate >= 0) bk_json_key_double(&w, "kl_estimate", r->kl_estimate);
+    if (r->kl >= 0) bk_json_key_double(&w, "kl", r->kl);
+    if (r->ms >= 0) bk_json_key_double(&w, "ms_per_token", r->ms);
     bk_json_key(&w, "tensors");
     bk_json_begin(&w, '[');
     for (size_t i = 0; i < q->n_rows; i++) put_tensor(&w, &q->rows[i]);
@@ -186,19 +195,19 @@ static int quantize(quantizing *q) {
     return cli_finish_output(stdout) ? 0 : EXIT_ERROR;
 }
 
-/* IN OUT TYPE; without OUT where nothing is written. */
+/* IN OUT TYPE; without TYPE where there is a target, without OUT where nothing is written. */
 static bool take_paths(quantizing *q, const opt_strs *rest) {
-    bool collects = q->o.imatrix_out != NULL;
-    bool complete = rest->n == 3 || (rest->n == 2 && q->o.dry_run) || (rest->n == 1 && collects);
-    if (!complete) {
-        cli_fail(
-            "brisk quantize takes the model, OUT.gguf and a type (IN TYPE with --dry-run, IN with "
-            "--imatrix-out)");
+    const brisk_quantize_options *o = &q->o;
+    size_t typed = !(o->target_bpw > 0 || o->target_ms > 0 || o->target_kl > 0);
+    bool collects = o->imatrix_out != NULL && rest->n == 1 && typed;
+    if (rest->n != 2 + typed && !(o->dry_run && rest->n == 1 + typed) && !collects) {
+        cli_fail("brisk quantize takes the model, OUT.gguf and a type or a target (no OUT with "
+                 "--dry-run, neither with --imatrix-out)");
         return false;
     }
     q->in = rest->v[0];
-    q->out = rest->n == 3 ? rest->v[1] : NULL;
-    if (rest->n > 1) q->o.type = rest->v[rest->n - 1];
+    q->out = rest->n == 2 + typed ? rest->v[1] : NULL;
+    if (typed && rest->n > 1) q->o.type = rest->v[rest->n - 1];
     return true;
 }
 
@@ -214,9 +223,16 @@ int cmd_quantize(int argc, char **argv) {
     brisk_quantize_options *o = &q.o;
     const char *calibrate = NULL;
     bool plain = false;
+    float bpw = 0, ms = 0, kl = 0;
+    int max_tokens = DEFAULT_TOKENS;
     opt_strs rest = {0}, types = {0};
     brisk_quantize_default(o);
     const opt_spec specs[] = {
+        {"--target-bpw", "X", "bits per weight; each matrix gets the type that pays most",
+         OPT_FLOAT, &bpw, 0.1, 64},
+        {"--target-ms", "X", "time of a decoded token on this machine", OPT_FLOAT, &ms, 1e-4, 1e6},
+        {"--target-kl", "X", "mean KL from the source; the smallest model within it", OPT_FLOAT,
+         &kl, 1e-6, 100},
         {"--imatrix", "FILE", "importance of inputs, a file of brisk or llama.cpp", OPT_STR,
          &o->imatrix, 0, 0},
         {"--calibrate", "TEXT", "collect it from this text", OPT_STR, &calibrate, 0, 0},
@@ -224,6 +240,8 @@ int cmd_quantize(int argc, char **argv) {
          &o->imatrix_out, 0, 0},
         {"-c --ctx-size", "N", "tokens a window of the text (512)", OPT_INT, &o->context, 2,
          1 << 20},
+        {"--calibrate-tokens", "N", "of the text that are read (8192; 0: all)", OPT_INT,
+         &max_tokens, 0, INT32_MAX},
         {"--plain", NULL, "round to the nearest instead of searching scales", OPT_FLAG, &plain, 0,
          0},
         {"--tensor-type", "PATTERN=TYPE", "of tensors whose names match; may be repeated", OPT_STRS,
@@ -238,7 +256,8 @@ int cmd_quantize(int argc, char **argv) {
         {"--json", NULL, "one JSON object", OPT_FLAG, &q.json, 0, 0},
     };
     const opt_table table = {.verb = "quantize",
-                             .usage = "usage: brisk quantize IN OUT.gguf TYPE [options]",
+                             .usage =
+                                 "usage: brisk quantize IN OUT.gguf TYPE|--target-bpw X [options]",
                              .about = "Writes a model with its matrices in fewer bits; TYPE is a "
                                       "type (q8_0) or a mixture (Q4_K_M).",
                              .specs = specs,
@@ -247,6 +266,8 @@ int cmd_quantize(int argc, char **argv) {
     int status;
     bk_buf text = {0};
     if (!cli_options(&table, argc, argv, &status)) return status;
+    o->target_bpw = (double)bpw, o->target_ms = (double)ms, o->target_kl = (double)kl;
+    o->max_tokens = (size_t)max_tokens;
     if (!take_paths(&q, &rest)) return EXIT_ERROR;
     if (calibrate && !cli_read_file(calibrate, &text)) return EXIT_ERROR;
     o->rounding = plain ? BRISK_ROUND_PLAIN : BRISK_ROUND_SEARCH;

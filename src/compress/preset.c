@@ -116,6 +116,10 @@ static role role_of(const bk_gguf_tensor *t, bool tied) {
     return ROLE_ANY;
 }
 
+int bk_tensor_role(const bk_gguf_tensor *t, bool tied) {
+    return bk_tensor_layer(t) < 0 ? 0 : (int)role_of(t, tied);
+}
+
 /* ---- Rules -------------------------------------------------------------------------------------- */
 
 /* What must hold for a rule; several are joined by and. */
@@ -281,6 +285,7 @@ bk_mixture bk_mixture_of(const bk_gguf *g, const bk_preset *preset, bool importa
     return (bk_mixture){.preset = preset,
                         .n_layers = number(g, "block_count"),
                         .n_experts = number(g, "expert_count"),
+                        .n_experts_used = number(g, "expert_used_count"),
                         .heads_per_kv = kv ? heads / kv : 1,
                         .tied = !bk_gguf_find_tensor(g, "output.weight"),
                         .importance = importance};

@@ -20,7 +20,7 @@ void bk_preset_names(char *out, size_t cap);
 /* What the rules ask about a model. */
 typedef struct bk_mixture {
     const bk_preset *preset;
-    int n_layers, n_experts;
+    int n_layers, n_experts, n_experts_used;
     int heads_per_kv; /* queries' heads for each of keys and values */
     bool tied;        /* the embedding is the head, too */
     bool importance;  /* there is an importance matrix */
@@ -33,6 +33,8 @@ bk_mixture bk_mixture_of(const bk_gguf *g, const bk_preset *preset, bool importa
 bool bk_tensor_rounds(const bk_gguf_tensor *t);
 /* Whether it is what the logits are computed with. */
 bool bk_tensor_is_head(const bk_gguf_tensor *t, bool tied);
+/* What a tensor does in a transformer's layer, a small number; 0: something else, or in no layer. */
+int bk_tensor_role(const bk_gguf_tensor *t, bool tied);
 /* The number in "blk.N.", -1 without. */
 int bk_tensor_layer(const bk_gguf_tensor *t);
 

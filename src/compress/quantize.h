@@ -4,17 +4,20 @@
 
 #include "compress/plan.h"
 #include "compress/round.h"
+#include "compress/target.h"
 #include "sys/cpu.h"
 
 typedef struct bk_quantize_options {
-    bk_plan_options plan; /* preset NULL: a budget decides */
+    bk_plan_options plan;                    /* preset NULL: a target decides */
+    double target_bpw, target_ms, target_kl; /* one of them, or none */
     bool plain;
     const char *imatrix;     /* file to read, NULL: none */
     const char *imatrix_out; /* file to write, NULL: none */
     bk_str text;             /* calibration; data NULL: none */
     const char *text_name;
-    int context; /* tokens a window of it; 0: 512 */
-    int threads; /* 0: bk_cpu_default_threads() */
+    int context;       /* tokens a window of it; 0: 512 */
+    size_t max_tokens; /* of it that are read; 0: all */
+    int threads;       /* 0: bk_cpu_default_threads() */
     bool dry_run;
     /* Of each step: what it is, how much of it is done. May be NULL. */
     void (*progress)(const char *what, double done, void *user);
@@ -32,6 +35,7 @@ typedef struct bk_quantize_report {
     char name[64];      /* of the first of these */
     size_t text_tokens; /* that were read for statistics */
     double text_seconds, plan_seconds, round_seconds;
+    bk_target_report target;
 } bk_quantize_report;
 
 /* in: whatever bk_model_file_open opens. out: the file to write, atomically; NULL: none, for dry runs and

@@ -72,6 +72,7 @@ typedef struct model {
 
 typedef struct source {
     const model *m;
+    size_t index;
     const bk_gguf_tensor *tensor;
     const bk_quant *to;
 } source;
@@ -159,7 +160,7 @@ static bk_status round_tensor(job *j, bk_error *err) {
     return BK_OK;
 }
 
-static bk_status fill(const void *p, uint8_t *out, bk_error *err) {
+static bk_status make(const void *p, uint8_t *out, bk_error *err) {
     const source *s = p;
     const bk_gguf_tensor *t = s->tensor;
     job j = {.s = s, .out = out, .k = (size_t)t->ne[0]};
@@ -178,17 +179,48 @@ static bk_status fill(const void *p, uint8_t *out, bk_error *err) {
     return st;
 }
 
+static bk_status fill(const void *p, uint8_t *out, bk_error *err) {
+    const source *s = p;
+    bk_round_cache *cache = s->m->o.cache;
+    if (!cache) return make(p, out, err);
+    size_t bytes = (size_t)s->tensor->n_elements / s->to->block_len * s->to->block_bytes;
+    if (cache->tensors[s->index].type == s->to) {
+        memcpy(out, cache->tensors[s->index].blocks, bytes);
+        return BK_OK;
+    }
+    bk_status st = make(p, out, err);
+    uint8_t *copy = st ? NULL : bk_alloc(bytes, 1);
+    if (!copy) return st; /* without memory it is made again */
+    memcpy(copy, out, bytes);
+    bk_free(cache->tensors[s->index].blocks);
+    cache->tensors[s->index].blocks = copy;
+    cache->tensors[s->index].type = s->to;
+    return BK_OK;
+}
+
+bk_status bk_round_cache_init(bk_round_cache *c, const bk_gguf *from, bk_error *err) {
+    c->n = bk_gguf_n_tensors(from);
+    c->tensors = bk_alloc_zero(c->n + 1, sizeof *c->tensors);
+    return c->tensors ? BK_OK : bk_fail(err, BK_ERR_NOMEM, "no memory for %zu tensors", c->n);
+}
+
+void bk_round_cache_free(bk_round_cache *c) {
+    for (size_t i = 0; c->tensors && i < c->n; i++) bk_free(c->tensors[i].blocks);
+    bk_free(c->tensors);
+    *c = (bk_round_cache){0};
+}
+
 /* ---- A model ------------------------------------------------------------------------------------ */
 
-static void add_tensor(bk_gguf_builder *b, model *m, const bk_gguf_tensor *t,
-                       const bk_quant *type) {
+static void add_tensor(bk_gguf_builder *b, model *m, size_t index, const bk_quant *type) {
+    const bk_gguf_tensor *t = bk_gguf_tensor_at(m->from, index);
     char *name = bk_gguf_builder_alloc(b, t->name.len + 1, 1);
     if (!name) return;
     memcpy(name, t->name.data, t->name.len);
     if (type != t->type) {
         source *s = bk_gguf_builder_alloc(b, 1, sizeof *s);
         if (!s) return;
-        *s = (source){m, t, type};
+        *s = (source){m, index, t, type};
         m->total += t->n_elements;
         bk_gguf_builder_lazy(b, name, type->type, t->n_dims, t->ne, fill, s);
     } else if (t->data) {
@@ -249,7 +281,7 @@ bk_status bk_round_model(const bk_gguf *from, const bk_quant *const *types,
             bk_gguf_builder_destroy(&b);
             return st;
         }
-        add_tensor(b, m, t, types[i]);
+        add_tensor(b, m, i, types[i]);
     }
     return bk_gguf_builder_finish(&b, out, err);
 }

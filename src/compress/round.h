@@ -19,11 +19,24 @@ static inline bool bk_round_whole_to(const bk_quant *q) {
 void bk_round_row(const bk_quant *to, bool plain, const float *x, const float *importance,
                   void *blocks, size_t n);
 
+/* What was rounded stays here, so that it can be read again: of each tensor the last type. */
+typedef struct bk_round_cache {
+    size_t n;
+    struct {
+        const bk_quant *type; /* NULL: nothing yet */
+        uint8_t *blocks;
+    } * tensors;
+} bk_round_cache;
+
+bk_status bk_round_cache_init(bk_round_cache *c, const bk_gguf *from, bk_error *err);
+void bk_round_cache_free(bk_round_cache *c);
+
 typedef struct bk_round_options {
     const bk_imatrix *imatrix; /* NULL: none */
     bool plain;
-    int file_type; /* general.file_type; -1: that of the type of most weights */
-    bk_pool *pool; /* rows are shared by its threads; NULL: one thread */
+    int file_type;         /* general.file_type; -1: that of the type of most weights */
+    bk_round_cache *cache; /* NULL: none */
+    bk_pool *pool;         /* rows are shared by its threads; NULL: one thread */
     void (*progress)(double done, void *user); /* may be NULL; from the thread that reads */
     void *user;
     const volatile bool *cancel; /* polled between rows; may be NULL */

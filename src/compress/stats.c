@@ -237,7 +237,7 @@ static bk_status read_all(collector *c, size_t window) {
     size_t windows = bk_max_size(n / window, 1);
     for (size_t i = 0; i < windows; i++) {
         if (o->cancel && *o->cancel) return bk_fail(c->err, BK_ERR_CANCELLED, "cancelled");
-        int32_t *at = c->ids.data + i * window;
+        int32_t *at = c->ids.data + i * (c->ids.len / window) / windows * window;
         if (bk_tokenizer_add_bos(t)) at[0] = bk_tokenizer_bos(t);
         bk_status st = read_window(c, at, window);
         if (st) return st;

@@ -19,7 +19,7 @@ typedef struct bk_stats bk_stats;
 
 typedef struct bk_stats_options {
     int context;       /* tokens a window, each computed from nothing; 0: 512 */
-    size_t max_tokens; /* of the text that are read; 0: all */
+    size_t max_tokens; /* of the text that are read, from all over it; 0: all */
     /* Whether the Gram matrix of this tensor's input is wanted, k * k floats; NULL: of none. */
     bool (*gram)(const char *tensor, size_t k, void *user);
     /* Whether the rows are kept. */

@@ -331,6 +331,35 @@ void bk_model_weight_name(const bk_model *m, const bk_weight *w, char name[BK_TE
     }
 }
 
+/* The matrices that a tensor holds, n of them; NULL: there is no such tensor. */
+static bk_weight **matrices_named(bk_model *m, const char *tensor, size_t *n) {
+    char name[BK_TENSOR_NAME];
+    for (size_t i = 0; i < m->family->n_roles; i++) {
+        const bk_role *r = &m->family->roles[i];
+        if (r->kind == BK_ROLE_VECTOR || !bk_role_applies(r, &m->config)) continue;
+        int layers = r->per_layer ? m->config.n_layers : 1;
+        for (int layer = 0; layer < layers; layer++) {
+            snprintf(name, sizeof name, r->name, layer);
+            if (strcmp(name, tensor) != 0) continue;
+            char *fields = r->per_layer ? (char *)&m->weights.layers[layer] : (char *)&m->weights;
+            *n = (size_t)parts_of(r);
+            return (bk_weight **)(void *)(fields + r->offset);
+        }
+    }
+    return NULL;
+}
+
+bool bk_model_refill(bk_model *m, const char *tensor, const uint8_t *blocks, size_t row_bytes) {
+    size_t n = 0;
+    bk_weight **w = matrices_named(m, tensor, &n);
+    for (size_t p = 0; p < n; p++) {
+        if (!w[p]) return false;
+        size_t rows = bk_weight_rows(w[p]);
+        m->device->ops->weight_load(m->device, w[p], blocks + p * rows * row_bytes, 0, rows);
+    }
+    return n > 0;
+}
+
 void bk_free_weights(bk_model *m) {
     bk_device *d = m->device;
     if (!d || !m->weights.layers) return;

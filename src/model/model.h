@@ -129,6 +129,10 @@ enum { BK_TENSOR_NAME = 64 };
 struct bk_weight;
 void bk_model_weight_name(const bk_model *m, const struct bk_weight *w, char name[BK_TENSOR_NAME]);
 
+/* Fills a matrix with other weights: blocks of the type that it has, all rows of row_bytes as in a file.
+ * Not while a pass runs, and for models that nobody else uses. False when there is no such matrix. */
+bool bk_model_refill(bk_model *m, const char *tensor, const uint8_t *blocks, size_t row_bytes);
+
 /* An empty sequence of this model. */
 bk_status bk_model_new_kv(bk_model *m, bk_kv **out, bk_error *err);
 /* The pages of all of them, the model's; NULL when it was opened for its vocabulary alone. */

@@ -8,7 +8,7 @@
 2. Plain rounding gives the blocks of the `gguf` package, whatever the number of threads.
 3. Importance: both forms of file say the same; what is collected is what numpy sums up; the weighted error
    falls; what is missing is told once.
-4. Options for single tensors; a Hugging Face folder's and a quantised model's way in.
+4. Options for single tensors; a quantised model as source; targets of size, time and divergence.
 5. What is wrong gives one line and no file; Ctrl-C and a full disk leave nothing.
 With BRISK_PEER_BIN, the folder of llama.cpp's programs: the mixtures as it chooses them now, it reads
 brisk's importance, and it continues a quantised file with the same text.
@@ -265,6 +265,36 @@ def test_options(work):
     report("Q8_0" in types_of(out).values(), "an LSTM")
     table = must(source, "q4_0", "--dry-run").stdout
     report("blk.1.ffn_down.weight" in table and "bits per weight" in table, "--dry-run")
+
+
+def test_targets(work):
+    """As tight as was asked for, and better than the same size in one type."""
+    source, text = tiny(work, embd=256, heads=4, ff=512, layers=3), os.path.join(work, "text.txt")
+    with open(text, "w", encoding="utf-8") as f:
+        f.write(TEXT * 12)
+    out, same = os.path.join(work, "out.gguf"), os.path.join(work, "same.gguf")
+    done = json.loads(must(source, out, "--target-bpw", "4.5", "--calibrate", text, "-c", "128", "--json").stdout)
+    report(4.3 < done["bits_per_weight"] <= 4.501, "--target-bpw", f"{done['bits_per_weight']:.3f}")
+    must(source, same, "q4_0", "--pure", "--calibrate", text, "-c", "128")
+
+    def divergence(model):
+        said = subprocess.run([BRISK, "eval", "-m", model, "--reference", source, "-f", text, "-c", "256", "--json"],
+                              check=True, capture_output=True, text=True).stdout
+        return json.loads(said)["kl_mean"]
+    chosen, plain = divergence(out), divergence(same)
+    report(os.path.getsize(out) <= os.path.getsize(same) + 4096 and chosen < plain, "better than one type",
+           f"KL {chosen:.5f}, {plain:.5f}")
+    guessed = json.loads(must(source, "--dry-run", "--target-bpw", "5.5", "--json").stdout)
+    report(5.2 < guessed["bits_per_weight"] <= 5.501, "a target without a text", f"{guessed['bits_per_weight']:.3f}")
+    want = 2 * chosen
+    done = json.loads(must(source, out, "--target-kl", str(want), "--calibrate", text, "-c", "128", "--json").stdout)
+    report(0.5 * want < done["kl"] <= want, "--target-kl", f"{done['kl']:.5f} of {want:.5f}")
+    done = json.loads(must(source, out, "--target-ms", "1000", "--calibrate", text, "-c", "128", "--json").stdout)
+    report(0 < done["ms_per_token"] <= 1000, "--target-ms", f"{done['ms_per_token']:.3f}")
+    refused(work, "bits that no type has", "this model can have", source, "OUT", "--target-bpw", "1.5")
+    refused(work, "a type and a target", "a type or a target", source, "OUT", "q4_0", "--target-bpw", "5")
+    refused(work, "two targets", "one target", source, "OUT", "--target-ms", "1", "--target-bpw", "5")
+    refused(work, "a KL without a text", "text", source, "OUT", "--target-kl", "0.1")
 
 
 # ---- 5. What is wrong -----------------------------------------------------------------------------

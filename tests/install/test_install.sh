@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # An installed copy is enough: `make install` to a folder of its own, examples/generate.c built
 # against it through pkg-config (shared and static), examples/pipeline.c likewise, run on the model in
-# BRISK_TEST_MODEL, and examples/matmul_threads.c, kv_cache.c, train_mlp.c, lstm_lm.c,
-# prune_compare.c and lm_prune_compare.c; what is installed
+# BRISK_TEST_MODEL, and examples/matmul_threads.c, quantize_weights.c, kv_cache.c, train_mlp.c,
+# lstm_lm.c, prune_compare.c and lm_prune_compare.c; what is installed
 # is what is expected, and `make uninstall` leaves nothing.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -67,6 +67,15 @@ cp examples/matmul_threads.c "$tmp" || die 'no examples/matmul_threads.c'
 "$tmp/matmul_threads" 3 256 >"$tmp/matmul_threads.txt" || die 'running matmul_threads'
 [ "$(grep -c '3 threads .* the same bits' "$tmp/matmul_threads.txt")" -eq 4 ] ||
     die 'matmul_threads does not show four types'
+
+# Weights to integers and back, of docs/questions/q07.md.
+cp examples/quantize_weights.c "$tmp" || die 'no examples/quantize_weights.c'
+# shellcheck disable=SC2046
+(cd "$tmp" && gcc -std=c11 -Wall -Wextra -Werror -o quantize_weights quantize_weights.c \
+    $(pkg-config --cflags --libs brisk) -lm -Wl,-rpath,"$prefix/lib") || die 'building quantize_weights'
+"$tmp/quantize_weights" >"$tmp/quantize_weights.txt" || die 'running quantize_weights'
+[ "$(grep -c 'relative error 0\.' "$tmp/quantize_weights.txt")" -eq 4 ] ||
+    die 'quantize_weights does not show four ways'
 
 # With and without keys and values kept, of docs/questions/q04.md: it compares the answers itself.
 cp examples/kv_cache.c "$tmp" || die 'no examples/kv_cache.c'
