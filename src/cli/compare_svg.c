@@ -139,7 +139,7 @@ static box place(const box *taken, size_t n, double x, double y, double w) {
     box best = {x + 7, y - 19, w, 14};
     for (size_t i = 0; i < BK_ARRAY_LEN(places); i++) {
         box b = {x + places[i][0], y + places[i][1], w, 14};
-        bool free = b.x > LEFT && b.x + b.w < WIDTH - 4 && b.y > TOP - 24 && b.y + b.h < BOTTOM;
+        bool free = b.x > LEFT && b.x + b.w < WIDTH - 4 && b.y > TOP - 12 && b.y + b.h < BOTTOM;
         for (size_t k = 0; k < n && free; k++) free = apart(&b, &taken[k]);
         if (free) return b;
     }
