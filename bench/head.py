@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A screened head beside the whole one: the same greedy text, and how much sooner.
 
-    bench/head.py -m gemma3 [--head screen] [--tokens 20000] [--length 112] [--speed-only]
+    bench/head.py -m gemma3 [--head screen] [--tokens 20000] [--length 200] [--speed-only]
 
 Two servers answer the same prompts greedily, one with --head full, one with --head screen. First one
 answer at a time, in turns, for the speed; then several at once until so many tokens have been compared.
@@ -97,7 +97,7 @@ def main():
     parser.add_argument("-m", "--model", required=True)
     parser.add_argument("--head", default="screen")
     parser.add_argument("--tokens", type=int, default=20000)
-    parser.add_argument("--length", type=int, default=112)
+    parser.add_argument("--length", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--speed-only", action="store_true")
     o = parser.parse_args()
