@@ -113,10 +113,10 @@ typedef struct brisk_model_info {
     uint64_t resident_bytes; /* memory that the loaded weights take */
     uint64_t token_bytes;    /* weight bytes read to decode one token */
     bool has_chat_template;
-    bool fast; /* as it was opened */
-    int n_sparse; /* matrices that are stored and multiplied sparsely */
-    int n_filled; /* sparse ones of the file that are dense in memory, since that is faster here */
-    int head_kept;       /* tokens that a trimmed head keeps; 0: all */
+    bool fast;     /* as it was opened */
+    int n_sparse;  /* matrices that are stored and multiplied sparsely */
+    int n_filled;  /* sparse ones of the file that are dense in memory, since that is faster here */
+    int head_kept; /* tokens that a trimmed head keeps; 0: all */
     uint64_t head_bytes; /* memory for them, or for a screen, in resident_bytes too */
     bool head_screen;
     /* So far: predictions that were screened, rows of the head computed for all of these, and predictions

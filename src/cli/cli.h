@@ -94,10 +94,10 @@ bool cli_tell_fast(brisk_model *model);
     }
 
 /* The option --sparse; out is an int *. */
-#define CLI_SPARSE_SPEC(out)                                                                   \
-    {                                                                                          \
+#define CLI_SPARSE_SPEC(out)                                                                      \
+    {                                                                                             \
         "--sparse", "auto|on|off", "sparse matrices stay so where that is faster (auto), or all", \
-            OPT_CHOICE, out, 0, 0                                                              \
+            OPT_CHOICE, out, 0, 0                                                                 \
     }
 
 /* The options --head and --head-keep; out is what has both as a const char *. */

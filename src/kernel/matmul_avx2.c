@@ -1,4 +1,3 @@
-#define TILES_OF(name) bk_tiles_##name##_avx2
 #include "kernel/fast256_avx2.h"
 
 void bk_matmul_init_avx2(bk_kernels *k) { product256_init(k); }

@@ -32,6 +32,11 @@ static inline size_t bk_strip_cols(size_t left, size_t most) {
     default: run(__VA_ARGS__, 6); break; \
     }
 
+/* Names of the level's products of tiles, for headers that several levels include. */
+#ifndef TILES_OF
+#define TILES_OF(name) bk_tiles_##name##_avx2
+#endif
+
 void bk_fast_init_ref(bk_kernels *k);
 
 void bk_matmul_init_avx2(bk_kernels *k);

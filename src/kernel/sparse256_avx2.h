@@ -347,10 +347,17 @@ INLINE void tile_run(int bits, const sparse_job *j, size_t g, size_t c0, size_t 
         tile_run(BITS, j, g, c0, sets, COLS);                                                 \
     }
 WIDTH(4, 1)
-WIDTH(4, 2) WIDTH(4, 3) WIDTH(4, 4) WIDTH(4, 5) WIDTH(4, 6) WIDTH(8, 1) WIDTH(8, 2)
-    WIDTH(8, 3) /* fewer: without VNNI they have twice the sums */
+WIDTH(4, 2)
+WIDTH(4, 3)
+WIDTH(4, 4)
+WIDTH(4, 5)
+WIDTH(4, 6)
+/* Fewer: without VNNI they have twice the sums. */
+WIDTH(8, 1)
+WIDTH(8, 2)
+WIDTH(8, 3)
 
-    void TILES_OF(tiles)(TILES_ARGS) {
+void TILES_OF(tiles)(TILES_ARGS) {
     static void (*const run_4[])(const sparse_job *, size_t, size_t, size_t) = {tile_4_1, tile_4_2,
                                                                                 tile_4_3, tile_4_4,
                                                                                 tile_4_5, tile_4_6};

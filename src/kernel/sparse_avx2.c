@@ -1,5 +1,4 @@
 /* Sparse matrices with AVX2: tiles, and for them the sums of 4 activations, blocks side by side. */
-#define TILES_OF(name) bk_tiles_##name##_avx2
 #include "kernel/sparse256_avx2.h"
 
 /* Dword j of row i goes to dword i of row j. */

@@ -215,17 +215,20 @@ INLINE void direct_cols(int bits, const bk_packed *w, size_t first, size_t n, co
 #define CASE(COLS)                                                        \
     case COLS:                                                            \
         direct_cols(bits, w, first, n, acts, pitch, COLS, out, ldo, add); \
-        break;
-#define DIRECT(BITS)                                                             \
-    static void direct_##BITS(DIRECT_ARGS) {                                     \
-        const int bits = BITS;                                                   \
-        switch (cols) {                                                          \
-            CASE(1)                                                              \
-            CASE(2)                                                              \
-            CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) default                      \
-                : direct_cols(bits, w, first, n, acts, pitch, 8, out, ldo, add); \
-            break;                                                               \
-        }                                                                        \
+        break
+#define DIRECT(BITS)                                                                   \
+    static void direct_##BITS(DIRECT_ARGS) {                                           \
+        const int bits = BITS;                                                         \
+        switch (cols) {                                                                \
+            CASE(1);                                                                   \
+            CASE(2);                                                                   \
+            CASE(3);                                                                   \
+            CASE(4);                                                                   \
+            CASE(5);                                                                   \
+            CASE(6);                                                                   \
+            CASE(7);                                                                   \
+        default: direct_cols(bits, w, first, n, acts, pitch, 8, out, ldo, add); break; \
+        }                                                                              \
     }
 DIRECT(4)
 DIRECT(8)
@@ -348,10 +351,19 @@ INLINE void tile_run(const job *j, size_t g, size_t c0, size_t sets, size_t cols
         tile_run(j, g, c0, sets, COLS);                                       \
     }
 WIDTH(1)
-WIDTH(2) WIDTH(3) WIDTH(4) WIDTH(5) WIDTH(6) WIDTH(7) WIDTH(8) WIDTH(9) WIDTH(10) WIDTH(11)
-    WIDTH(12)
+WIDTH(2)
+WIDTH(3)
+WIDTH(4)
+WIDTH(5)
+WIDTH(6)
+WIDTH(7)
+WIDTH(8)
+WIDTH(9)
+WIDTH(10)
+WIDTH(11)
+WIDTH(12)
 
-        void bk_tiles_tiles_avx512(TILES_ARGS) {
+void bk_tiles_tiles_avx512(TILES_ARGS) {
     static void (*const run[])(const job *, size_t, size_t,
                                size_t) = {tile_1, tile_2, tile_3, tile_4,  tile_5,  tile_6,
                                           tile_7, tile_8, tile_9, tile_10, tile_11, tile_12};

@@ -22,10 +22,10 @@ typedef struct bk_model_options {
     int threads;           /* 0: bk_cpu_default_threads() */
     const char *cpu_level; /* NULL: $BRISK_CPU, else the best */
     bool vocab_only;
-    bool tokenizer_only;   /* nothing but tokenizer and template, whatever the architecture */
-    const char *pre;       /* in place of tokenizer.ggml.pre; NULL: the file's */
-    const char *kv_type;   /* of keys and values in the cache (bk_kv_type_find); NULL: "q16" */
-    bool fast;             /* prompts with the coarser scales of kernel/fast.h */
+    bool tokenizer_only; /* nothing but tokenizer and template, whatever the architecture */
+    const char *pre;     /* in place of tokenizer.ggml.pre; NULL: the file's */
+    const char *kv_type; /* of keys and values in the cache (bk_kv_type_find); NULL: "q16" */
+    bool fast;           /* prompts with the coarser scales of kernel/fast.h */
     bk_sparse_use sparse;
     const char *head_keep; /* what a trimmed head keeps (bk_head_choose); NULL: all */
     const char *head;      /* "screen", "screen:Z" with bounds of Z deviations; NULL: "full" */
