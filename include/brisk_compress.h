@@ -136,6 +136,8 @@ typedef struct brisk_prune_options {
     size_t calibrate_len;
     size_t max_tokens; /* of it that are read; 0: all */
     bool no_repair;    /* what stays keeps its values */
+    /* Single weights: seconds in which feed-forward blocks are fitted to the dense ones; 0: none. */
+    double reconstruct;
     brisk_prune_choice choice;
     int keep_n, keep_m;        /* strategy nm: of each keep_m weights keep_n stay */
     brisk_prune_spread spread; /* single weights */

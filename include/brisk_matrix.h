@@ -29,7 +29,7 @@ typedef struct brisk_matrix_options {
 } brisk_matrix_options;
 
 /* A matrix of n_rows rows of k weights, from floats rows[n_rows][k] rounded to `type`: "f32", "f16",
- * "bf16", "q8_0" or "q4_0" (the last two want k to be a multiple of 32). The floats are not needed
+ * "bf16", "q8_0", "q4_k" ... (k is a multiple of its block's length). The floats are not needed
  * afterwards. options may be NULL. INVALID, NOMEM. */
 brisk_status brisk_matrix_create(const char *type, const float *rows, size_t n_rows, size_t k,
                                  const brisk_matrix_options *options, brisk_matrix **matrix,

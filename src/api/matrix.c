@@ -8,29 +8,13 @@
 #include "device/matrix.h"
 #include "measure/matmul.h"
 
-/* Also what is not quantised to: the caller's error names the format then. */
-static const bk_quant *find_type(const char *name) {
-    for (uint32_t i = 0; i < 64; i++) {
-        const bk_quant *q = bk_quant_find(i);
-        if (q && strcasecmp(q->name, name) == 0) return q;
-    }
-    return NULL;
-}
-
 static bk_matrix *inner(brisk_matrix *m) { return (bk_matrix *)m; }
-
-static bk_status type_of(const char *name, const bk_quant **out, bk_error *err) {
-    *out = find_type(name);
-    if (*out) return BK_OK;
-    return bk_fail(err, BK_ERR_INVALID, "type '%.40s' found; f32, f16, bf16, q8_0 or q4_0 wanted",
-                   name);
-}
 
 static bk_status create(const char *type, const float *rows, size_t n_rows, size_t k,
                         brisk_matrix_options o, bk_matrix **m, bk_error *err) {
     const bk_quant *q;
     bk_cpu_level level;
-    bk_status st = type_of(type, &q, err);
+    bk_status st = bk_quant_named(type, &q, err);
     if (!st) st = bk_cpu_level_choose(o.cpu_level, &level, err);
     if (st) return st;
     int threads = o.threads ? o.threads : bk_cpu_default_threads();
@@ -130,7 +114,7 @@ BK_API brisk_status brisk_bench_matmul(const brisk_matmul_test *test, brisk_matm
     bk_error e;
     *result = (brisk_matmul_result){0};
     memcpy(t.threads, test->threads, sizeof t.threads);
-    bk_status st = type_of(test->type, &t.type, &e);
+    bk_status st = bk_quant_named(test->type, &t.type, &e);
     if (!st) st = bk_cpu_level_choose(test->cpu_level, &t.level, &e);
     if (!st) st = bk_matmul_bench(&t, &r, &e);
     if (!st) copy_result(&r, &t, result);

@@ -50,6 +50,7 @@ BK_API brisk_status brisk_prune(const char *in, const char *out, const brisk_pru
                           .calibrate = {p->calibrate, p->calibrate ? p->calibrate_len : 0},
                           .max_tokens = p->max_tokens,
                           .no_repair = p->no_repair,
+                          .reconstruct = p->reconstruct,
                           .choice = (bk_prune_choice)p->choice,
                           .keep_n = p->keep_n,
                           .keep_m = p->keep_m,

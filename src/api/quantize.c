@@ -8,22 +8,8 @@
 
 /* ---- Weights ------------------------------------------------------------------------------------ */
 
-static bk_status find_type(const char *name, const bk_quant **out, bk_error *err) {
-    char known[512] = "";
-    size_t len = 0;
-    for (uint32_t i = 0; i < 64; i++) {
-        *out = bk_quant_find(i);
-        if (!*out) continue;
-        if (strcasecmp((*out)->name, name) == 0) return BK_OK;
-        if (len < sizeof known)
-            len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", len ? ", " : "",
-                                    (*out)->name);
-    }
-    return bk_fail(err, BK_ERR_INVALID, "type '%.40s' found; %s wanted", name, known);
-}
-
 static bk_status find_for_rows(const char *name, size_t k, const bk_quant **out, bk_error *err) {
-    bk_status st = find_type(name, out, err);
+    bk_status st = bk_quant_named(name, out, err);
     if (st || k % (*out)->block_len == 0) return st;
     return bk_fail(err, BK_ERR_INVALID, "rows of %zu weights, %s wants a multiple of %zu", k,
                    (*out)->name, (*out)->block_len);
@@ -34,7 +20,7 @@ BK_API brisk_status brisk_block_type_find(const char *name, brisk_block_type *ou
     if (!name || !out) return bk_api_null(name ? "out" : "name", err);
     const bk_quant *q;
     bk_error e;
-    bk_status st = find_type(name, &q, &e);
+    bk_status st = bk_quant_named(name, &q, &e);
     if (!st) *out = (brisk_block_type){q->name, q->block_len, q->block_bytes, bk_round_to(q)};
     return bk_api_result(st, &e, err);
 }

@@ -9,7 +9,7 @@
 
 typedef struct prune {
     const char *model, *out, *calibrate, *eval;
-    float ratio, target_speed;
+    float ratio, target_speed, reconstruct;
     const char *nm;
     int choice, tokens, ratios;
     bool no_bench, json;
@@ -144,6 +144,7 @@ static int go(prune *p) {
     if (p->eval && !cli_read_file(p->eval, &p->eval_text)) return EXIT_ERROR;
     p->o.ratio = (double)p->ratio;
     p->o.target_speed = (double)p->target_speed;
+    p->o.reconstruct = (double)p->reconstruct;
     p->o.choice = (brisk_prune_choice)p->choice;
     p->o.spread = (brisk_prune_spread)p->ratios;
     p->o.max_tokens = (size_t)p->tokens;
@@ -187,6 +188,8 @@ int cmd_prune(int argc, char **argv) {
         {"--calibrate-tokens", "N", "of it that are read; 0: all (20000)", OPT_INT, &p.tokens, 0,
          INT32_MAX},
         {"--no-repair", NULL, "what stays keeps its values", OPT_FLAG, &p.o.no_repair, 0, 0},
+        {"--reconstruct", "SECONDS", "then fit feed-forward blocks to the dense ones for so long",
+         OPT_FLOAT, &p.reconstruct, 0, 1e6},
         {"--choose", "kl|influence|contiguous", "how layers are chosen (kl)", OPT_CHOICE, &p.choice,
          0, 0},
         {"--nm", "N:M", "strategy nm: of each M weights of a row N stay, as 2:4", OPT_STR, &p.nm, 0,

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "compress/prune_internal.h"
+#include "compress/reconstruct.h"
 #include "compress/round.h"
 #include "model/arch.h"
 #include "model/hf.h"
@@ -139,6 +140,12 @@ static bk_status check_options(const bk_prune_options *o, const strategy *s, bk_
                        "strategy %s goes by what the model does with a text: give one with "
                        "--calibrate",
                        s->name);
+    if (o->reconstruct > 0 && (!s->make || o->calibrate.len == 0))
+        return bk_fail(err, BK_ERR_INVALID,
+                       s->make ? "reconstruction goes by what the model does with a text: give one "
+                                 "with --calibrate"
+                               : "strategy %s changes shapes: reconstruction is for zeros",
+                       s->name);
     return check_amount(o, s, err);
 }
 
@@ -180,20 +187,40 @@ static bk_status open_model(bk_pruning *p, const strategy *s) {
                    s->name, p->arch);
 }
 
+/* *out is g, or its blocks fitted to those of the model before. */
+static bk_status reconstruct(bk_pruning *p, bk_gguf *g, bk_gguf **out) {
+    const bk_prune_options *o = p->o;
+    bk_reconstruct_model_options r = {.text = o->calibrate,
+                                      .seconds = o->reconstruct,
+                                      .threads = o->threads,
+                                      .progress = o->progress,
+                                      .user = o->user,
+                                      .cancel = o->cancel};
+    return bk_reconstruct_model(p->g, p->model, g, &r, out, p->err);
+}
+
 static void wrote(double done, void *user) { bk_prune_progress(user, "writing", done); }
 
 static bk_status run(bk_pruning *p, const strategy *s, const char *out) {
-    bk_gguf *g = NULL, *sparse = NULL;
+    enum { CUT, FITTED, SPARSE, STAGES };
+    bk_gguf *made[STAGES] = {NULL}, *last = NULL; /* each reads the one before */
     double ratio = p->o->ratio;
     bk_gguf_write_options write = {.progress = wrote, .user = p, .cancel = p->o->cancel};
     bk_status st = open_model(p, s);
     if (!st && p->o->target_speed > 0) st = search_ratio(p, s, &ratio);
-    if (!st) st = cut(p, s, ratio, false, &g);
-    if (!st && p->o->sparse) st = bk_prune_store_sparse(p, g, &sparse);
-    if (!st) st = bk_prune_report(p, sparse ? sparse : g);
-    if (!st) st = bk_gguf_write(sparse ? sparse : g, out, &write, p->err);
-    bk_gguf_destroy(&sparse);
-    bk_gguf_destroy(&g);
+    if (!st) st = cut(p, s, ratio, false, &made[CUT]);
+    last = made[CUT];
+    if (!st && p->o->reconstruct > 0) {
+        st = reconstruct(p, last, &made[FITTED]);
+        last = made[FITTED];
+    }
+    if (!st && p->o->sparse) {
+        st = bk_prune_store_sparse(p, last, &made[SPARSE]);
+        last = made[SPARSE];
+    }
+    if (!st) st = bk_prune_report(p, last);
+    if (!st) st = bk_gguf_write(last, out, &write, p->err);
+    for (int i = STAGES; i-- > 0;) bk_gguf_destroy(&made[i]);
     return st;
 }
 

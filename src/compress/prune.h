@@ -28,6 +28,7 @@ typedef struct bk_prune_options {
     bk_str calibrate;     /* text that the choice and the repair go by; empty: none */
     size_t max_tokens;    /* of it that are read; 0: all */
     bool no_repair;
+    double reconstruct; /* single weights: seconds for compress/reconstruct.h; 0: none */
     bk_prune_choice choice;
     int keep_n, keep_m;     /* strategy nm: of each m weights n stay */
     bk_prune_spread spread; /* single weights */

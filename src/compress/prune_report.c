@@ -1,13 +1,10 @@
 /* What pruning saved and what it cost: sizes, speed in turns with the model before, quality. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/mem.h"
 #include "compress/prune_internal.h"
-#include "measure/bench.h"
 #include "measure/eval.h"
+#include "measure/race.h"
 
-enum { PROMPT = 256, TOKENS = 32, REPETITIONS = 5, MOST = 16 };
+enum { PROMPT = 256, TOKENS = 32, REPETITIONS = 5 };
 
 /* ---- Sizes --------------------------------------------------------------------------------------- */
 
@@ -41,49 +38,22 @@ static bk_status sizes(bk_pruning *p, const bk_gguf *g, bk_prune_side *out) {
 
 /* ---- Speed --------------------------------------------------------------------------------------- */
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double median(double *v, int n) {
-    qsort(v, (size_t)n, sizeof *v, by_value);
-    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
-/* Tokens per second of both, one run of each in turn, and the median of the pairs' quotients. */
-static bk_status race(bk_pruning *p, bk_model *after, bk_bench_test test, int repetitions,
-                      double out[2], double *ratio) {
-    double speed[2][MOST], quotient[MOST];
-    bk_model *models[2] = {p->model, after};
-    bk_status st = BK_OK;
-    for (int r = -1; r < repetitions; r++) {
-        for (int m = 0; m < 2 && !st; m++) {
-            uint64_t ns = 0;
-            st = bk_bench(models[m], &test, &ns, p->err);
-            if (r >= 0) speed[m][r] = (test.n_prompt + test.n_gen) * 1e9 / (double)ns;
-        }
-        if (st) return st;
-        if (r >= 0) quotient[r] = speed[1][r] / speed[0][r];
-    }
-    for (int m = 0; m < 2; m++) out[m] = median(speed[m], repetitions);
-    *ratio = median(quotient, repetitions);
-    return BK_OK;
-}
-
 bk_status bk_prune_measure(bk_pruning *p, bk_model *after, int repetitions, int n_prompt) {
     bk_prune_result *r = p->result;
-    double speed[2];
-    bk_bench_test test = {
-        .n_gen = TOKENS, .n_seqs = 1, .batch = 512, .repetitions = 1, .cancel = p->o->cancel};
-    bk_status st = race(p, after, test, bk_min_int(repetitions, MOST), speed, &r->decode_ratio);
+    bk_model *models[2] = {p->model, after};
+    bk_lap lap[2];
+    bk_bench_test test = {.n_gen = TOKENS, .n_seqs = 1, .batch = 512, .cancel = p->o->cancel};
+    bk_status st = bk_race(models, 2, &test, repetitions, NULL, NULL, lap, p->err);
     if (st) return st;
-    r->before.decode = speed[0], r->after.decode = speed[1];
+    r->before.decode = lap[0].speed, r->after.decode = lap[1].speed;
+    r->decode_ratio = lap[1].ratio;
     if (n_prompt == 0) return BK_OK;
     test.n_gen = 0, test.n_prompt = n_prompt;
-    st = race(p, after, test, bk_min_int(repetitions, MOST), speed, &r->prefill_ratio);
-    if (!st) r->before.prefill = speed[0], r->after.prefill = speed[1];
-    return st;
+    st = bk_race(models, 2, &test, repetitions, NULL, NULL, lap, p->err);
+    if (st) return st;
+    r->before.prefill = lap[0].speed, r->after.prefill = lap[1].speed;
+    r->prefill_ratio = lap[1].ratio;
+    return BK_OK;
 }
 
 /* ---- Together ------------------------------------------------------------------------------------ */

@@ -4,7 +4,7 @@
 
 bk_status bk_prune_store_sparse(bk_pruning *p, bk_gguf *dense, bk_gguf **out) {
     enum { PERCENT = 90 }; /* of a dense tensor's bytes, what it may take at most */
-    bk_sparsify_options o = {.most = PERCENT / 100.0};
+    bk_gguf_sparsify_options o = {.most = PERCENT / 100.0};
     size_t n = 0;
     bk_status st = bk_gguf_sparsify(dense, &o, out, &n, p->err);
     p->result->sparse_tensors = n;

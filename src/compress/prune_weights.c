@@ -63,20 +63,20 @@ bk_status bk_prune_weights(bk_pruning *p, bk_gguf **out) {
     const bk_prune_options *o = p->o;
     const struct rule *r = rule_of(o);
     seen s = {.p = p};
-    bk_sparsify_options so = {
-        .rule = {.score = r->score,
-                 .pattern = r->pattern,
-                 .ratio = p->ratio,
-                 .n = o->keep_n,
-                 .m = o->keep_m,
-                 .repair = !o->no_repair && o->calibrate.len && r->score != BK_SCORE_OBS},
-        .spread = o->spread == BK_PRUNE_OUTLIERS ? BK_SPREAD_OUTLIERS : BK_SPREAD_UNIFORM,
-        .text = o->calibrate,
-        .max_tokens = o->max_tokens,
-        .threads = o->threads,
-        .progress = progress,
-        .user = &s,
-        .cancel = o->cancel};
+    bk_sparsify_options so = {.rule = {.score = r->score,
+                                       .pattern = r->pattern,
+                                       .ratio = p->ratio,
+                                       .n = o->keep_n,
+                                       .m = o->keep_m,
+                                       .repair = !o->no_repair && o->calibrate.len},
+                              .spread = o->spread == BK_PRUNE_OUTLIERS ? BK_SPREAD_OUTLIERS
+                                                                       : BK_SPREAD_UNIFORM,
+                              .text = o->calibrate,
+                              .max_tokens = o->max_tokens,
+                              .threads = o->threads,
+                              .progress = progress,
+                              .user = &s,
+                              .cancel = o->cancel};
     double *ratios = NULL;
     bk_status st = BK_OK;
     if (o->spread == BK_PRUNE_MEASURED)

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <strings.h>
 
 #include "base/mem.h"
 #include "format/gguf_build.h"
@@ -12,19 +11,9 @@
 enum { MOST_TYPES = 64, CHUNK_WEIGHTS = 1 << 14 };
 
 bk_status bk_round_type(const char *name, const bk_quant **out, bk_error *err) {
-    char known[320] = "";
-    size_t len = 0;
-    for (uint32_t i = 0; i < MOST_TYPES; i++) {
-        const bk_quant *q = bk_quant_find(i);
-        if (!bk_round_whole_to(q)) continue;
-        *out = q;
-        if (strcasecmp(name, q->name) == 0) return BK_OK;
-        if (len < sizeof known)
-            len +=
-                (size_t)snprintf(known + len, sizeof known - len, "%s%s", len ? ", " : "", q->name);
-    }
-    *out = NULL;
-    return bk_fail(err, BK_ERR_INVALID, "type '%.40s' found; %s wanted", name, known);
+    bk_status st = bk_quant_named(name, out, err);
+    if (st || bk_round_whole_to(*out)) return st;
+    return bk_fail(err, BK_ERR_UNSUPPORTED, "weights cannot be rounded to %s", (*out)->name);
 }
 
 void bk_round_row(const bk_quant *to, bool plain, const float *x, const float *importance,

@@ -139,7 +139,7 @@ static bool can_be_sparse(const bk_gguf_tensor *t) {
 
 /* Adds one tensor; whether sparsely. */
 static bk_status add_tensor(bk_gguf_builder *b, const bk_gguf *from, const bk_gguf_tensor *t,
-                            const bk_sparsify_options *o, bool *sparse, bk_error *err) {
+                            const bk_gguf_sparsify_options *o, bool *sparse, bk_error *err) {
     const uint8_t *rows;
     bk_sparse s = {0};
     *sparse = false;
@@ -159,7 +159,7 @@ static bk_status add_tensor(bk_gguf_builder *b, const bk_gguf *from, const bk_gg
     return BK_OK;
 }
 
-bk_status bk_gguf_sparsify(const bk_gguf *from, const bk_sparsify_options *o, bk_gguf **out,
+bk_status bk_gguf_sparsify(const bk_gguf *from, const bk_gguf_sparsify_options *o, bk_gguf **out,
                            size_t *n, bk_error *err) {
     const bk_str name = BK_STR("sparse");
     size_t sum = 0;

@@ -1,5 +1,8 @@
 #include "quant/quant.h"
 
+#include <stdio.h>
+#include <strings.h>
+
 #include "quant/formats.h"
 
 #define ENTRY(name) &bk_quant_##name,
@@ -22,6 +25,20 @@ const bk_quant *bk_quant_find(uint32_t type) {
         if ((uint32_t)formats[i]->type == type) return formats[i];
     }
     return NULL;
+}
+
+bk_status bk_quant_named(const char *name, const bk_quant **out, bk_error *err) {
+    char known[512] = "";
+    size_t len = 0;
+    for (size_t i = 0; i < BK_ARRAY_LEN(formats); i++) {
+        *out = formats[i];
+        if (strcasecmp(name, formats[i]->name) == 0) return BK_OK;
+        if (len < sizeof known)
+            len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", len ? ", " : "",
+                                    formats[i]->name);
+    }
+    *out = NULL;
+    return bk_fail(err, BK_ERR_INVALID, "type '%.40s' found; %s wanted", name, known);
 }
 
 const char *bk_quant_type_name(uint32_t type) {

@@ -12,7 +12,7 @@
 #ifndef BRISK_QUANT_QUANT_H
 #define BRISK_QUANT_QUANT_H
 
-#include "base/base.h"
+#include "base/error.h"
 
 /* Numbers as in GGUF files (ggml_type): of formats that are here, and of some that could be. */
 typedef enum bk_type {
@@ -125,6 +125,9 @@ void bk_quant_dequantize(const bk_quant *format, const void *blocks, float *out,
 
 /* NULL when the number is unknown or not supported. */
 const bk_quant *bk_quant_find(uint32_t type);
+
+/* By name, in whatever case ("q4_0"); INVALID lists all there are. */
+bk_status bk_quant_named(const char *name, const bk_quant **out, bk_error *err);
 
 /* The name of any type number that the GGUF format defines ("IQ2_XXS"), supported or not; NULL
  * when undefined. For error messages. */

@@ -113,20 +113,10 @@ static bk_status restore(bk_train *t, const bk_gguf *g, bk_error *err) {
 
 /* ---- Opening ------------------------------------------------------------------------------------ */
 
-static const bk_quant *find_type(const char *name) {
-    for (uint32_t i = 0; i <= BK_TYPE_NVFP4; i++) {
-        const bk_quant *q = bk_quant_find(i);
-        if (q && q->quantize && strcasecmp(q->name, name) == 0) return q;
-    }
-    return NULL;
-}
-
+/* NULL: none. */
 static bk_status type_of(const char *name, const bk_quant **out, bk_error *err) {
-    *out = name ? find_type(name) : NULL;
-    if (!name || *out) return BK_OK;
-    return bk_fail(err, BK_ERR_INVALID,
-                   "type '%s' is unknown or cannot be written; f16, q8_0, q4_0 and others can",
-                   name);
+    *out = NULL;
+    return name ? bk_quant_named(name, out, err) : BK_OK;
 }
 
 /* What holds vocabulary and sizes already. */

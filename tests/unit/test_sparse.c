@@ -170,7 +170,7 @@ static void test_file(void **state) {
     bk_error err;
     for (int kind = 0; kind <= BK_SPARSE_BITS; kind++) {
         bk_gguf *from = make_model(f), *g = NULL;
-        bk_sparsify_options o = {.kind = (bk_sparse_kind)kind, .most = 0.99};
+        bk_gguf_sparsify_options o = {.kind = (bk_sparse_kind)kind, .most = 0.99};
         size_t n;
         assert_int_equal(bk_gguf_sparsify(from, &o, &g, &n, &err), BK_OK);
         assert_int_equal(n, 1);
@@ -201,7 +201,7 @@ static void test_file(void **state) {
 static void refused(const folder *f, const char *drop, const int32_t shape[4], const char *way,
                     const char *said) {
     bk_gguf *from = make_model(f), *good = NULL, *g = NULL;
-    bk_sparsify_options o = {.most = 0.99};
+    bk_gguf_sparsify_options o = {.most = 0.99};
     bk_error err;
     bk_str ways[2] = {bk_str_from(way ? way : "sparse"), BK_STR("sparse")};
     assert_int_equal(bk_gguf_sparsify(from, &o, &good, NULL, &err), BK_OK);
