@@ -135,7 +135,7 @@ class Matmul(unittest.TestCase):
     def test_refused(self):
         for args, says in ((["--peer", self.path("wrong")], ["OpenBLAS", "wrong product", "row 69 of vector 36"]),
                            (["--type", "q9"], ["q9"]), (["--type", "f32,,q8_0"], ["''"]),
-                           (["--type", "q6_k", "-k", "256"], ["Q6_K"]), (["--type", "f32" + ",f32" * 8], ["8 types"]),
+                           (["--type", "q6_k", "-k", "255"], ["multiple of 256"]), (["--type", "f32" + ",f32" * 8], ["8 types"]),
                            (["--type", "q8_0", "-k", "40"], ["40", "multiple of 32"]),
                            (["-k", "0"], ["from 1"]), (["-t", "1-17"], ["17", "16"]),
                            (["-t", "0"], ["from 1"]), (["extra"], ["extra"]),

@@ -56,7 +56,8 @@ class Case(unittest.TestCase):
 
 
 class Usage(Case):
-    VERBS = ["run", "serve", "train", "pull", "ls", "bench", "profile", "doctor", "info", "eval"]
+    VERBS = ["run", "serve", "train", "quantize", "prune", "pull", "ls", "bench", "profile", "doctor", "info",
+             "eval"]
     PLUMBING = ["tokenize", "detokenize", "template", "convert"]
 
     def test_help(self):
