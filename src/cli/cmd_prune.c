@@ -173,14 +173,13 @@ int cmd_prune(int argc, char **argv) {
     prune p = {0};
     brisk_prune_default(&p.o);
     p.tokens = (int)p.o.max_tokens;
-    char known[256], help[320];
-    snprintf(help, sizeof help, "what is left out: %s",
-             brisk_prune_strategies(known, sizeof known));
+    char strategies[256];
+    brisk_prune_strategies(strategies, sizeof strategies);
     const opt_spec specs[] = {
         {"-m --model", "MODEL", "the model to prune: a file, a folder, or a name", OPT_STR,
          &p.model, 0, 0},
         {"-o --output", "FILE", "the pruned model", OPT_STR, &p.out, 0, 0},
-        {"--strategy", "NAME", help, OPT_STR, &p.o.strategy, 0, 0},
+        {"--strategy", "NAME", strategies, OPT_STR, &p.o.strategy, 0, 0},
         {"--ratio", "R", "share to leave out, as 0.2", OPT_FLOAT, &p.ratio, 0, 1},
         {"--target-speed", "X", "instead: what makes decoding X times as fast, as 1.2", OPT_FLOAT,
          &p.target_speed, 0, 100},
