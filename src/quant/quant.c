@@ -32,6 +32,7 @@ bk_status bk_quant_named(const char *name, const bk_quant **out, bk_error *err) 
     size_t len = 0;
     for (size_t i = 0; i < BK_ARRAY_LEN(formats); i++) {
         *out = formats[i];
+        if (formats[i]->type == BK_TYPE_I8) continue; /* parts of tensors, no weights */
         if (strcasecmp(name, formats[i]->name) == 0) return BK_OK;
         if (len < sizeof known)
             len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", len ? ", " : "",

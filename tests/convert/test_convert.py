@@ -666,7 +666,7 @@ def broken(work):
         lambda s: s["added_tokens"].append({"id": 3})))
     case("an id out of range", "bos_token_id", lambda f: (
         text("tokenizer_config.json", "{}")(f), config(bos_token_id=1 << 20)(f)))
-    case("an unknown type", "auto, F32", options=("--type", "q4"))
+    case("an unknown type", "F32, F16", options=("--type", "q4"))
     if wanted("wrong: --pre helps"):
         folder = Folder("llama", byte_level(r"\p{L}+"))
         folder.write(path)
